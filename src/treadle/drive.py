@@ -1,0 +1,127 @@
+"""The react loops of a bare workflow: one generation, any `concurrent.futures.Executor`, or asyncio.
+
+Each is the guide's loop on the public three phases; the inline loop lives in `engine/loop.py`. asyncio and
+concurrent.futures are imported when a loop first needs them, so that importing Treadle stays cheap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from treadle.engine.execute import aexecute_runnable, execute_runnable, failed_outcome
+from treadle.errors import UsageError
+from treadle.model.runnables import Outcome, Runnable
+from treadle.value import Workflow
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
+
+THREADS_DEFAULT = 64
+"""For work that waits: threads are started only as they are needed, and cores do not limit waiting."""
+
+
+def check_concurrency(max_concurrency: int | None) -> None:
+    """At least one thing must be able to run."""
+    if max_concurrency is None:
+        return
+    if not isinstance(max_concurrency, int) or max_concurrency < 1:
+        raise UsageError(
+            f"max_concurrency={max_concurrency!r} is not a number of at least 1.",
+            hint="leave it out for no limit of its own.",
+        )
+
+
+def react(workflow: Workflow) -> Workflow:
+    """Execute and apply what is ready now, and no more."""
+    workflow, runnables = workflow.prepare_for_dispatch()
+    for runnable in runnables:
+        workflow = workflow.apply_runnable(execute_runnable(runnable))
+    return workflow.plan_eagerly()
+
+
+def react_on(
+    workflow: Workflow, executor: Executor | str, max_concurrency: int | None
+) -> Workflow:
+    """React until nothing is ready and all that was submitted here has come back."""
+    check_concurrency(max_concurrency)
+    if executor == "threads":
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(max_concurrency or THREADS_DEFAULT) as threads:
+            return _Submitting(workflow, threads, max_concurrency).run()
+    if isinstance(executor, str) or not hasattr(executor, "submit"):
+        raise UsageError(
+            f"executor={executor!r} is not an executor.",
+            hint='use "threads", any concurrent.futures.Executor, or None for inline.',
+        )
+    return _Submitting(workflow, executor, max_concurrency).run()
+
+
+class _Submitting:
+    """One drive over an executor: submits what is ready, applies what comes back, as it comes."""
+
+    def __init__(self, workflow: Workflow, executor: Executor, limit: int | None) -> None:
+        from queue import SimpleQueue
+
+        self.workflow = workflow
+        self.executor = executor
+        self.limit = limit
+        self.out: dict[Future[Outcome], Runnable] = {}
+        self.back: SimpleQueue[Future[Outcome]] = SimpleQueue()
+
+    def run(self) -> Workflow:
+        try:
+            self._submit_ready()
+            while self.out:
+                future = self.back.get()
+                runnable = self.out.pop(future)
+                self.workflow = self.workflow.apply_runnable(_outcome_of(future, runnable))
+                self._submit_ready()
+        except BaseException:
+            for future in self.out:
+                future.cancel()
+            raise
+        return self.workflow
+
+    def _submit_ready(self) -> None:
+        room = None if self.limit is None else self.limit - len(self.out)
+        self.workflow, runnables = self.workflow.prepare_for_dispatch(room)
+        for runnable in runnables:
+            future = self.executor.submit(execute_runnable, runnable)
+            self.out[future] = runnable
+            future.add_done_callback(self.back.put)
+
+
+def _outcome_of(future: Future[Outcome], runnable: Runnable) -> Outcome:
+    """What a future gave; where the executor itself failed (a lost worker, no pickling), a failure."""
+    error = future.exception()
+    return future.result() if error is None else failed_outcome(runnable, error)
+
+
+async def areact(workflow: Workflow, max_concurrency: int | None) -> Workflow:
+    """React on the running event loop, with one task per runnable."""
+    import asyncio
+
+    check_concurrency(max_concurrency)
+    tasks: set[asyncio.Task[Any]] = set()
+    try:
+        while True:
+            room = None if max_concurrency is None else max_concurrency - len(tasks)
+            workflow, runnables = workflow.prepare_for_dispatch(room)
+            for runnable in runnables:
+                if runnable.is_async:
+                    tasks.add(asyncio.create_task(aexecute_runnable(runnable)))
+                else:
+                    workflow = workflow.apply_runnable(await aexecute_runnable(runnable))
+            if workflow.is_runnable() and (room is None or len(tasks) < room):
+                continue
+            if not tasks:
+                return workflow
+            done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                workflow = workflow.apply_runnable(task.result())
+    finally:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)

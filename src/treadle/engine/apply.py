@@ -1,0 +1,125 @@
+"""Apply: turn an outcome into the one event that records it, and fold that event in."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from treadle.engine.fold import orphaned, retry, settle, settle_failure
+from treadle.engine.memory import Memory
+from treadle.model import nodes as kinds
+from treadle.model.errordata import ErrorData
+from treadle.model.events import Applied, AttemptFailed, Expanded, Failed, Orphaned, Skipped
+from treadle.model.runnables import OK, SKIPPED, Outcome
+from treadle.model.work import OUT, Unit
+
+Settled: TypeAlias = Applied | Expanded | Skipped | Failed
+
+
+def pending_unit(memory: Memory, outcome: Outcome) -> Unit | None:
+    """The unit that an outcome answers, if it is still ready or in flight."""
+    node = memory.program.by_key.get(outcome.node)
+    root = memory.roots.get(outcome.scope[0])
+    if node is None or root is None or root.done:
+        return None
+    scope = root
+    for opener, index in zip(node.place, outcome.scope[1:], strict=False):
+        kids = (scope.children or {}).get(opener, [])
+        if index >= len(kids):
+            return None
+        scope = kids[index]  # type: ignore[assignment]
+    unit = scope.units.get(node.index)
+    if unit is None or unit.generation != outcome.generation:
+        return None
+    return unit
+
+
+def conclude(memory: Memory, unit: Unit, outcome: Outcome) -> Settled:
+    """Record an outcome of pending work for good, and follow up what it sets off."""
+    event = event_of(memory.position, unit, outcome)
+    memory.out.pop(unit, None)
+    if isinstance(event, Failed):
+        settle_failure(memory, unit, event)
+    else:
+        settle(memory, unit, event)
+    return event
+
+
+def event_of(position: int, unit: Unit, outcome: Outcome) -> Settled:
+    """The event that an outcome becomes; what a failure does was decided when the node was made."""
+    node, path, sources = unit.node, unit.scope.path, unit.sources
+    generation, attempt, seconds = unit.generation, outcome.attempt, outcome.seconds
+    if outcome.status == OK:
+        if node.kind == kinds.ITEMS:
+            return Expanded(
+                position, node.key, path, outcome.value, sources, generation, attempt, seconds
+            )
+        return Applied(
+            position,
+            node.key,
+            path,
+            outcome.value,
+            sources,
+            generation,
+            attempt,
+            outcome.read_at,
+            seconds,
+        )
+    if outcome.status == SKIPPED:
+        error: ErrorData | None = None
+    else:
+        error = outcome.error or ErrorData("", "")
+        if node.shape.on_failure != "skip":
+            on_failure = node.shape.on_failure
+            return Failed(
+                position,
+                node.key,
+                path,
+                error,
+                sources,
+                on_failure,
+                generation,
+                attempt,
+                outcome.read_at,
+                seconds,
+            )
+    return Skipped(
+        position, node.key, path, sources, error, generation, attempt, outcome.read_at, seconds
+    )
+
+
+def try_again(memory: Memory, unit: Unit, outcome: Outcome) -> AttemptFailed:
+    """Record a failed attempt and make the same work ready again."""
+    event = AttemptFailed(
+        memory.position,
+        unit.node.key,
+        unit.scope.path,
+        outcome.error or ErrorData("", ""),
+        unit.generation,
+        outcome.attempt,
+        outcome.read_at,
+        outcome.seconds,
+    )
+    retry(memory, unit, event)
+    return event
+
+
+def orphan(memory: Memory, outcome: Outcome) -> Orphaned | None:
+    """Record the first outcome of work that was withdrawn; later ones leave no trace."""
+    if (outcome.node, outcome.generation, outcome.scope) not in memory.withdrawn:
+        return None
+    event = Orphaned(
+        memory.position,
+        outcome.node,
+        outcome.scope,
+        outcome.generation,
+        outcome.attempt,
+        outcome.error,
+        outcome.value,
+    )
+    orphaned(memory, event)
+    return event
+
+
+def is_out(unit: Unit) -> bool:
+    """Whether a unit is in flight."""
+    return unit.status == OUT

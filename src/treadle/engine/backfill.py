@@ -1,0 +1,119 @@
+"""Backfill: feed a component that was just added the facts that exist, in their scopes and order.
+
+Each old event is given once more to the new nodes alone, as if they had been there; scopes that were let go are
+opened again. What a skipped step passed on as ABSENT left no fact, so it is not fed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from treadle.engine import deliver as route
+from treadle.engine.fold import failure_of, holds
+from treadle.engine.joins import catch_up
+from treadle.engine.memory import Memory, enliven
+from treadle.model import nodes as kinds
+from treadle.model.events import Applied, Expanded, Failed, InputAccepted, Planned, Skipped
+from treadle.model.program import RACE, SETTLED, Node
+from treadle.model.sentinels import INPUT_KEY
+from treadle.model.work import Root, Scope, Unit, Unplanned
+
+
+def feed(memory: Memory, added: list[Node]) -> None:
+    """Go through the events that are remembered, in log order, for the sake of the new nodes."""
+    feeding = Feeding(memory, added)
+    remembered = [
+        (event.position, event, root)
+        for root in memory.roots.values()
+        if not root.folded and not root.halted
+        for event in root.events
+    ]
+    for _, event, root in sorted(remembered, key=lambda entry: entry[0]):
+        feeding.feed(event, root)
+
+
+class Feeding:
+    """One backfill at work."""
+
+    def __init__(self, memory: Memory, added: list[Node]) -> None:
+        self.memory = memory
+        self.fresh = frozenset(node.index for node in added)
+        self.joins = [node for node in added if node.arrival in (RACE, SETTLED)]
+        self.facts: dict[tuple[str, tuple[int, ...]], tuple[Any, int]] = {}
+
+    def feed(self, event: Any, root: Root) -> None:
+        """Give one old event to the new nodes."""
+        key = INPUT_KEY if isinstance(event, InputAccepted) else getattr(event, "node", "")
+        node = self.memory.program.by_key.get(key)
+        if node is None:
+            return
+        if isinstance(event, (InputAccepted, Applied)):
+            self.value(node, self.scope(root, event.scope, node.place), event.value, event.position)
+        elif isinstance(event, Expanded):
+            self.items(node, self.scope(root, event.scope, node.place), event)
+        elif isinstance(event, Planned):
+            self.gates(node, root, event)
+        elif isinstance(event, (Failed, Skipped)) and event.error is not None:
+            self.failure(node, self.scope(root, event.scope, node.place), event)
+
+    def scope(self, root: Root, path: tuple[int, ...], place: tuple[int, ...]) -> Scope:
+        """The scope of a path; where it was let go it is opened again."""
+        if root.done:
+            root.done = False
+            self.memory.quiet.remove(root.number)
+        scope: Scope = root
+        for opener, index in zip(place, path[1:], strict=False):
+            if scope.children is None:
+                scope.children = {}
+            kids = scope.children.setdefault(opener, [])
+            while len(kids) <= index:
+                kid = Scope(root, scope, (*scope.path, len(kids)), scope.depth + 1)
+                kids.append(kid)
+                for join in self.joins:
+                    if join.place[-1:] == (opener,):
+                        catch_up(self.memory, join, kid)
+            scope = kids[index]
+        return scope
+
+    def value(self, node: Node, scope: Scope, value: Any, position: int) -> None:
+        """A fact, for the new children and watchers of the node that gave it."""
+        self.facts[node.key, scope.path] = (value, position)
+        for child, port in node.children:
+            if child.index in self.fresh:
+                route.arrive(self.memory, child, port, scope, (value, position))
+        if any(watcher.index in self.fresh for watcher in node.watchers):
+            self.memory.unplanned.append(Unplanned(node, scope, value, position, self.fresh))
+            enliven(node, scope)
+
+    def items(self, node: Node, scope: Scope, event: Expanded) -> None:
+        """The elements of a fan-out, and the fan-out itself for a reduce that closes it."""
+        for index, value in enumerate(event.values):
+            inside = self.scope(scope.root, (*scope.path, index), (*node.place, node.index))
+            self.value(node, inside, value, event.position)
+        for reduce in route.closers(self.memory.program, node):
+            if reduce.index in self.fresh:
+                route.open_group(self.memory, reduce, scope, len(event.values))
+
+    def gates(self, node: Node, root: Root, event: Planned) -> None:
+        """New children of old gates: what held then stands in the log."""
+        fact = self.facts.get((event.node, event.scope))
+        if fact is None:
+            return
+        held, failed = set(event.held), {key for key, _ in event.failed}
+        scope = self.scope(root, event.scope, node.inner)
+        stack = [node]
+        while stack:
+            for gate in stack.pop().watchers:
+                old = gate.kind == kinds.GATE and gate.index not in self.fresh
+                expression = gate.shape.expression
+                if old and gate.key not in failed and expression and holds(expression, held):
+                    self.value(gate, scope, *fact)
+                    stack.append(gate)
+
+    def failure(self, node: Node, scope: Scope, event: Failed | Skipped) -> None:
+        """A failure, for new handlers. The inputs of the failed call are not in the log."""
+        unit = Unit(node, scope, (), event.sources, event.position)
+        told = failure_of(unit, event, getattr(event, "on_failure", "skip"))
+        for child, port in node.error_children:
+            if child.index in self.fresh:
+                route.arrive(self.memory, child, port, scope, (told, event.position))

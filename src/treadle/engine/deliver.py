@@ -1,0 +1,194 @@
+"""What happens downstream of a fact, a failure or an ABSENT: the routing from ports to nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from treadle.engine import barriers, joins
+from treadle.engine.correlate import arrive_at_correlation
+from treadle.engine.fanout import (
+    arm_closers,
+    arrive_at_reduce,
+    closers,
+    note_failure,
+    open_group,
+    open_scopes,
+    release_reduce,
+)
+from treadle.engine.joins import arrive_at_join, fill_all
+from treadle.engine.memory import (
+    Memory,
+    count_up,
+    enliven,
+    forget_ready,
+    spawn,
+    walk,
+)
+from treadle.engine.state import arrive_at_state, leave_cells
+from treadle.model import nodes as kinds
+from treadle.model.facts import Failure
+from treadle.model.program import ALL, CORRELATE, DIRECT, GROUP, RACE, SETTLED, STATE, Node
+from treadle.model.sentinels import ABSENT
+from treadle.model.work import READY, Arrival, Root, Scope, Track, Unit, Unplanned
+
+
+def deliver(memory: Memory, node: Node, scope: Scope, value: Any, position: int) -> None:
+    """Give a node's fact to all that take it."""
+    for child, port in node.children:
+        if child.arrival == DIRECT:
+            unit = Unit(
+                child, scope, (value,), (position,), position, READY, child.generation
+            )
+            scope.units[child.index] = unit
+            scope.root.live += 1
+            if child.near:
+                for barrier in child.near:
+                    count_up(barrier, scope)
+            memory.ready.append(unit)
+        elif child.arrival == ALL and child.depth == scope.depth:
+            fill_all(memory, child, port, scope, (value, position))
+        else:
+            arrive(memory, child, port, scope, (value, position))
+    if node.plans:
+        memory.unplanned.append(Unplanned(node, scope, value, position))
+        enliven(node, scope)
+
+
+def arrive(
+    memory: Memory, node: Node, port: int, scope: Scope, arrival: Arrival, key: Any = None
+) -> None:
+    """One value (which may be ABSENT) for one port of a node of any kind."""
+    how = node.arrival
+    if how == DIRECT:
+        if arrival[0] is ABSENT:
+            _absent_at(memory, node, scope)
+        else:
+            spawn(memory, node, scope, (arrival[0],), (arrival[1],))
+    elif how in (ALL, RACE, SETTLED):
+        arrive_at_join(memory, node, port, scope, arrival)
+    elif how == GROUP:
+        arrive_at_reduce(memory, node, scope, arrival)
+    elif how == STATE:
+        if arrival[0] is ABSENT:
+            memory.absents.append((node, scope))
+        else:
+            arrive_at_state(memory, node, scope, arrival, key)
+    elif how == CORRELATE:
+        arrive_at_correlation(memory, node, port, scope, arrival, key)
+
+
+def _absent_at(memory: Memory, node: Node, scope: Scope) -> None:
+    """A node whose ports are all ABSENT is not called and gives ABSENT; a fan-out or check gives nothing."""
+    if node.kind in (kinds.STEP, kinds.REDUCE):
+        memory.absents.append((node, scope))
+
+
+def give_absent(memory: Memory, node: Node, scope: Scope) -> None:
+    """Give ABSENT to all that take this node's value; gates and keyed nodes pass over it."""
+    for child, port in node.children:
+        arrive(memory, child, port, scope, (ABSENT, memory.position))
+
+
+def expand(memory: Memory, node: Node, scope: Scope, values: tuple[Any, ...], position: int) -> None:
+    """Open a scope per element and give each element to the nodes inside."""
+    opened = open_scopes(memory, node, scope, len(values))
+    for child, port in node.children:
+        for inside, value in zip(opened, values, strict=True):
+            arrive(memory, child, port, inside, (value, position))
+    if node.plans:
+        for inside, value in zip(opened, values, strict=True):
+            memory.unplanned.append(Unplanned(node, inside, value, position))
+            enliven(node, inside)
+    arm_closers(memory, node, scope, len(values))
+
+
+def fail(memory: Memory, node: Node, scope: Scope, failure: Failure) -> None:
+    """Record what a failure means for the rest: the error port, barriers, and its `on_failure`."""
+    if failure.on_failure == "halt":
+        halt(memory, scope.root)
+        return
+    for child, port in node.error_children:
+        arrive(memory, child, port, scope, (failure, failure.position))
+    if failure.on_failure == "skip":
+        give_absent(memory, node, scope)
+        return
+    note_failure(node, scope, failure)
+    for child, port in node.children:
+        if child.arrival == SETTLED:
+            arrive_at_join(memory, child, port, scope, None)
+
+
+def halt(memory: Memory, root: Root) -> None:
+    """Withdraw the ready work of an input; nothing in it becomes ready any more."""
+    root.halted = True
+    gone: set[Unit] = set()
+    for scope in walk(root):
+        for unit in list(scope.units.values()):
+            if unit not in memory.out:
+                gone.add(unit)
+                del scope.units[unit.node.index]
+    root.live -= len(gone)
+    forget_ready(memory, gone)
+    leave_cells(memory, gone)
+    for armed in (root.armed or {}).values():
+        root.live -= len(armed)
+    root.armed = None
+    left = [entry for entry in memory.unplanned if entry.scope.root is not root]
+    root.live -= len(memory.unplanned) - len(left)
+    memory.unplanned.clear()
+    memory.unplanned.extend(left)
+
+
+def drain(memory: Memory) -> None:
+    """Follow up what an event set off: ABSENTs first, then barriers that may be clear now."""
+    absents, checks = memory.absents, memory.checks
+    while absents or checks:
+        if absents:
+            node, scope = absents.popleft()
+            give_absent(memory, node, scope)
+            continue
+        barrier, scope = checks.popleft()
+        for clear in barriers.clear_scopes(barrier, scope):
+            if barrier.arrival == GROUP:
+                release_reduce(memory, barrier, clear)
+            elif barrier.arrival == SETTLED:
+                joins.release_settled(memory, barrier, clear)
+            else:
+                joins.release_race(memory, barrier, clear)
+
+
+def track(memory: Memory, node: Node, value: Any) -> None:
+    """Keep what injection markers may ask of this component."""
+    seen = memory.tracks.get(node.index)
+    if seen is None:
+        seen = memory.tracks[node.index] = Track(values=[] if node.tracks_all else None)
+    seen.count += 1
+    seen.newest = value
+    if seen.values is not None:
+        seen.values.append(value)
+
+
+def close_if_quiet(memory: Memory, root: Root) -> None:
+    """An input with nothing left to do is finished: note what starved, let its scopes go."""
+    if root.live or root.done:
+        return
+    root.done = True
+    memory.quiet.append(root.number)
+    if root.waiting or root.children:
+        root.starved = tuple(_starved(memory, root))
+    root.units = {}
+    root.waiting = root.broadcasts = root.children = root.counts = root.groups = None
+    root.armed = None
+
+
+def _starved(memory: Memory, root: Root) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+    """Joins that some parent, broadcast ones included, gave to and that never fired."""
+    found = []
+    for scope in walk(root):
+        for node in joins.broadcast_joins(memory.program, scope):
+            joins.join_record(node, scope)
+        for index, waiting in (scope.waiting or {}).items():
+            node = memory.program.nodes[index]
+            if node is not None and joins.is_partial(node, waiting):
+                found.append((node.key, scope.path, joins.missing_ports(waiting)))
+    return sorted(found)

@@ -1,0 +1,249 @@
+"""Edits to a workflow under way: what adding, replacing and removing a component does to its memory."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from treadle.engine import deliver as route
+from treadle.engine.backfill import feed
+from treadle.engine.memory import Memory, count_up, forget_ready, retire, sort_tail, walk
+from treadle.engine.state import cell_of, leave_cells
+from treadle.errors import LogError
+from treadle.model import nodes as kinds
+from treadle.model.events import (
+    Applied,
+    ComponentAdded,
+    ComponentRemoved,
+    ComponentReplaced,
+)
+from treadle.model.nodes import Lowered
+from treadle.model.program import Node, Program, compile_program
+from treadle.model.work import QUEUED, READY, Root, Scope, Unit
+
+EditEvent = ComponentAdded | ComponentReplaced | ComponentRemoved
+
+
+class Edit(Struct, frozen=True):
+    """A journal entry: the event, and the functions that it does not carry."""
+
+    event: EditEvent
+    lowered: tuple[Lowered, ...] = ()
+
+
+def own_program(memory: Memory) -> Program:
+    """A program that this memory alone uses, with the same indices as the one it shared."""
+    program = memory.program
+    if program.sealed:
+        program = compile_program(memory.definition.components())
+        rebind(memory, program)
+    return program
+
+
+def rebind(memory: Memory, program: Program) -> None:
+    """Point all live work at the nodes of another program of the same graph."""
+    memory.program = program
+    units = [*memory.ready, *memory.out, *[entry[3] for entry in memory.released]]
+    for cells in memory.cells.values():
+        for cell in cells.values():
+            units.extend(cell.queue)
+    for unit in units:
+        unit.node = _same(program, unit.node)
+    for entry in memory.unplanned:
+        entry.node = _same(program, entry.node)
+
+
+def _same(program: Program, node: Node) -> Node:
+    found = program.nodes[node.index]
+    if found is None or found.key != node.key:
+        raise LogError(f"the node {node.key!r} changed its place in the graph.")
+    return found
+
+
+def apply_edit(memory: Memory, edit: Edit) -> None:
+    """Fold one edit: change the program, then what is live."""
+    event = edit.event
+    program = own_program(memory)
+    start = len(memory.ready)
+    if isinstance(event, ComponentAdded):
+        added = program.add(edit.lowered[0])
+        program.settle()
+        _track_anew(memory)
+        recount(memory)
+        if event.backfill:
+            feed(memory, added)
+            recount(memory)
+    elif isinstance(event, ComponentReplaced):
+        _replace(memory, program, edit.lowered[0], reset=event.reset)
+    else:
+        _remove(memory, program, event.name, edit.lowered)
+    if memory.absents or memory.checks:
+        route.drain(memory)
+    sort_tail(memory, start)
+    memory.definition = memory.definition.following(list(program.components.values()))
+    memory.position += 1
+    for root in list(memory.roots.values()):
+        route.close_if_quiet(memory, root)
+
+
+def _replace(memory: Memory, program: Program, lowered: Lowered, *, reset: bool) -> None:
+    """Pending work of the old code is withdrawn and ready again under the new, as a new generation."""
+    keys = {spec.shape.key for spec in program.components[lowered.name].specs}
+    old = {program.by_key[key].index for key in keys}
+    pending = _pending(memory, old)
+    waiting_facts = [entry for entry in memory.unplanned if entry.node.component == lowered.name]
+    nodes = {node.index: node for node in program.replace(lowered)}
+    program.settle()
+    for unit in pending:
+        node = nodes.get(unit.node.index)
+        was_out = unit in memory.out
+        _withdraw(memory, unit, noted=was_out)
+        if node is not None:
+            _again(memory, node, unit)
+    for entry in waiting_facts:
+        if entry.node.index not in nodes:
+            memory.unplanned.remove(entry)
+            retire(memory, entry.node, entry.scope)
+    if reset:
+        for index in old:
+            memory.cells.pop(index, None)
+            memory.partners.pop(index, None)
+    _track_anew(memory)
+    recount(memory)
+
+
+def _pending(memory: Memory, indices: set[int]) -> list[Unit]:
+    """Live units of some nodes, in the order in which they were made."""
+    found = [
+        unit
+        for root in memory.roots.values()
+        if not root.done
+        for scope in walk(root)
+        for index, unit in scope.units.items()
+        if index in indices
+    ]
+    return sorted(found, key=lambda unit: (unit.made_at, unit.node.index, unit.scope.path))
+
+
+def _withdraw(memory: Memory, unit: Unit, *, noted: bool) -> None:
+    """Take a unit out; if it is in flight, its first outcome will be recorded as orphaned."""
+    if noted:
+        memory.withdrawn[unit.node.key, unit.generation, unit.scope.path] = None
+    forget_ready(memory, {unit})
+    del unit.scope.units[unit.node.index]
+    unit.scope.root.live -= 1
+    cell = unit.cell
+    if cell is not None:
+        if cell.busy is unit:
+            cell.busy = None
+        elif unit in cell.queue:
+            cell.queue.remove(unit)
+
+
+def _again(memory: Memory, node: Node, old: Unit) -> None:
+    """The same work under new code."""
+    unit = Unit(
+        node, old.scope, old.args, old.sources, memory.position, READY, node.generation
+    )
+    unit.problem = old.problem
+    old.scope.units[node.index] = unit
+    old.scope.root.live += 1
+    if node.kind == kinds.STATE:
+        cell = unit.cell = cell_of(memory, node, None if old.cell is None else old.cell.key)
+        if cell.busy is not None:
+            unit.status = QUEUED
+            cell.queue.append(unit)
+            return
+        cell.busy = unit
+    memory.ready.append(unit)
+
+
+def _remove(
+    memory: Memory, program: Program, name: str, rewired: tuple[Lowered, ...]
+) -> None:
+    keys = {spec.shape.key for spec in program.components[name].specs}
+    indices = {program.by_key[key].index for key in keys}
+    gone = _pending(memory, indices)
+    for unit in gone:
+        if unit in memory.out:
+            memory.withdrawn[unit.node.key, unit.generation, unit.scope.path] = None
+        del unit.scope.units[unit.node.index]
+        unit.scope.root.live -= 1
+    forget_ready(memory, set(gone))
+    leave_cells(memory, set(gone))
+    for entry in [entry for entry in memory.unplanned if entry.node.index in indices]:
+        memory.unplanned.remove(entry)
+        entry.scope.root.live -= 1
+    for root in memory.roots.values():
+        _forget_nodes(root, indices)
+    program.remove(name, rewired)
+    program.settle()
+    for index in indices:
+        memory.cells.pop(index, None)
+        memory.partners.pop(index, None)
+        memory.tracks.pop(index, None)
+    recount(memory)
+
+
+def _forget_nodes(root: Root, indices: set[int]) -> None:
+    """Drop what scopes hold for nodes that are gone."""
+    for index in indices:
+        root.live -= len((root.armed or {}).pop(index, ()))
+    for scope in walk(root):
+        for held in (scope.waiting, scope.groups, scope.counts):
+            for index in indices:
+                if held is not None:
+                    held.pop(index, None)  # type: ignore[attr-defined]
+
+
+def recount(memory: Memory) -> None:
+    """Count live work above each barrier anew, after the wiring changed."""
+    if not memory.program.has_barriers:
+        return
+    for root in memory.roots.values():
+        if root.done:
+            continue
+        scopes = walk(root)
+        for scope in scopes:
+            scope.counts = None
+        for scope in scopes:
+            for unit in scope.units.values():
+                _count(unit.node, scope)
+        for index, armed in (root.armed or {}).items():
+            barrier = memory.program.nodes[index]
+            for scope in armed:
+                if barrier is not None:
+                    _count(barrier, scope)
+                    memory.checks.append((barrier, scope))
+    for entry in memory.unplanned:
+        _count(entry.node, entry.scope)
+
+
+def _count(node: Node, scope: Scope) -> None:
+    for barrier in node.near:
+        count_up(barrier, scope)
+
+
+def _track_anew(memory: Memory) -> None:
+    """Gather what a new marker asks of components that nobody asked about before."""
+    program = memory.program
+    asked = {
+        node.key: node
+        for node in program.by_key.values()
+        if node.tracked
+        and (
+            node.index not in memory.tracks
+            or (node.tracks_all and memory.tracks[node.index].values is None)
+        )
+    }
+    if not asked:
+        return
+    for node in asked.values():
+        memory.tracks.pop(node.index, None)
+    events = [
+        event
+        for root in memory.roots.values()
+        for event in root.events
+        if isinstance(event, Applied) and event.node in asked
+    ]
+    for event in sorted(events, key=lambda event: event.position):
+        route.track(memory, asked[event.node], event.value)

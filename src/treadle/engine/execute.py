@@ -1,0 +1,111 @@
+"""Execute: run one runnable, with no workflow at hand. The only place that calls a step's function."""
+
+from __future__ import annotations
+
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Final
+
+from treadle.errors import BadValue, UsageError
+from treadle.model.errordata import describe
+from treadle.model.runnables import FAILED, OK, SKIPPED, Outcome, Runnable
+from treadle.model.sentinels import ABSENT
+
+ODD_TYPES: Final = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})
+"""Values that can be used up once only: they cannot be facts."""
+
+CAUGHT: Final = (Exception, SystemExit)
+"""What counts as a failure of the user's function. An interrupt or cancellation is the caller's business."""
+
+
+def execute_runnable(runnable: Runnable) -> Outcome:
+    """Call a runnable's function and say what came of it; never raises for a user's error.
+
+    An async function is not called: its outcome is a failure that says to `await aexecute_runnable`.
+    """
+    if runnable.is_async and runnable.problem is None:
+        return failed_outcome(runnable, not_awaited(runnable.component))
+    try:
+        value = _call(runnable)
+        if type(value) in ODD_TYPES:
+            raise odd_value(value)
+    except CAUGHT as error:
+        return failed_outcome(runnable, error)
+    return _outcome(runnable, value)
+
+
+async def aexecute_runnable(runnable: Runnable) -> Outcome:
+    """Call a runnable's function, awaiting it if it is async; never raises for a user's error."""
+    try:
+        value = _call(runnable)
+        if isinstance(value, CoroutineType):
+            value = await value
+        if type(value) in ODD_TYPES:
+            raise odd_value(value)
+    except CAUGHT as error:
+        return failed_outcome(runnable, error)
+    return _outcome(runnable, value)
+
+
+def _call(runnable: Runnable) -> Any:
+    if runnable.problem is not None:
+        raise runnable.problem
+    if runnable.call is None:
+        raise UsageError(f"{runnable.component!r} has no function to call.")
+    if runnable.injected:
+        return runnable.call(*runnable.args, **runnable.injected)
+    return runnable.call(*runnable.args)
+
+
+def odd_value(value: Any) -> BadValue:
+    """A step gave something that could be read only once."""
+    if isinstance(value, CoroutineType):
+        value.close()  # nobody will await it: say so once, here, and not in a warning later
+        return BadValue(
+            "gave a coroutine. Make the step `async def` and drive it with areact_until_satisfied "
+            "(or await aexecute_runnable)."
+        )
+    return BadValue(
+        f"gave {type(value).__name__.replace('_', ' ')}, which can be read only once. Return a list."
+    )
+
+
+def not_awaited(component: str) -> UsageError:
+    """An async step met a synchronous caller."""
+    return UsageError(
+        f"{component!r} is async and was executed by a synchronous call.",
+        hint="use areact_until_satisfied, or await td.aexecute_runnable(runnable).",
+    )
+
+
+def _outcome(runnable: Runnable, value: Any) -> Outcome:
+    return Outcome(
+        component=runnable.component,
+        node=runnable.node,
+        scope=runnable.scope,
+        status=SKIPPED if value is ABSENT else OK,
+        value=value,
+        generation=runnable.generation,
+        attempt=runnable.attempt,
+        run_key=runnable.run_key,
+        branch=runnable.branch,
+        position=runnable.position,
+        read_at=runnable.read_at,
+    )
+
+
+def failed_outcome(runnable: Runnable, error: BaseException) -> Outcome:
+    """The outcome of a runnable that failed with `error`, wherever that happened."""
+    return Outcome(
+        component=runnable.component,
+        node=runnable.node,
+        scope=runnable.scope,
+        status=FAILED,
+        error=describe(error, skip_file=__file__),
+        exception=error,
+        generation=runnable.generation,
+        attempt=runnable.attempt,
+        run_key=runnable.run_key,
+        branch=runnable.branch,
+        position=runnable.position,
+        read_at=runnable.read_at,
+    )

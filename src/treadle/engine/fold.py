@@ -1,0 +1,318 @@
+"""The fold: what each event does to a workflow's memory. Live operations and replay both go through here.
+
+`settle` and `settle_failure` take the unit that an event answers; replay finds it by node and scope, a live
+operation has it at hand. No user code runs here, and nothing is asked that the log does not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from treadle.engine import deliver as route
+from treadle.engine.memory import Memory, hand_out, new_root, put_back, retire, scope_at, sort_tail
+from treadle.engine.state import leave_cell
+from treadle.errors import LogError
+from treadle.model import nodes as kinds
+from treadle.model.errordata import ErrorData
+from treadle.model.events import (
+    Applied,
+    AttemptFailed,
+    Event,
+    Expanded,
+    Failed,
+    InputAccepted,
+    Orphaned,
+    Planned,
+    Skipped,
+)
+from treadle.model.facts import Failure
+from treadle.model.program import Node
+from treadle.model.work import Mark, Root, Scope, Unit, Unplanned
+
+
+def accept(memory: Memory, event: InputAccepted) -> None:
+    """Open the root scope of an input and give its value to all roots of the graph."""
+    forget_quiet(memory)
+    number = event.scope[0]
+    root = new_root(memory, number, event.key)
+    root.events.append(event)
+    memory.next_number = number + 1
+    if event.key is not None:
+        memory.keys[event.key] = number
+    start = len(memory.ready)
+    route.deliver(memory, memory.program.input, root, event.value, event.position)
+    _finish(memory, root, start)
+
+
+def forget_quiet(memory: Memory) -> None:
+    """Let go of finished inputs beyond what `retain` keeps; done when the next input is accepted."""
+    retain = memory.retain
+    if retain == "all":
+        return
+    if retain == "results":
+        while memory.quiet:
+            _keep_results(memory, memory.roots[memory.quiet.popleft()])
+        return
+    while len(memory.quiet) > int(retain):
+        root = memory.roots.pop(memory.quiet.popleft())
+        memory.forgotten += len(root.events)
+        if root.key is not None:
+            memory.keys.pop(root.key, None)
+
+
+def _keep_results(memory: Memory, root: Root) -> None:
+    outputs = {
+        memory.program.components[name].output
+        for name in memory.program.components
+        if memory.program.is_output(name)
+    }
+    kept = [event for event in root.events if isinstance(event, Applied) and event.node in outputs]
+    memory.forgotten += len(root.events) - len(kept)
+    root.events = kept
+    root.folded = True
+
+
+def settle(memory: Memory, unit: Unit, event: Applied | Expanded | Skipped) -> None:
+    """A unit's outcome was applied: its fact goes on its way, its work is over."""
+    node, scope, root = unit.node, unit.scope, unit.scope.root
+    del scope.units[node.index]
+    root.events.append(event)
+    start = len(memory.ready)
+    if not root.halted:
+        _give(memory, unit, event)
+    if unit.cell is not None:
+        if isinstance(event, Applied):
+            unit.cell.value, unit.cell.started = event.value, True
+        leave_cell(memory, unit)
+    retire(memory, node, scope)
+    _finish(memory, root, start)
+
+
+def _give(memory: Memory, unit: Unit, event: Applied | Expanded | Skipped) -> None:
+    node, scope = unit.node, unit.scope
+    if isinstance(event, Applied):
+        if node.kind == kinds.CHECK:
+            if event.value:
+                route.deliver(memory, node, scope, unit.args[0], unit.sources[0])
+            return
+        if node.tracked:
+            route.track(memory, node, event.value)
+        route.deliver(memory, node, scope, event.value, event.position)
+    elif isinstance(event, Expanded):
+        route.expand(memory, node, scope, event.values, event.position)
+    elif event.error is not None:
+        route.fail(memory, node, scope, failure_of(unit, event, "skip"))
+    else:
+        route.give_absent(memory, node, scope)
+
+
+def settle_failure(memory: Memory, unit: Unit, event: Failed) -> None:
+    """A unit failed for good: it gives nothing on its value port."""
+    node, scope, root = unit.node, unit.scope, unit.scope.root
+    del scope.units[node.index]
+    root.events.append(event)
+    start = len(memory.ready)
+    if not root.halted:
+        route.fail(memory, node, scope, failure_of(unit, event, event.on_failure))
+    leave_cell(memory, unit)
+    retire(memory, node, scope)
+    _finish(memory, root, start)
+
+
+def failure_of(unit: Unit, event: Failed | Skipped, on_failure: str) -> Failure:
+    """What the error port gives: the component, its inputs and the error."""
+    error = event.error or ErrorData("", "")
+    return Failure(
+        unit.node.component,
+        unit.node.part,
+        unit.scope.path,
+        unit.args,
+        error,
+        event.attempt,
+        event.generation,
+        on_failure,
+        position=event.position,
+    )
+
+
+def planned(memory: Memory, entry: Unplanned, event: Planned) -> None:
+    """Let a fact through the gates that held, and on to keyed nodes under their keys."""
+    root = entry.scope.root
+    root.events.append(event)
+    start = len(memory.ready)
+    held, keys, failed = set(event.held), dict(event.keys), dict(event.failed)
+    stack = [entry.node]
+    while stack and not root.halted:
+        node = stack.pop()
+        for watcher in node.watchers:
+            if node is entry.node and entry.only is not None and watcher.index not in entry.only:
+                continue
+            if watcher.key in failed:
+                _watcher_failed(memory, entry, watcher, failed[watcher.key], event.position)
+            elif watcher.kind == kinds.GATE:
+                if watcher.shape.expression is None or holds(watcher.shape.expression, held):
+                    _let_through(memory, entry, watcher)
+                    stack.append(watcher)
+            elif watcher.key in keys:
+                port = next(i for i, (parent, _) in enumerate(watcher.sources) if parent is node)
+                arrival = (entry.value, entry.position)
+                route.arrive(memory, watcher, port, entry.scope, arrival, keys[watcher.key])
+    retire(memory, entry.node, entry.scope)
+    _finish(memory, root, start)
+
+
+def _let_through(memory: Memory, entry: Unplanned, gate: Node) -> None:
+    for child, port in gate.children:
+        route.arrive(memory, child, port, entry.scope, (entry.value, entry.position))
+    if gate.tracked:
+        route.track(memory, gate, entry.value)
+
+
+def _watcher_failed(
+    memory: Memory, entry: Unplanned, watcher: Node, error: ErrorData, position: int
+) -> None:
+    """A condition or key function raised: that is a failure of the component that uses it."""
+    output = memory.program.output_of(watcher.component)
+    failure = Failure(
+        watcher.component,
+        None,
+        entry.scope.path,
+        (entry.value,),
+        error,
+        on_failure=output.shape.on_failure,
+        position=position,
+    )
+    route.fail(memory, output, entry.scope, failure)
+
+
+def holds(expression: kinds.Expression, held: set[str]) -> bool:
+    """Whether an expression over conditions is true, given those that held."""
+    operator = expression[0]
+    if operator == "is":
+        return expression[1] in held
+    if operator == "not":
+        return not holds(expression[1], held)
+    parts = (holds(part, held) for part in expression[1:])
+    return all(parts) if operator == "all" else any(parts)
+
+
+def orphaned(memory: Memory, event: Orphaned) -> None:
+    """The first outcome of withdrawn work came: it is noted, and no more is expected."""
+    memory.withdrawn.pop((event.node, event.generation, event.scope), None)
+    root = memory.roots.get(event.scope[0])
+    if root is not None:
+        root.events.append(event)
+    memory.position += 1
+
+
+def retry(memory: Memory, unit: Unit, event: AttemptFailed) -> None:
+    """An attempt failed and another follows: the same work is ready again, in its old place."""
+    unit.scope.root.events.append(event)
+    unit.attempt = event.attempt + 1
+    memory.position += 1
+    put_back(memory, unit)
+
+
+def _finish(memory: Memory, root: Root, start: int) -> None:
+    """The end of every event: follow-ups, order, and whether the input is done."""
+    if memory.absents or memory.checks:
+        route.drain(memory)
+    sort_tail(memory, start)
+    memory.position += 1
+    if not root.live:
+        route.close_if_quiet(memory, root)
+
+
+def replay(memory: Memory, entry: Event | Mark) -> None:
+    """Fold one entry of a journal."""
+    if type(entry) is Mark:
+        _replay_mark(memory, entry)
+        return
+    handler = _REPLAY.get(type(entry))
+    if handler is None:
+        raise LogError(f"a log cannot go on with {type(entry).__name__}.", hint="it is damaged.")
+    if entry.position != memory.position:
+        raise LogError(
+            f"event {entry.position} stands where {memory.position} should.",
+            hint="the log lacks an event or has one twice.",
+        )
+    handler(memory, entry)
+
+
+def _replay_mark(memory: Memory, mark: Mark) -> None:
+    for key, path in mark.work:
+        node = memory.program.by_key[key]
+        unit = scope_at(memory, path, node.place).units[node.index]
+        if mark.out:
+            take_out(memory, unit)
+        else:
+            put_back(memory, unit)
+
+
+def take_out(memory: Memory, unit: Unit) -> None:
+    """Hand out a unit that may stand anywhere in the queue (on replay it is nearly always the first)."""
+    ready = memory.ready
+    if ready and ready[0] is unit:
+        ready.popleft()
+    elif any(entry[3] is unit for entry in memory.released):
+        memory.released = sorted(entry for entry in memory.released if entry[3] is not unit)
+    else:
+        ready.remove(unit)
+    hand_out(memory, unit)
+
+
+def _unit_of(memory: Memory, event: Any) -> Unit:
+    """The pending unit that an event answers, taken out of the queues."""
+    node = memory.program.by_key.get(event.node)
+    unit = None
+    if node is not None:
+        unit = scope_at(memory, event.scope, node.place).units.get(node.index)
+    if unit is None or unit.generation != event.generation:
+        raise LogError(
+            f"event {event.position} answers work of {event.node!r} in {event.scope} that was not pending.",
+            hint="the log is damaged, or belongs to another definition.",
+        )
+    if unit in memory.out:
+        del memory.out[unit]
+    else:
+        take_out(memory, unit)
+        del memory.out[unit]
+    return unit
+
+
+def _replay_settled(memory: Memory, event: Any) -> None:
+    settle(memory, _unit_of(memory, event), event)
+
+
+def _replay_failed(memory: Memory, event: Failed) -> None:
+    settle_failure(memory, _unit_of(memory, event), event)
+
+
+def _replay_retry(memory: Memory, event: AttemptFailed) -> None:
+    retry(memory, _unit_of(memory, event), event)
+
+
+def _replay_planned(memory: Memory, event: Planned) -> None:
+    for entry in memory.unplanned:
+        if entry.node.key == event.node and entry.scope.path == event.scope:
+            memory.unplanned.remove(entry)
+            planned(memory, entry, event)
+            return
+    raise LogError(
+        f"event {event.position} plans a fact of {event.node!r} in {event.scope} that was not there.",
+        hint="the log is damaged, or belongs to another definition.",
+    )
+
+
+_REPLAY: dict[type, Callable[[Memory, Any], None]] = {
+    InputAccepted: accept,
+    Planned: _replay_planned,
+    Applied: _replay_settled,
+    Expanded: _replay_settled,
+    Skipped: _replay_settled,
+    Failed: _replay_failed,
+    AttemptFailed: _replay_retry,
+    Orphaned: orphaned,
+}
+

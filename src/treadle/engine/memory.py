@@ -1,0 +1,231 @@
+"""The evaluated state of a workflow: a fold over its log, owned by one handle at a time.
+
+Nothing here decides anything; it is the bookkeeping that the other modules of the engine share.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from typing import Any
+
+from treadle.errors import LogError
+from treadle.model.events import Path
+from treadle.model.program import Node, Program
+from treadle.model.work import (
+    OUT,
+    READY,
+    Cell,
+    Partners,
+    Root,
+    Scope,
+    Track,
+    Unit,
+    Unplanned,
+)
+
+
+class Memory:
+    """All that is live: ready work in order, unplanned facts, roots by number, states."""
+
+    __slots__ = (
+        "absents",
+        "cells",
+        "checks",
+        "definition",
+        "forgotten",
+        "keys",
+        "next_number",
+        "out",
+        "partners",
+        "position",
+        "program",
+        "quiet",
+        "ready",
+        "released",
+        "retain",
+        "roots",
+        "tracks",
+        "unplanned",
+        "withdrawn",
+    )
+
+    def __init__(self, program: Program, definition: Any, retain: str | int, position: int) -> None:
+        self.program = program
+        self.definition = definition
+        self.retain = retain
+        self.position = position
+        """The position that the next event will have."""
+        self.ready: deque[Unit] = deque()
+        self.released: list[tuple[int, int, Path, Unit]] = []
+        """Work put back, as a heap: it goes out again in its old place in the order."""
+        self.out: dict[Unit, None] = {}
+        self.unplanned: deque[Unplanned] = deque()
+        self.roots: dict[int, Root] = {}
+        self.next_number = 0
+        self.cells: dict[int, dict[Any, Cell]] = {}
+        self.partners: dict[int, Partners] = {}
+        self.tracks: dict[int, Track] = {}
+        self.keys: dict[str, int] = {}
+        self.quiet: deque[int] = deque()
+        """Finished inputs that are still remembered, oldest first."""
+        self.forgotten = 0
+        """How many events belong to inputs that `retain` has let go since the last baseline."""
+        self.withdrawn: dict[tuple[str, int, Path], None] = {}
+        self.absents: deque[tuple[Node, Scope]] = deque()
+        self.checks: deque[tuple[Node, Scope]] = deque()
+
+
+def new_root(memory: Memory, number: int, key: str | None) -> Root:
+    """Open the root scope of an input."""
+    root = Root(None, None, (number,), 0, number=number, key=key)  # type: ignore[arg-type]
+    root.root = root
+    memory.roots[number] = root
+    return root
+
+
+def spawn(
+    memory: Memory, node: Node, scope: Scope, args: tuple[Any, ...], sources: tuple[int, ...]
+) -> Unit:
+    """Make a unit of work and put it at the end of the ready queue."""
+    unit = Unit(node, scope, args, sources, memory.position, READY, node.generation)
+    scope.units[node.index] = unit
+    scope.root.live += 1
+    for barrier in node.near:
+        count_up(barrier, scope)
+    memory.ready.append(unit)
+    return unit
+
+
+def retire(memory: Memory, node: Node, scope: Scope) -> None:
+    """Some live work of `node` in `scope` is over: a unit, an unplanned fact, an armed barrier."""
+    scope.root.live -= 1
+    for barrier in node.near:
+        count_down(memory, barrier, scope)
+
+
+def enliven(node: Node, scope: Scope) -> None:
+    """Count live work of `node` in `scope` that is no unit."""
+    scope.root.live += 1
+    for barrier in node.near:
+        count_up(barrier, scope)
+
+
+def count_up(barrier: Node, scope: Scope) -> None:
+    """Count live work upstream of a barrier, in the scope where the barrier looks for it.
+
+    Only the nearest barriers count a unit of work; a barrier with work upstream of it counts, once, in the
+    barriers behind it. So a step costs as many counts as it has barriers right below it, however many follow.
+    """
+    while scope.depth > barrier.depth:
+        scope = scope.parent  # type: ignore[assignment]
+    counts = scope.counts
+    if counts is None:
+        counts = scope.counts = {}
+    index = barrier.index
+    if index in counts:
+        counts[index] += 1
+        return
+    counts[index] = 1
+    for behind in barrier.near:
+        count_up(behind, scope)
+
+
+def count_down(memory: Memory, barrier: Node, scope: Scope) -> None:
+    """Undo one `count_up`; a barrier with nothing left upstream is to be looked at."""
+    while scope.depth > barrier.depth:
+        scope = scope.parent  # type: ignore[assignment]
+    counts = scope.counts
+    index = barrier.index
+    if counts is None or index not in counts:
+        return
+    if counts[index] > 1:
+        counts[index] -= 1
+        return
+    del counts[index]
+    memory.checks.append((barrier, scope))
+    for behind in barrier.near:
+        count_down(memory, behind, scope)
+
+
+def ancestor(scope: Scope, depth: int) -> Scope:
+    """The scope of this depth at or above `scope`."""
+    while scope.depth > depth:
+        scope = scope.parent  # type: ignore[assignment]
+    return scope
+
+
+def scopes_below(scope: Scope, place: tuple[int, ...]) -> list[Scope]:
+    """The existing scopes at a place at or below the place of `scope`."""
+    found = [scope]
+    for opener in place[scope.depth :]:
+        found = [kid for above in found for kid in (above.children or {}).get(opener, ())]
+    return found
+
+
+def scope_at(memory: Memory, path: Path, place: tuple[int, ...]) -> Scope:
+    """The scope of a path, for a node that stands at `place`."""
+    scope: Scope | None = memory.roots.get(path[0]) if path else None
+    if scope is not None and len(path) == len(place) + 1:
+        for opener, index in zip(place, path[1:], strict=True):
+            kids = (scope.children or {}).get(opener, [])
+            if index >= len(kids):
+                break
+            scope = kids[index]
+        else:
+            return scope
+    raise LogError(f"the log speaks of a scope {path} that was never opened.", hint="it is damaged.")
+
+
+def walk(scope: Scope) -> list[Scope]:
+    """A scope and all the scopes inside it."""
+    found = [scope]
+    for one in found:
+        for kids in (one.children or {}).values():
+            found.extend(kids)
+    return found
+
+
+def sort_tail(memory: Memory, start: int) -> None:
+    """Put what one event made ready in order (node, item), where it was made in another order."""
+    ready = memory.ready
+    count = len(ready) - start
+    if count < 2:
+        return
+    tail = [ready.pop() for _ in range(count)]
+    tail.sort(key=lambda unit: (unit.node.index, unit.scope.path))
+    ready.extend(tail)
+
+
+def take_ready(memory: Memory) -> Unit | None:
+    """The next unit in order: the oldest of what is ready and what was put back."""
+    ready, released = memory.ready, memory.released
+    if not released:
+        return ready.popleft() if ready else None
+    if ready:
+        first = ready[0]
+        if (first.made_at, first.node.index, first.scope.path) < released[0][:3]:
+            return ready.popleft()
+    return heapq.heappop(released)[3]
+
+
+def put_back(memory: Memory, unit: Unit) -> None:
+    """Make a unit that was handed out ready again, in its old place in the order."""
+    memory.out.pop(unit, None)
+    unit.status = READY
+    heapq.heappush(memory.released, (unit.made_at, unit.node.index, unit.scope.path, unit))
+
+
+def hand_out(memory: Memory, unit: Unit) -> None:
+    """Note that a unit is in flight."""
+    unit.status = OUT
+    memory.out[unit] = None
+
+
+def forget_ready(memory: Memory, gone: set[Unit]) -> None:
+    """Take units out of the queues; rare, so the queues are simply gone through."""
+    memory.ready = deque(unit for unit in memory.ready if unit not in gone)
+    memory.released = [entry for entry in memory.released if entry[3] not in gone]
+    heapq.heapify(memory.released)
+    for unit in gone:
+        memory.out.pop(unit, None)

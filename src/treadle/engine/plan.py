@@ -1,0 +1,225 @@
+"""Planning: which conditions hold for a fact, and under which keys it goes on. The only events that user code
+decides, besides outcomes: what it said is written down, and recovery never asks again.
+
+The conditions that watch one node's facts are kept in an index, so that a fact costs what the conditions that
+can match it cost, not what all of them cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from treadle.engine.fold import holds
+from treadle.engine.index import Index
+from treadle.engine.memory import Memory
+from treadle.engine.prepare import inject
+from treadle.errors import BadValue, MissingFunction
+from treadle.model import nodes as kinds
+from treadle.model.errordata import ErrorData, describe
+from treadle.model.events import Planned
+from treadle.model.nodes import Atom, Context
+from treadle.model.patterns import Pattern
+from treadle.model.placing import conditions_in
+from treadle.model.program import Node
+from treadle.model.types import is_instance
+from treadle.model.work import Scope, Unplanned
+
+
+class Watch:
+    """The conditions over one node's facts, each once, and the gates that use them."""
+
+    __slots__ = ("always", "atoms", "by_name", "eager", "index", "keyed", "names", "users")
+
+    def __init__(self, node: Node, conditions: dict[str, Atom]) -> None:
+        self.atoms: list[Atom] = []
+        self.by_name: dict[str, int] = {}
+        self.names: list[list[str]] = []
+        """By condition: all the names it goes by."""
+        self.index = Index()
+        self.always: list[int] = []
+        """Conditions that no index can rule out."""
+        self.users: list[list[Node]] = []
+        """By condition: the gates whose expression asks for it."""
+        self.eager: list[Node] = []
+        """Gates that may hold although none of their conditions does."""
+        self.keyed = [watcher for watcher in node.watchers if watcher.kind != kinds.GATE]
+        shared: dict[Any, int] = {}
+        for gate in node.watchers:
+            if gate.kind == kinds.GATE:
+                self._watch(gate, conditions, shared)
+
+    def _watch(self, gate: Node, conditions: dict[str, Atom], shared: dict[Any, int]) -> None:
+        expression = gate.shape.expression
+        own = {atom.key: atom for atom in gate.code.atoms}
+        for name in conditions_in(expression):
+            atom = own.get(name) or conditions.get(name) or Atom(name)
+            number = self._number(name, atom, shared)
+            if gate not in self.users[number]:
+                self.users[number].append(gate)
+        if expression is None or holds(expression, set()):
+            self.eager.append(gate)
+
+    def _number(self, name: str, atom: Atom, shared: dict[Any, int]) -> int:
+        """The condition's number here; conditions that say the same are one."""
+        number = shared.get(atom.sharing_key) if atom.sharing_key is not None else None
+        if number is None:
+            number = len(self.atoms)
+            self.atoms.append(atom)
+            self.users.append([])
+            self.names.append([])
+            if atom.sharing_key is not None:
+                shared[atom.sharing_key] = number
+            if isinstance(atom.pattern, Pattern):
+                self.index.add(number, atom.pattern)
+            else:
+                self.always.append(number)
+        if name not in self.by_name:
+            self.by_name[name] = number
+            self.names[number].append(name)
+        return number
+
+
+def watch_of(memory: Memory, node: Node) -> Watch:
+    """The node's watch, made on first use and dropped when the wiring changes."""
+    watches = memory.program.watches
+    watch = watches.get(node.index)
+    if watch is None:
+        watch = watches[node.index] = Watch(node, memory.program.conditions)
+    return watch  # type: ignore[no-any-return]
+
+
+class Planning:
+    """One fact being planned: what was asked, and what it said."""
+
+    __slots__ = ("asked", "context", "errors", "failed", "held", "keys", "memory", "reads", "scope", "value")
+
+    def __init__(self, memory: Memory, scope: Scope, value: Any, context: Context) -> None:
+        self.memory = memory
+        self.scope = scope
+        self.value = value
+        self.context = context
+        self.held: list[str] = []
+        self.keys: list[tuple[str, Any]] = []
+        self.failed: list[tuple[str, ErrorData]] = []
+        self.errors: list[BaseException] = []
+        self.reads = False
+        self.asked: dict[str, bool | BaseException] = {}
+
+    def ask(self, node: Node, only: frozenset[int] | None) -> list[Node]:
+        """Ask all that watches this node's fact (or `only` some); return the gates that let it through."""
+        watch = watch_of(self.memory, node)
+        answers = self._answers(watch)
+        held = {name for number, error in answers.items() if error is None for name in watch.names[number]}
+        touched = dict.fromkeys(watch.eager)
+        for number in answers:
+            touched.update(dict.fromkeys(watch.users[number]))
+        through = []
+        for gate in touched:
+            if only is not None and gate.index not in only:
+                continue
+            error = self._error_in(gate, watch, answers)
+            if error is not None:
+                self._fail(gate.key, error)
+            elif gate.shape.expression is None or holds(gate.shape.expression, held):
+                through.append(gate)
+        self.held.extend(sorted(held))
+        for keyed in watch.keyed:
+            if only is None or keyed.index in only:
+                self._ask_key(keyed)
+        return sorted(through, key=lambda gate: gate.index)
+
+    def _answers(self, watch: Watch) -> dict[int, BaseException | None]:
+        """The conditions that held or raised, by number."""
+        candidates = watch.index.candidates(self.value) if len(watch.atoms) > len(watch.always) else []
+        answers: dict[int, BaseException | None] = {}
+        for number in [*candidates, *watch.always]:
+            answer = self._answer(watch.atoms[number])
+            if answer is not False:
+                answers[number] = None if answer is True else answer
+        return answers
+
+    def _answer(self, atom: Atom) -> bool | BaseException:
+        """Ask a condition about this fact, once, however many gates come to it."""
+        answer = self.asked.get(atom.key)
+        if answer is None:
+            try:
+                answer = self._is_true(atom)
+            except Exception as error:
+                answer = error
+            self.asked[atom.key] = answer
+        return answer
+
+    def _error_in(
+        self, gate: Node, watch: Watch, answers: dict[int, BaseException | None]
+    ) -> BaseException | None:
+        for name in conditions_in(gate.shape.expression):
+            error = answers.get(watch.by_name[name])
+            if error is not None:
+                return error
+        return None
+
+    def _is_true(self, atom: Atom) -> bool:
+        value = self.value
+        predicate = atom.predicate
+        if predicate is None:
+            if atom.pattern is None:
+                raise MissingFunction(f"the condition {atom.key!r} is in the log, and not in the definition.")
+            return bool(atom.pattern.matches(value))
+        if atom.pattern is not None and atom.spread == 1 and not is_instance(value, atom.pattern):
+            return False
+        extra = self._injected(atom) if atom.injected else {}
+        if atom.spread == 1:
+            return bool(predicate(value, **extra))
+        if atom.spread == 0:
+            return bool(predicate(**extra))
+        if not isinstance(value, (list, tuple)) or len(value) != atom.spread:
+            return False
+        return bool(predicate(*value, **extra))
+
+    def _injected(self, atom: Atom) -> dict[str, Any]:
+        self.reads = True
+        return inject(
+            self.memory, atom.injected, atom.key.partition("/")[0], (self.value,), self.context
+        )
+
+    def _ask_key(self, node: Node) -> None:
+        key_of: Callable[[Any], Any] | None = node.code.key_of
+        try:
+            if key_of is None:
+                raise MissingFunction(f"the key function of {node.key!r} is not in the definition.")
+            key = key_of(self.value)
+            hash(key)
+        except Exception as error:
+            if isinstance(error, TypeError) and "unhashable" in str(error):
+                error = BadValue(f"the key function gave {key!r:.80}, which cannot be a key: it is unhashable.")
+            self._fail(node.key, error)
+        else:
+            self.keys.append((node.key, key))
+
+    def _fail(self, key: str, error: BaseException) -> None:
+        self.failed.append((key, describe(error, skip_file=__file__)))
+        self.errors.append(error)
+
+
+def plan_fact(
+    memory: Memory, entry: Unplanned, context: Context
+) -> tuple[Planned, list[BaseException]]:
+    """Ask all conditions and key functions that one fact can reach through gates; changes nothing."""
+    planning = Planning(memory, entry.scope, entry.value, context)
+    stack = planning.ask(entry.node, entry.only)
+    while stack:
+        gate = stack.pop()
+        if gate.watchers:
+            stack.extend(planning.ask(gate, None))
+    event = Planned(
+        memory.position,
+        entry.node.key,
+        entry.scope.path,
+        tuple(planning.held),
+        tuple(planning.keys),
+        tuple(planning.failed),
+        memory.position if planning.reads else None,
+    )
+    return event, planning.errors
+

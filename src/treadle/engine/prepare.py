@@ -1,0 +1,157 @@
+"""Prepare: take ready work out of a memory as self-contained runnables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from treadle.engine.memory import Memory
+from treadle.engine.state import cell_of
+from treadle.errors import MissingFunction, UsageError
+from treadle.model import nodes as kinds
+from treadle.model.markers import NOT_GIVEN, READS_HISTORY, Marker
+from treadle.model.nodes import Context
+from treadle.model.runnables import Branch, Runnable, idempotency_key
+from treadle.model.work import Unit
+
+
+def make_runnable(
+    memory: Memory, unit: Unit, run_key: str | None, branch: Branch, context: Context
+) -> Runnable:
+    """All that is needed to execute a unit anywhere; what cannot be found becomes its failure."""
+    node = unit.node
+    args, problem = unit.args, unit.problem
+    try:
+        if node.code.missing:
+            raise missing_function(node.component)
+        if node.code.injected:
+            fill_in(memory, unit, run_key, context)
+        if unit.cell is not None:
+            args = (state_value(unit), *args)
+    except Exception as error:
+        problem = error
+    return Runnable(
+        component=node.component,
+        node=node.key,
+        scope=unit.scope.path,
+        call=node.call,
+        args=args,
+        injected=unit.injected,
+        is_async=node.is_async,
+        generation=unit.generation,
+        attempt=unit.attempt,
+        run_key=run_key,
+        branch=branch,
+        position=memory.position,
+        read_at=unit.read_at,
+        problem=problem,
+    )
+
+
+def missing_function(component: str) -> MissingFunction:
+    """The log names a component that the definition lacks."""
+    return MissingFunction(
+        f"the log holds work of {component!r}, whose function was not given.",
+        hint=f"give it: from_log(definition, log, components={{{component!r}: component}}).",
+    )
+
+
+def state_value(unit: Unit) -> Any:
+    """The state that a unit folds into; the first time, the accumulator's initial value."""
+    cell = unit.cell
+    if cell is None:
+        return None
+    if not cell.started and unit.node.code.initial is not None:
+        return unit.node.code.initial()
+    return cell.value
+
+
+def fill_in(memory: Memory, unit: Unit, run_key: str | None, context: Context) -> None:
+    """Read a unit's markers, once for all its attempts (except the attempt itself)."""
+    node = unit.node
+    if unit.injected is None:
+        markers = [entry for entry in node.code.injected if entry[1].kind not in ("attempt",)]
+        filled = inject(memory, markers, node.component, unit.args, context)
+        for name, marker in markers:
+            if marker.kind == "idempotency_key":
+                filled[name] = idempotency_key(
+                    run_key, node.key, unit.generation, unit.scope.path
+                )
+            elif marker.kind in READS_HISTORY:
+                unit.read_at = memory.position
+        unit.injected = filled
+    for name, marker in node.code.injected:
+        if marker.kind == "attempt":
+            unit.injected = {**unit.injected, name: unit.attempt}
+
+
+def inject(
+    memory: Memory,
+    markers: Iterable[tuple[str, Marker]],
+    component: str,
+    inputs: tuple[Any, ...],
+    context: Context,
+) -> dict[str, Any]:
+    """The values that markers ask for, by parameter name."""
+    return {
+        name: read_marker(memory, marker, component, inputs, context) for name, marker in markers
+    }
+
+
+def read_marker(
+    memory: Memory, marker: Marker, component: str, inputs: tuple[Any, ...], context: Context
+) -> Any:
+    """The value that one marker asks for, as of now."""
+    kind = marker.kind
+    if kind == "context":
+        return read_context(marker, component, context)
+    if kind == "state_of":
+        return read_state(memory, marker, inputs)
+    if kind not in READS_HISTORY:
+        return None
+    node = memory.program.output_of(marker.name)
+    track = memory.tracks.get(node.index)
+    if kind == "latest":
+        return None if track is None else track.newest
+    if kind == "count":
+        return 0 if track is None else track.count
+    if kind == "ran":
+        return track is not None
+    return () if track is None or track.values is None else tuple(track.values)
+
+
+def read_context(marker: Marker, component: str, context: Context) -> Any:
+    """A run-time value: the component's own, else the global one, else the default."""
+    for scope in (component, "_global"):
+        values = context.get(scope)
+        if values is not None and marker.name in values:
+            return values[marker.name]
+    if marker.default is NOT_GIVEN:
+        raise UsageError(
+            f"{component!r} asks for context({marker.name!r}), and nothing was given.",
+            hint=f"pass run_context={{{component!r}: {{{marker.name!r}: ...}}}}, or give the marker a default.",
+        )
+    return marker.default() if callable(marker.default) else marker.default
+
+
+def read_state(memory: Memory, marker: Marker, inputs: tuple[Any, ...]) -> Any:
+    """An accumulator's state; before its first update, its initial value."""
+    node = memory.program.output_of(marker.name)
+    if not node.shape.keyed:
+        cell = cell_of(memory, node, None)
+        return cell.value if cell.started else _initial(node)
+    cells = memory.cells.get(node.index, {})
+    if marker.key is None:
+        return {key: cell.value for key, cell in cells.items() if cell.started}
+    key = marker.key(*inputs) if callable(marker.key) else marker.key
+    found = cells.get(key)
+    return found.value if found is not None and found.started else _initial(node)
+
+
+def _initial(node: Any) -> Any:
+    return None if node.code.initial is None else node.code.initial()
+
+
+def is_simple(unit: Unit) -> bool:
+    """Whether nothing has to be looked up before a unit's function can be called."""
+    return unit.node.quick and unit.problem is None and unit.node.kind != kinds.STATE

@@ -1,0 +1,112 @@
+"""Tapes: a journal that only grows, and the evaluated memory of its newest version."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, TypeAlias
+
+from treadle.engine.baseline import fold_past
+from treadle.engine.edit import Edit
+from treadle.engine.memory import Memory
+from treadle.engine.replay import rebuild
+from treadle.model.definition import Definition
+from treadle.model.events import Baseline, Event
+from treadle.model.runnables import Branch, Outcome, Runnable
+from treadle.model.work import Mark
+
+Entry: TypeAlias = Event | Mark | Edit
+
+
+class Log(tuple[Any, ...]):
+    """A workflow's events in order. `branch` says which fork of which run they are of."""
+
+    branch: Branch = ()
+
+
+class Tape:
+    """A journal of what was done, for all handles on it; `slot` holds the memory of the newest version.
+
+    To take the memory is `dict.pop`, which is atomic among threads: one taker works on it, whoever comes
+    meanwhile rebuilds a memory of his own from the journal's prefix, which never changes.
+    """
+
+    __slots__ = (
+        "baseline",
+        "branch",
+        "definition",
+        "exceptions",
+        "forks",
+        "journal",
+        "run_key",
+        "slot",
+    )
+
+    def __init__(
+        self,
+        definition: Definition,
+        branch: Branch,
+        run_key: str | None,
+        baseline: Baseline | None = None,
+        journal: list[Entry] | None = None,
+        exceptions: dict[int, BaseException] | None = None,
+    ) -> None:
+        self.definition = definition
+        self.branch = branch
+        self.run_key = run_key
+        self.baseline = baseline
+        self.journal: list[Entry] = [] if journal is None else journal
+        self.exceptions: dict[int, BaseException] = {} if exceptions is None else exceptions
+        """The live exceptions of failures, by position: kept beside the log, and no part of it."""
+        self.slot: dict[int, Memory] = {}
+        self.forks = itertools.count()
+
+    def fork(self, version: int) -> tuple[Tape, Memory]:
+        """A tape of its own, and its memory, that go on from a version of this one."""
+        journal = self.journal[:version]
+        memory = rebuild(self.definition, self.baseline, journal)
+        branch = (*self.branch, (memory.position, next(self.forks)))
+        tape = Tape(
+            self.definition, branch, self.run_key, self.baseline, journal, dict(self.exceptions)
+        )
+        return tape, memory
+
+    def folded(self, memory: Memory) -> Tape:
+        """A tape that begins with a baseline of what is remembered, in place of a long past."""
+        baseline = fold_past(memory, self.run_key)
+        kept = {at: error for at, error in self.exceptions.items() if at >= memory.position}
+        tape = Tape(memory.definition, self.branch, self.run_key, baseline, exceptions=kept)
+        tape.forks = self.forks
+        out = tuple((unit.node.key, unit.scope.path) for unit in memory.out)
+        if out:
+            tape.journal.append(Mark(True, out))
+        return tape
+
+    def events(self, version: int) -> list[Event]:
+        """The events among the first entries, without what the tape began with."""
+        return [
+            entry.event if isinstance(entry, Edit) else entry
+            for entry in self.journal[:version]
+            if not isinstance(entry, Mark)
+        ]
+
+    @property
+    def head(self) -> Event:
+        """The first event of the log: the definition, or the baseline that stands for it and more."""
+        return self.baseline or self.definition.defined(self.run_key)
+
+    @property
+    def first_position(self) -> int:
+        """The position before which nothing is remembered."""
+        return 1 if self.baseline is None else self.baseline.position
+
+    def is_ours(self, work: Runnable | Outcome) -> bool:
+        """Whether work was prepared on this branch, or on one it came from before the two parted."""
+        if work.run_key != self.run_key:
+            return False
+        theirs = work.branch
+        if theirs == self.branch:
+            return True
+        if not theirs or self.branch[: len(theirs)] != theirs:
+            return False
+        parted_at, _ = self.branch[len(theirs)]
+        return work.position <= parted_at

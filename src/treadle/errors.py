@@ -1,0 +1,173 @@
+"""Every error Treadle raises, by whose fault it is.
+
+    TreadleError
+    |-- UsageError (ValueError)          you asked for something that cannot be
+    |   |-- DefinitionError              a component or a wiring that cannot be
+    |   |   |-- DuplicateName
+    |   |   |-- UnknownComponent (LookupError)
+    |   |   |-- ArityMismatch
+    |   |   |-- IncompatibleTypes
+    |   |   |-- PlacesDiffer
+    |   |   |-- PatternError
+    |   |   `-- CycleError
+    |   |-- ForeignOutcome               an outcome of another workflow or branch
+    |   |-- Forgotten (LookupError)      what `retain` has let go
+    |   |-- LogError                     a log that is damaged or of another definition
+    |   |-- MissingFunction (LookupError)   the log names work whose function was not given
+    |   `-- NotPortable                  something that cannot be pickled
+    |-- WorkError                        your function failed; the cause is attached
+    |   |-- StepFailed
+    |   |-- ItemsFailed                  a reduce whose items failed
+    |   `-- BadValue                     a value its receiver cannot take
+    |-- MissingExtra (ImportError)       an optional dependency is not installed
+    `-- TreadleBug                       ours: please report it
+
+A message says what failed, which one, what was expected, and what to do. Errors pickle.
+This module imports nothing of Treadle.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TreadleError(Exception):
+    """Base of all errors; `hint` says what to do."""
+
+    hint: str | None = None
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} Hint: {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+
+def _rebuild(
+    kind: type[TreadleError], args: tuple[object, ...], fields: dict[str, object]
+) -> TreadleError:
+    """Unpickle an error without calling its constructor, whose signature may differ."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
+
+class UsageError(TreadleError, ValueError):
+    """The caller asked for something that cannot be."""
+
+
+class DefinitionError(UsageError):
+    """A component or its wiring cannot be; nothing was changed."""
+
+
+class DuplicateName(DefinitionError):
+    """Two components of one workflow would have the same name."""
+
+
+class UnknownComponent(DefinitionError, LookupError):
+    """No component has this name."""
+
+
+class ArityMismatch(DefinitionError):
+    """A component's ports and its parents do not fit."""
+
+
+class IncompatibleTypes(DefinitionError):
+    """A parent gives what its child does not take."""
+
+
+class PlacesDiffer(DefinitionError):
+    """Parents stand in fan-outs that do not enclose one another."""
+
+
+class PatternError(DefinitionError):
+    """A `match` pattern that cannot be."""
+
+
+class CycleError(DefinitionError):
+    """An edge would close a cycle."""
+
+
+class ForeignOutcome(UsageError):
+    """An outcome was made by another workflow, or by another branch after the two parted."""
+
+
+class Forgotten(UsageError, LookupError):
+    """What was asked for lies before the baseline that `retain` keeps."""
+
+
+class LogError(UsageError):
+    """A log is damaged, or belongs to another definition."""
+
+
+class MissingFunction(UsageError, LookupError):
+    """The log names work whose function the given definition does not have."""
+
+
+class NotPortable(UsageError):
+    """A value or function cannot be pickled."""
+
+
+class WorkError(TreadleError):
+    """A user's function failed; the original exception is the cause."""
+
+
+class StepFailed(WorkError):
+    """A step failed: `component`, `input` and `attempt` say which; `__cause__` says why."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        component: str,
+        input: int,
+        attempt: int,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.component = component
+        self.input = input
+        self.attempt = attempt
+
+
+class ItemsFailed(WorkError):
+    """A reduce cannot close its group, since `items` (their indices) failed."""
+
+    def __init__(self, message: str, *, items: tuple[tuple[int, ...], ...] = ()) -> None:
+        super().__init__(message)
+        self.items = items
+
+
+class BadValue(WorkError):
+    """A value is not what its receiver takes."""
+
+
+class MissingExtra(TreadleError, ImportError):
+    """An optional dependency is not installed; the hint has the install line."""
+
+
+class TreadleBug(TreadleError):
+    """An invariant of Treadle itself is broken: please report it with the log that led here."""
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the closest known name, else the known names, else nothing.
+
+    >>> nearest("chekc", ["check", "decide"])
+    " Did you mean 'check'?"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    if not names:
+        return ""
+    shown = ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
+    return f" Known: {shown}."

@@ -1,0 +1,231 @@
+"""History: the closed list of what can have happened to a workflow.
+
+Every event is frozen data, in the past tense, and says at which position of the log it stands. Events name
+nodes by a stable key (`component` or `component/part`), never by index, and hold no code. Times are given by
+whoever drives the workflow and are `None` in a bare one. What becomes ready downstream of an event follows
+from the graph, so it is not written.
+
+`sources` are the positions of the events whose values went in. A scope path alone tells the element of an
+`Expanded` that a value came from.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from treadle.model.errordata import ErrorData
+from treadle.model.nodes import ComponentShape
+
+Path: TypeAlias = tuple[int, ...]
+"""A scope: the number of the input, then item indices and firings of correlated joins, outermost first."""
+
+
+class Defined(Struct, frozen=True, tag=True):
+    """The graph as it was when the first input came: always the first event (or a `Baseline` is)."""
+
+    position: int
+    name: str
+    components: tuple[ComponentShape, ...]
+    retain: str | int = "all"
+    fingerprint: str = ""
+    run_key: str | None = None
+
+
+class InputAccepted(Struct, frozen=True, tag=True):
+    """An input came in and opened the root scope `(number,)`."""
+
+    position: int
+    scope: Path
+    value: Any
+    key: str | None = None
+    at: float | None = None
+
+
+class Planned(Struct, frozen=True, tag=True):
+    """The conditions and key functions that watch one fact were asked.
+
+    `held` names the conditions that were true (all others that watch the fact were not); `keys` gives for
+    each keyed node the key of this fact; `failed` gives what raised, by condition or node.
+    """
+
+    position: int
+    node: str
+    scope: Path
+    held: tuple[str, ...] = ()
+    keys: tuple[tuple[str, Any], ...] = ()
+    failed: tuple[tuple[str, ErrorData], ...] = ()
+    read_at: int | None = None
+
+
+class Applied(Struct, frozen=True, tag=True):
+    """A runnable's outcome was applied: the fact of `node` in `scope` is `value`."""
+
+    position: int
+    node: str
+    scope: Path
+    value: Any
+    sources: tuple[int, ...]
+    generation: int = 0
+    attempt: int = 1
+    read_at: int | None = None
+    seconds: float | None = None
+
+
+class AttemptFailed(Struct, frozen=True, tag=True):
+    """An attempt failed and another will follow."""
+
+    position: int
+    node: str
+    scope: Path
+    error: ErrorData
+    generation: int = 0
+    attempt: int = 1
+    read_at: int | None = None
+    seconds: float | None = None
+
+
+class Failed(Struct, frozen=True, tag=True):
+    """A runnable failed for good and gives nothing; `on_failure` is `"block"` or `"halt"`."""
+
+    position: int
+    node: str
+    scope: Path
+    error: ErrorData
+    sources: tuple[int, ...]
+    on_failure: str = "block"
+    generation: int = 0
+    attempt: int = 1
+    read_at: int | None = None
+    seconds: float | None = None
+
+
+class Skipped(Struct, frozen=True, tag=True):
+    """A runnable gave ABSENT: it said so itself, or failed (`error`) where failures are skipped."""
+
+    position: int
+    node: str
+    scope: Path
+    sources: tuple[int, ...]
+    error: ErrorData | None = None
+    generation: int = 0
+    attempt: int = 1
+    read_at: int | None = None
+    seconds: float | None = None
+
+
+class Expanded(Struct, frozen=True, tag=True):
+    """A fan-out opened one scope per element of `values`: `(*scope, 0)`, `(*scope, 1)`, ..."""
+
+    position: int
+    node: str
+    scope: Path
+    values: tuple[Any, ...]
+    sources: tuple[int, ...]
+    generation: int = 0
+    attempt: int = 1
+    seconds: float | None = None
+
+
+class WaitOpened(Struct, frozen=True, tag=True):
+    """A node began to wait for a signal or a moment."""
+
+    position: int
+    node: str
+    scope: Path
+    name: str
+    key: str | None = None
+    due_at: float | None = None
+
+
+class Signalled(Struct, frozen=True, tag=True):
+    """A signal arrived; it answers one wait of this name and key, or is kept until one opens."""
+
+    position: int
+    name: str
+    value: Any
+    key: str | None = None
+    at: float | None = None
+
+
+class TimerFired(Struct, frozen=True, tag=True):
+    """The moment a node waited for has come."""
+
+    position: int
+    node: str
+    scope: Path
+    at: float | None = None
+
+
+class ScopeCancelled(Struct, frozen=True, tag=True):
+    """Somebody withdrew all that was left to do in a scope."""
+
+    position: int
+    scope: Path
+    reason: str = ""
+
+
+class ComponentAdded(Struct, frozen=True, tag=True):
+    """A component joined the graph of a workflow already under way."""
+
+    position: int
+    component: ComponentShape
+    backfill: bool = False
+
+
+class ComponentReplaced(Struct, frozen=True, tag=True):
+    """A component's code (and, where it fits, its inner shape) was replaced."""
+
+    position: int
+    component: ComponentShape
+    reset: bool = False
+
+
+class ComponentRemoved(Struct, frozen=True, tag=True):
+    """A component left; `rewired` are its children as they are wired now."""
+
+    position: int
+    name: str
+    rewired: tuple[ComponentShape, ...] = ()
+
+
+class Orphaned(Struct, frozen=True, tag=True):
+    """The first outcome of withdrawn work came back; it changed nothing."""
+
+    position: int
+    node: str
+    scope: Path
+    generation: int
+    attempt: int = 1
+    error: ErrorData | None = None
+    value: Any = None
+
+
+class Baseline(Struct, frozen=True, tag=True):
+    """All events before `position`, folded into what later events need (see `engine/baseline.py`)."""
+
+    position: int
+    defined: Defined
+    state: dict[str, Any]
+
+
+Event: TypeAlias = (
+    Defined
+    | InputAccepted
+    | Planned
+    | Applied
+    | AttemptFailed
+    | Failed
+    | Skipped
+    | Expanded
+    | WaitOpened
+    | Signalled
+    | TimerFired
+    | ScopeCancelled
+    | ComponentAdded
+    | ComponentReplaced
+    | ComponentRemoved
+    | Orphaned
+    | Baseline
+)

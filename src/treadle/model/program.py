@@ -1,0 +1,358 @@
+"""The graph, compiled: integer-indexed nodes that all runs of a definition share.
+
+A program grows in place, by one component at a time, until a run starts from it; from then on it is sealed,
+and whoever wants to change the graph compiles a program of their own from the same components. Nodes are
+never re-numbered: what is removed leaves its place empty, so indices mean the same in the program of a run
+before and after an edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from treadle.errors import DefinitionError, DuplicateName, TreadleBug
+from treadle.model import nodes as kinds
+from treadle.model import placing
+from treadle.model.nodes import Atom, ComponentShape, Lowered, NodeCode, NodeShape, NodeSpec
+from treadle.model.sentinels import INPUT_KEY
+
+DIRECT: Final = "direct"
+"""One parent, same place: ready as soon as that parent gave."""
+ALL: Final = "all"
+RACE: Final = "race"
+"""`any` and k-of-n joins."""
+SETTLED: Final = "settled"
+CORRELATE: Final = "correlate"
+GROUP: Final = "group"
+"""A reduce that closes a fan-out."""
+STATE: Final = "state"
+GATE: Final = "gate"
+
+
+class Node:
+    """One compiled node. `place` is the stack of openers (fan-outs, correlated joins) above its work."""
+
+    __slots__ = (
+        "arrival",
+        "call",
+        "children",
+        "closes",
+        "code",
+        "component",
+        "depth",
+        "error_children",
+        "generation",
+        "index",
+        "inner",
+        "is_async",
+        "is_barrier",
+        "key",
+        "kind",
+        "near",
+        "part",
+        "place",
+        "plans",
+        "quick",
+        "shape",
+        "sources",
+        "tracked",
+        "tracks_all",
+        "watchers",
+        "width",
+    )
+
+    def __init__(self, index: int, spec: NodeSpec, component: str) -> None:
+        shape = spec.shape
+        self.index = index
+        self.key = shape.key
+        self.component = component
+        self.part: str | None = shape.key[len(component) + 1 :] or None
+        self.kind = shape.kind
+        self.generation = 0
+        self.sources: list[tuple[Node, str]] = []
+        self.children: list[tuple[Node, int]] = []
+        self.error_children: list[tuple[Node, int]] = []
+        self.watchers: list[Node] = []
+        """Gates and keyed children: what must be planned when this node gives a fact."""
+        self.tracked = False
+        """Some injection marker asks for this component's values; `tracks_all`: for all of them."""
+        self.tracks_all = False
+        self.near: tuple[Node, ...] = ()
+        """The barriers that can be reached from here without passing another barrier."""
+        self.closes: Node | None = None
+        self.place: tuple[int, ...] = ()
+        self.inner: tuple[int, ...] = ()
+        """The place of what this node gives: its own, or one deeper for a fan-out."""
+        self.depth = 0
+        self.width = 1
+        self.plans = False
+        self.arrival = DIRECT
+        self.is_barrier = False
+        self.take(shape, spec.code)
+
+    def take(self, shape: NodeShape, code: NodeCode) -> None:
+        """Take on (new) code; the wiring is the program's business."""
+        self.shape = shape
+        self.code = code
+        self.call = code.call
+        self.is_async = code.is_async
+        self.quick = (
+            shape.kind in (kinds.STEP, kinds.REDUCE)
+            and not code.injected
+            and not code.is_async
+            and code.call is not None
+        )
+        """Nothing is to be looked up before the function can be called."""
+
+    def settle(self) -> None:
+        """Derive from the wiring how facts arrive here."""
+        self.width = len(self.sources)
+        self.arrival = _arrival(self)
+        self.is_barrier = self.arrival in (RACE, SETTLED, GROUP)
+        self.depth = len(self.place)
+
+    def __repr__(self) -> str:
+        return f"<Node {self.index} {self.key!r}>"
+
+
+def _arrival(node: Node) -> str:
+    if node.kind == kinds.GATE:
+        return GATE
+    if node.kind == kinds.STATE:
+        return STATE
+    if node.closes is not None:
+        return GROUP
+    if node.shape.correlate is not None:
+        return CORRELATE
+    if node.shape.join == "settled":
+        return SETTLED
+    if node.shape.join != "all":
+        return RACE
+    return ALL if node.width > 1 else DIRECT
+
+
+def _insert(edges: list[tuple[Node, int]], node: Node, port: int) -> None:
+    """Keep edges in the order of their nodes, which is the order in which work becomes ready."""
+    edges.append((node, port))
+    if len(edges) > 1 and edges[-2][0].index > node.index:
+        edges.sort(key=lambda edge: edge[0].index)
+
+
+class Program:
+    """Nodes by index, names by component, conditions by name."""
+
+    __slots__ = (
+        "by_key",
+        "closers",
+        "components",
+        "conditions",
+        "has_barriers",
+        "near_is_stale",
+        "nodes",
+        "receivers",
+        "sealed",
+        "watches",
+    )
+
+    def __init__(self) -> None:
+        self.nodes: list[Node | None] = []
+        self.by_key: dict[str, Node] = {}
+        self.components: dict[str, Lowered] = {}
+        self.conditions: dict[str, Atom] = {}
+        self.has_barriers = False
+        self.near_is_stale = False
+        self.sealed = False
+        """Some run uses this program: whoever wants to change it makes one of their own."""
+        self.closers: dict[int, list[Node]] = {}
+        self.receivers: dict[int, list[Node]] = {}
+        self.watches: dict[int, Any] = {}
+        """What the engine derived from the wiring, by node; dropped when the wiring changes."""
+        root = NodeSpec(NodeShape(INPUT_KEY, kinds.INPUT, ()), kinds.NO_CODE)
+        self._append(root, INPUT_KEY)
+
+    @property
+    def input(self) -> Node:
+        """The node that every root hangs on."""
+        node = self.nodes[0]
+        if node is None:
+            raise TreadleBug("a program lost its input node.")
+        return node
+
+    def add(self, lowered: Lowered) -> list[Node]:
+        """Add a lowered component; raises `DefinitionError` and changes nothing if it does not fit."""
+        if lowered.name in self.components:
+            raise DuplicateName(
+                f"a component named {lowered.name!r} is already in this workflow.",
+                hint="give the new one a `name=` of its own, or use `replace` to change the old one.",
+            )
+        placed = placing.place(self, lowered)
+        added = [self._append(spec, lowered.name) for spec in lowered.specs]
+        for node, spot in zip(added, placed, strict=True):
+            self._wire(node, spot)
+        self.components[lowered.name] = lowered
+        self._register(lowered, added)
+        return added
+
+    def _append(self, spec: NodeSpec, component: str) -> Node:
+        node = Node(len(self.nodes), spec, component)
+        self.nodes.append(node)
+        self.by_key[node.key] = node
+        return node
+
+    def _wire(self, node: Node, spot: placing.Spot) -> None:
+        """Connect a node to its parents, at the place that was found for it."""
+        node.sources = [(self.by_key[key], port) for key, port in node.shape.sources]
+        node.closes = None if spot.closes is None else self.by_key[spot.closes]
+        node.place = tuple(self.by_key[key].index for key in spot.place)
+        opens = node.kind == kinds.ITEMS
+        node.inner = (*node.place, node.index) if opens else node.place
+        node.settle()
+        for port, (parent, gives) in enumerate(node.sources):
+            if gives == kinds.ERROR:
+                _insert(parent.error_children, node, port)
+            elif node.kind == kinds.GATE or node.shape.keyed:
+                parent.watchers.append(node)
+                parent.plans = True
+            else:
+                _insert(parent.children, node, port)
+        if node.is_barrier or self.has_barriers:
+            self.has_barriers = self.near_is_stale = True
+
+        self._forget_derived()
+
+    def _forget_derived(self) -> None:
+        if self.closers or self.receivers or self.watches:
+            self.closers, self.receivers, self.watches = {}, {}, {}
+
+    def _register(self, lowered: Lowered, added: Iterable[Node]) -> None:
+        """Note named conditions and the components whose history some marker reads."""
+        if lowered.kind == "condition":
+            for spec in lowered.specs:
+                for atom in spec.code.atoms:
+                    self.conditions[atom.key] = atom
+        for node in added:
+            for marker in placing.markers_of(node.code):
+                target = self.components.get(marker.name)
+                if marker.kind in ("latest", "all_values", "count", "ran") and target is not None:
+                    output = self.by_key[target.output]
+                    output.tracked = True
+                    output.tracks_all = output.tracks_all or marker.kind == "all_values"
+
+    def settle(self) -> None:
+        """Bring the derived barrier lists up to date; called before anything runs."""
+        if self.near_is_stale:
+            placing.find_near_barriers([node for node in self.nodes if node is not None])
+            self.near_is_stale = False
+
+    def replace(self, lowered: Lowered) -> list[Node]:
+        """Put a component in the place of the one of its name; its nodes become a new generation."""
+        old = self.components[lowered.name]
+        kept = {spec.shape.key for spec in lowered.specs}
+        gone = [spec.shape.key for spec in old.specs if spec.shape.key not in kept]
+        placing.check_replacement(self, old, lowered)
+        for spec in old.specs:
+            self._unwire(self.by_key[spec.shape.key])
+        for key in gone:
+            self._drop(self.by_key[key])
+        changed: list[Node] = []
+        for spec in lowered.specs:
+            node = self.by_key.get(spec.shape.key)
+            if node is None:
+                node = self._append(spec, lowered.name)
+            else:
+                node.kind = spec.shape.kind
+                node.take(spec.shape, spec.code)
+                node.generation += 1
+            changed.append(node)
+        for node, spot in zip(changed, placing.place(self, lowered, replacing=True), strict=True):
+            self._wire(node, spot)
+        if old.kind == "condition":
+            for spec in old.specs:
+                for atom in spec.code.atoms:
+                    self.conditions.pop(atom.key, None)
+        self.components[lowered.name] = lowered
+        self._register(lowered, changed)
+        self.near_is_stale = self.has_barriers
+        return changed
+
+    def remove(self, name: str, rewired: Iterable[Lowered]) -> list[Node]:
+        """Take a component out, after its children were lowered anew onto its parents."""
+        old = self.components[name]
+        for lowered in rewired:
+            self._rewire(lowered)
+        gone = [self.by_key[spec.shape.key] for spec in old.specs]
+        for node in gone:
+            self._unwire(node)
+            self._drop(node)
+        del self.components[name]
+        self.conditions.pop(name, None)
+        self.near_is_stale = self.has_barriers
+        return gone
+
+    def _rewire(self, lowered: Lowered) -> None:
+        """Wire a child of a removed component to that one's parents; its code and state stay."""
+        placed = placing.place(self, lowered, replacing=True)
+        nodes = [self.by_key[spec.shape.key] for spec in lowered.specs]
+        for node, spec in zip(nodes, lowered.specs, strict=True):
+            self._unwire(node)
+            node.take(spec.shape, spec.code)
+        for node, spot in zip(nodes, placed, strict=True):
+            self._wire(node, spot)
+        self.components[lowered.name] = lowered
+
+    def _unwire(self, node: Node) -> None:
+        for parent, _ in node.sources:
+            parent.children = [edge for edge in parent.children if edge[0] is not node]
+            parent.error_children = [edge for edge in parent.error_children if edge[0] is not node]
+            parent.watchers = [watcher for watcher in parent.watchers if watcher is not node]
+            parent.plans = bool(parent.watchers)
+        node.sources = []
+        self._forget_derived()
+
+    def _drop(self, node: Node) -> None:
+        self.nodes[node.index] = None
+        del self.by_key[node.key]
+
+    def node(self, key: str) -> Node:
+        """The node of this key; a `DefinitionError` names it if there is none."""
+        try:
+            return self.by_key[key]
+        except KeyError:
+            raise DefinitionError(f"this graph has no node {key!r}.") from None
+
+    def shapes(self) -> list[ComponentShape]:
+        """The graph as data, in the order of adding."""
+        return [lowered.shape() for lowered in self.components.values()]
+
+    def output_of(self, name: str) -> Node:
+        """The node whose facts are the component's own."""
+        return self.by_key[self.components[name].output]
+
+    def is_output(self, name: str) -> bool:
+        """Whether nothing takes this component's value (handlers on its error port do not count)."""
+        return not self.outgoing(self.output_of(name))
+
+    def outgoing(self, node: Node) -> list[Node]:
+        """All nodes that take this node's value."""
+        return [child for child, _ in node.children] + node.watchers
+
+
+def compile_program(components: Iterable[Lowered]) -> Program:
+    """A fresh program of these components, in this order."""
+    program = Program()
+    for lowered in components:
+        program.add(lowered)
+    return program
+
+
+def ancestors(node: Node) -> set[Any]:
+    """All nodes upstream of a node, through value and error ports."""
+    seen: set[Any] = set()
+    stack = [node]
+    while stack:
+        for parent, _ in stack.pop().sources:
+            if parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return seen

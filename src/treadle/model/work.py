@@ -1,0 +1,141 @@
+"""The moving parts of a workflow's memory: scopes, units of work, and what waits for what.
+
+They are mutable and belong to one memory at a time. None of them is ever seen by a user: views and runnables
+are made from them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, TypeAlias
+
+from msgspec import Struct, field
+
+from treadle.model.events import Event, Path
+from treadle.model.facts import Failure
+from treadle.model.program import Node
+
+READY: Final = 0
+OUT: Final = 1
+"""Handed out by `prepare_for_dispatch` and not yet answered."""
+QUEUED: Final = 2
+"""Waiting for its turn at a stateful node."""
+
+Arrival: TypeAlias = tuple[Any, int]
+"""A value and the position of the event that gave it."""
+
+
+class Scope(Struct, eq=False):
+    """The lineage of an input, of one element, or of one firing of a correlated join."""
+
+    root: Root
+    parent: Scope | None
+    path: Path
+    depth: int
+    units: dict[int, Unit] = {}
+    waiting: dict[int, Waiting] | None = None
+    """Joins of this scope that have some of their values."""
+    broadcasts: dict[tuple[int, int], Arrival | None] | None = None
+    """By (node, port) of a deeper join: what arrived here for all its scopes; None: ran, gave nothing."""
+    children: dict[int, list[Scope]] | None = None
+    """By opener: the scopes it opened, in order."""
+    counts: dict[int, int] | None = None
+    """By barrier: how much live work upstream of it is in this scope (or inside it, at its own depth)."""
+    groups: dict[int, Group] | None = None
+    broken: set[int] | None = None
+    """Reduces with a failure upstream of them in this very scope."""
+
+
+class Root(Scope, eq=False):
+    """The root scope of one input, with what has happened in it."""
+
+    number: int = 0
+    key: str | None = None
+    live: int = 0
+    """Units, unplanned facts, waits and armed barriers anywhere below; at zero the input is finished."""
+    events: list[Event] = []
+    armed: dict[int, dict[Scope, None]] | None = None
+    halted: bool = False
+    done: bool = False
+    folded: bool = False
+    """Only the results were kept (`retain="results"`)."""
+    starved: tuple[tuple[str, Path, tuple[int, ...]], ...] = ()
+    """Joins that were dropped half full: node, scope, the ports still empty."""
+
+
+class Unit(Struct, eq=False):
+    """One unit of work: a node, the values for its ports, and how far it has come."""
+
+    node: Node
+    scope: Scope
+    args: tuple[Any, ...]
+    sources: tuple[int, ...]
+    made_at: int
+    status: int = READY
+    generation: int = 0
+    attempt: int = 1
+    cell: Cell | None = None
+    injected: dict[str, Any] | None = None
+    read_at: int | None = None
+    problem: BaseException | None = None
+
+
+class Waiting(Struct, eq=False):
+    """A join that has some of its values: per port what arrived."""
+
+    values: list[Any]
+    sources: list[int | None]
+    missing: int
+    is_done: bool = False
+
+
+class Group(Struct, eq=False):
+    """A fan-out that a reduce will close: what arrived, which items did, which failed."""
+
+    size: int
+    values: list[tuple[Path, Any, int]] = []
+    arrived: set[int] = set()
+    failed: dict[int, tuple[tuple[int, Path], Failure]] = {}
+
+
+class Cell(Struct, eq=False):
+    """One state of an accumulator: its value, who is at work on it, who waits."""
+
+    key: Any
+    value: Any
+    started: bool = False
+    busy: Unit | None = None
+    queue: deque[Unit] = field(default_factory=deque)
+
+
+class Partners(Struct, eq=False):
+    """Facts of a correlated join that wait for partners from other inputs."""
+
+    waiting: dict[Any, list[deque[Arrival]]] = {}
+    newest: dict[int, Arrival] = {}
+
+
+class Track(Struct, eq=False):
+    """What injection markers may ask of a component: how many values, the newest, all of them."""
+
+    count: int = 0
+    newest: Any = None
+    values: list[Any] | None = None
+
+
+class Unplanned(Struct, eq=False):
+    """A fact whose watchers have not been asked yet."""
+
+    node: Node
+    scope: Scope
+    value: Any
+    position: int
+    only: frozenset[int] | None = None
+    """After a backfill: the new watchers, which alone are still to be asked."""
+
+
+class Mark(Struct, frozen=True):
+    """A journal entry that is no event: work handed out (`out`) or put back."""
+
+    out: bool
+    work: tuple[tuple[str, Path], ...]

@@ -1,0 +1,136 @@
+"""Facts as users see them, made from events when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from treadle.engine.memory import Memory
+from treadle.model.events import Applied, Event, Expanded, InputAccepted, Planned
+from treadle.model.facts import Fact, FactId
+from treadle.model.program import Node
+from treadle.model.sentinels import ABSENT, INPUT_KEY
+from treadle.model.work import Root
+from treadle.views.reading import events_of
+
+
+class FactReader:
+    """Turns events into facts, resolving the positions of their sources."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.by_position: dict[int, Event] = {}
+        self.known: set[int] = set()
+
+    def facts(self, roots: Iterable[Root]) -> Iterator[Fact]:
+        """All facts of some inputs, in log order."""
+        for event in events_of(roots):
+            yield from self.of(event)
+
+    def of(self, event: Event) -> Iterator[Fact]:
+        """The facts that one event recorded."""
+        if isinstance(event, InputAccepted):
+            yield Fact("INPUT", None, event.scope, event.value, (), 0, event.position)
+        elif isinstance(event, Applied):
+            if event.value is not ABSENT:
+                component, part = self.split(event.node)
+                sources = self.sources(event.sources, event.scope)
+                yield Fact(
+                    component, part, event.scope, event.value, sources, event.generation, event.position
+                )
+        elif isinstance(event, Expanded):
+            yield from self._items(event)
+
+    def _items(self, event: Expanded) -> Iterator[Fact]:
+        component, part = self.split(event.node)
+        sources = self.sources(event.sources, event.scope)
+        for index, value in enumerate(event.values):
+            scope = (*event.scope, index)
+            yield Fact(component, part, scope, value, sources, event.generation, event.position)
+
+    def split(self, key: str) -> tuple[str, str | None]:
+        """A node's component and its part of it."""
+        node = self.memory.program.by_key.get(key)
+        if node is not None:
+            return node.component, node.part
+        component, _, part = key.partition("/")
+        return component, part or None
+
+    def sources(self, positions: Iterable[int], scope: tuple[int, ...]) -> tuple[FactId, ...]:
+        """The ids of the facts at some positions; those that were forgotten are left out."""
+        found = []
+        for position in positions:
+            event = self.event_at(position)
+            if event is not None:
+                found.append(fact_id(event, scope))
+        return tuple(found)
+
+    def event_at(self, position: int) -> Any:
+        """The event of a position, if it is remembered."""
+        if not self.known:
+            self._index()
+        return self.by_position.get(position)
+
+    def _index(self) -> None:
+        for number, root in self.memory.roots.items():
+            self.known.add(number)
+            for event in root.events:
+                self.by_position[event.position] = event
+
+
+def fact_id(event: Any, scope: tuple[int, ...]) -> FactId:
+    """The id of an event's fact, as it was given to a node in `scope` (which tells a fan-out's element)."""
+    if isinstance(event, InputAccepted):
+        return (INPUT_KEY, 0, event.scope)
+    if isinstance(event, Expanded):
+        return (event.node, event.generation, scope[: len(event.scope) + 1])
+    if isinstance(event, Planned):
+        return (event.node, 0, event.scope)
+    return (event.node, event.generation, event.scope)
+
+
+def gate_facts(memory: Memory, node: Node, roots: Iterable[Root], reader: FactReader) -> list[Fact]:
+    """What a condition let through: the very facts of its parent, under the condition's name."""
+    from treadle.engine.fold import holds
+
+    found = []
+    for root in roots:
+        for event in root.events:
+            expression = node.shape.expression
+            if not isinstance(event, Planned) or expression is None:
+                continue
+            if holds(expression, set(event.held)) and _watches(node, event.node):
+                fact = _planned_fact(event, root, reader)
+                if fact is not None:
+                    found.append(
+                        Fact(
+                            node.component,
+                            node.part,
+                            event.scope,
+                            fact.value,
+                            (fact.id,),
+                            0,
+                            event.position,
+                        )
+                    )
+    return sorted(found, key=lambda fact: fact.position)
+
+
+def _watches(node: Node, key: str) -> bool:
+    """Whether a gate watches a node's facts, itself or through gates above it."""
+    above = node
+    while above.sources:
+        above = above.sources[0][0]
+        if above.key == key:
+            return True
+        if above.kind != "gate":
+            return False
+    return False
+
+
+def _planned_fact(event: Planned, root: Root, reader: FactReader) -> Fact | None:
+    for other in root.events:
+        for fact in reader.of(other):
+            if fact.id[0] == event.node and fact.scope == event.scope:
+                return fact
+    return None

@@ -1,0 +1,107 @@
+"""Failures: what failed for good, what it was given, and whether somebody handled it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from treadle.engine.memory import Memory
+from treadle.model.events import Applied, Expanded, Failed, InputAccepted, Planned, Skipped
+from treadle.model.facts import Failure
+from treadle.model.work import Root
+from treadle.views.facts import FactReader
+from treadle.views.reading import events_of, roots_of
+
+if TYPE_CHECKING:
+    from treadle.value import Workflow
+
+
+def failures(workflow: Workflow, input: Any) -> list[Failure]:
+    """The failures of all inputs or of one, in log order."""
+    with workflow.inspect() as (memory, _):
+        return listed(memory, list(roots_of(memory, input)))
+
+
+def listed(memory: Memory, roots: list[Root]) -> list[Failure]:
+    """The failures among the events of some inputs."""
+    events = events_of(roots)
+    if not any(_failed(event) for event in events):
+        return []
+    reader = FactReader(memory)
+    handled = _handled(memory, events)
+    return [
+        structs.replace(failure, handled=failure.position in handled)
+        for event in events
+        for failure in _of(memory, event, reader)
+    ]
+
+
+def _failed(event: Any) -> bool:
+    return (
+        isinstance(event, Failed)
+        or (isinstance(event, Skipped) and event.error is not None)
+        or (isinstance(event, Planned) and bool(event.failed))
+    )
+
+
+def _handled(memory: Memory, events: Iterable[Any]) -> set[int]:
+    """The positions of failures from which a handler on an error port made a fact."""
+    handlers = {
+        child.key for node in memory.program.by_key.values() for child, _ in node.error_children
+    }
+    return {
+        position
+        for event in events
+        if isinstance(event, Applied) and event.node in handlers
+        for position in event.sources
+    }
+
+
+def _of(memory: Memory, event: Any, reader: FactReader) -> list[Failure]:
+    if isinstance(event, Planned):
+        return _conditions(memory, event, reader)
+    if not _failed(event):
+        return []
+    component, part = reader.split(event.node)
+    return [
+        Failure(
+            component,
+            part,
+            event.scope,
+            inputs_of(event, reader),
+            event.error,
+            event.attempt,
+            event.generation,
+            "skip" if isinstance(event, Skipped) else event.on_failure,
+            position=event.position,
+        )
+    ]
+
+
+def _conditions(memory: Memory, event: Planned, reader: FactReader) -> list[Failure]:
+    """A condition that raised is a failure of each component that uses it."""
+    found = []
+    for key, error in event.failed:
+        component, _ = reader.split(key)
+        known = component in memory.program.components
+        on_failure = memory.program.output_of(component).shape.on_failure if known else "block"
+        found.append(
+            Failure(
+                component, None, event.scope, (), error, on_failure=on_failure, position=event.position
+            )
+        )
+    return found
+
+
+def inputs_of(event: Any, reader: FactReader) -> tuple[Any, ...]:
+    """The values that the sources of an event gave, as far as they are remembered."""
+    values = []
+    for position in event.sources:
+        source = reader.event_at(position)
+        if isinstance(source, (Applied, InputAccepted)):
+            values.append(source.value)
+        elif isinstance(source, Expanded):
+            values.append(source.values[event.scope[len(source.scope)]])
+    return tuple(values)

@@ -1,0 +1,158 @@
+"""Lineage both ways: why a fact is there, and what an input touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from treadle.model.events import Applied, Expanded, Failed, InputAccepted, Planned, Skipped
+from treadle.model.facts import Fact, Failure
+from treadle.model.markers import READS_HISTORY
+from treadle.model.placing import markers_of
+from treadle.views.facts import FactReader, fact_id
+from treadle.views.reading import root_of
+
+if TYPE_CHECKING:
+    from treadle.engine.memory import Memory
+    from treadle.value import Workflow
+
+
+def why(workflow: Workflow, fact: Fact | Failure) -> dict[str, Any]:
+    """What a fact was made from, as a tree down to the inputs.
+
+    Each entry: `node`, `scope`, `position`, `value` (or `error`), `because` (the entries it was made from) and,
+    where markers read history, `read` (what was read, and the entry it came from). A fact that stands in the tree
+    already is given by id only.
+    """
+    with workflow.inspect() as (memory, _):
+        telling = _Telling(memory, FactReader(memory))
+        return telling.tell(fact.position, fact.scope)
+
+
+class _Telling:
+    """One tree being told; every fact is spelled out once."""
+
+    def __init__(self, memory: Memory, reader: FactReader) -> None:
+        self.memory = memory
+        self.reader = reader
+        self.told: set[tuple[int, tuple[int, ...]]] = set()
+
+    def tell(self, position: int, scope: tuple[int, ...]) -> dict[str, Any]:
+        """The entry of one fact; long chains are told without recursion."""
+        top: dict[str, Any] = {}
+        stack = [(top, position, scope)]
+        while stack:
+            entry, at, seen_from = stack.pop()
+            event = self.reader.event_at(at)
+            if event is None:
+                entry.update({"position": at, "forgotten": True})
+                continue
+            node, _, path = fact_id(event, seen_from)
+            entry.update({"node": node, "scope": path, "position": at})
+            if (at, path) in self.told:
+                entry["above"] = True
+                continue
+            self.told.add((at, path))
+            self._fill(entry, event, path)
+            entry["because"] = []
+            for source in getattr(event, "sources", ()):
+                below: dict[str, Any] = {}
+                entry["because"].append(below)
+                stack.append((below, source, path))
+        return top
+
+    def _fill(self, entry: dict[str, Any], event: Any, path: tuple[int, ...]) -> None:
+        if isinstance(event, Expanded):
+            entry["value"] = event.values[path[len(event.scope)]] if len(path) > len(event.scope) else None
+        elif isinstance(event, (Applied, InputAccepted)):
+            entry["value"] = event.value
+        elif isinstance(event, (Failed, Skipped)):
+            entry["error"] = None if event.error is None else str(event.error)
+        elif isinstance(event, Planned):
+            entry["failed"] = [{"node": key, "error": str(error)} for key, error in event.failed]
+        read_at = getattr(event, "read_at", None)
+        if read_at is not None:
+            entry["read"] = self._read(event, read_at)
+
+    def _read(self, event: Any, read_at: int) -> list[dict[str, Any]]:
+        """What the markers of a node read: for each, the newest entry of its target at that position."""
+        node = self.memory.program.by_key.get(event.node)
+        if node is None:
+            return []
+        markers = list(markers_of(node.code))
+        for watcher in node.watchers if isinstance(event, Planned) else ():
+            markers += list(markers_of(watcher.code))
+        return [
+            {"marker": repr(marker), "at": read_at, "newest": self._newest(marker.name, read_at)}
+            for marker in markers
+            if marker.kind in READS_HISTORY
+        ]
+
+    def _newest(self, name: str, before: int) -> dict[str, Any] | None:
+        found = None
+        for root in self.memory.roots.values():
+            for event in root.events:
+                if (
+                    isinstance(event, Applied)
+                    and event.node == name
+                    and event.position < before
+                    and (found is None or event.position > found.position)
+                ):
+                    found = event
+        if found is None:
+            return None
+        return {"node": found.node, "scope": found.scope, "position": found.position, "value": found.value}
+
+
+def touched(workflow: Workflow, input: int) -> dict[str, Any]:
+    """All that one input caused: the input's entry, and under `led_to` what was made from each fact."""
+    with workflow.inspect() as (memory, _):
+        root = root_of(memory, input)
+        reader = FactReader(memory)
+        entries: dict[tuple[Any, ...], dict[str, Any]] = {}
+        top: dict[str, Any] = {}
+        for event in root.events:
+            for entry_id, told in _entries(event, reader):
+                entries[entry_id] = told
+                if isinstance(event, InputAccepted):
+                    top = told
+            _link(event, reader, entries)
+        return top
+
+
+def _entries(event: Any, reader: FactReader) -> list[tuple[Any, dict[str, Any]]]:
+    told = [
+        (
+            fact.id,
+            {
+                "node": fact.id[0],
+                "scope": fact.scope,
+                "position": fact.position,
+                "value": fact.value,
+                "led_to": [],
+            },
+        )
+        for fact in reader.of(event)
+    ]
+    if isinstance(event, (Failed, Skipped)):
+        entry = {
+            "node": event.node,
+            "scope": event.scope,
+            "position": event.position,
+            "error": None if event.error is None else str(event.error),
+            "led_to": [],
+        }
+        told.append(((event.node, event.generation, event.scope), entry))
+    return told
+
+
+def _link(event: Any, reader: FactReader, entries: dict[tuple[Any, ...], dict[str, Any]]) -> None:
+    """Hang an event's facts below the facts it was made from."""
+    for entry_id, _ in _entries(event, reader):
+        own = entries[entry_id]
+        for source in getattr(event, "sources", ()):
+            made_from = reader.event_at(source)
+            if made_from is None:
+                continue
+            above = entries.get(fact_id(made_from, event.scope))
+            if above is not None and own not in above["led_to"]:
+                above["led_to"].append(own)

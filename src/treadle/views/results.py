@@ -1,0 +1,143 @@
+"""Results: what came of the inputs, by component."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from treadle.engine.memory import Memory
+from treadle.errors import StepFailed
+from treadle.model.events import Applied, Expanded
+from treadle.model.facts import Fact
+from treadle.model.program import Node
+from treadle.model.sentinels import ABSENT, ALL
+from treadle.model.work import Root
+from treadle.views import failures as failing
+from treadle.views.facts import FactReader, gate_facts
+from treadle.views.reading import check_name, events_of, number_of, roots_of
+
+if TYPE_CHECKING:
+    from treadle.value import Workflow
+
+
+def results(
+    workflow: Workflow, names: Iterable[str], input: Any, *, raise_on_failure: bool
+) -> dict[str, Any]:
+    """The values of the outputs, or of the components named, for one input or over all."""
+    wanted = list(names)
+    with workflow.inspect() as (memory, exceptions):
+        for name in wanted:
+            check_name(workflow, memory, name)
+        if not memory.next_number:
+            return dict.fromkeys(wanted, ABSENT)
+        roots = list(roots_of(memory, input, results_only=not wanted))
+        if raise_on_failure:
+            _raise_first(memory, exceptions, roots)
+        asked = wanted or [
+            name for name in memory.program.components if memory.program.is_output(name)
+        ]
+        values = {name: _value(memory, name, roots) for name in asked}
+    if wanted:
+        return values
+    return {name: value for name, value in values.items() if value is not ABSENT}
+
+
+def _value(memory: Memory, name: str, roots: list[Root]) -> Any:
+    """One component's value: the latest; inside a fan-out all of one input, flat, in item order."""
+    node = memory.program.output_of(name)
+    if not node.place:
+        facts = [(event.position, event.value) for event in _given(memory, node, roots)]
+        return max(facts, key=lambda fact: fact[0])[1] if facts else ABSENT
+    for root in reversed(roots):
+        given = list(_given(memory, node, [root]))
+        if given or _fired(memory, node, root):
+            return [event.value for event in sorted(given, key=lambda event: event.scope)]
+    return ABSENT
+
+
+def _given(memory: Memory, node: Node, roots: Iterable[Root]) -> list[Any]:
+    """The events (or, for a condition, facts) by which a node gave values."""
+    if node.kind == "gate":
+        return list(gate_facts(memory, node, roots, FactReader(memory)))
+    return [
+        event
+        for root in roots
+        for event in root.events
+        if isinstance(event, Applied) and event.node == node.key
+    ]
+
+
+def _fired(memory: Memory, node: Node, root: Root) -> bool:
+    """Whether the innermost fan-out around a node fired in this input."""
+    opener = memory.program.nodes[node.place[-1]]
+    return opener is not None and any(
+        isinstance(event, Expanded) and event.node == opener.key for event in root.events
+    )
+
+
+def _raise_first(memory: Memory, exceptions: dict[int, BaseException], roots: list[Root]) -> None:
+    for failure in failing.listed(memory, roots):
+        if failure.handled or failure.on_failure == "skip":
+            continue
+        error = StepFailed(
+            f"{failure}.",
+            component=failure.component,
+            input=failure.input,
+            attempt=failure.attempt,
+        )
+        raise error from exceptions.get(failure.position)
+
+
+def raw_productions(workflow: Workflow, name: str | None, input: Any) -> list[Any]:
+    """The values of the outputs, or of one component, in log order."""
+    with workflow.inspect() as (memory, _):
+        if name is not None:
+            check_name(workflow, memory, name)
+        names = [name] if name is not None else [
+            each for each in memory.program.components if memory.program.is_output(each)
+        ]
+        roots = list(roots_of(memory, input, results_only=name is None))
+        found = [
+            (event.position, event.value)
+            for each in names
+            for event in _given(memory, memory.program.output_of(each), roots)
+        ]
+    return [value for _, value in sorted(found, key=lambda entry: entry[0])]
+
+
+def productions_by_component(workflow: Workflow, input: Any) -> dict[str, list[Fact]]:
+    """The facts that are components' own results, by name, in log order."""
+    with workflow.inspect() as (memory, _):
+        roots = list(roots_of(memory, input))
+        reader = FactReader(memory)
+        found: dict[str, list[Fact]] = {name: [] for name in memory.program.components}
+        for fact in reader.facts(roots):
+            if fact.part is None and fact.component in found:
+                found[fact.component].append(fact)
+        for name in found:
+            node = memory.program.output_of(name)
+            if node.kind == "gate":
+                found[name] = gate_facts(memory, node, roots, reader)
+    return found
+
+
+def facts(workflow: Workflow, name: str | None, input: Any) -> list[Fact]:
+    """All facts, or those of one component with its inner parts, in log order."""
+    with workflow.inspect() as (memory, _):
+        if name is not None:
+            check_name(workflow, memory, name)
+        reader = FactReader(memory)
+        found = list(reader.facts(roots_of(memory, input)))
+    return found if name is None else [fact for fact in found if fact.component == name]
+
+
+def count_events(workflow: Workflow, input: Any = ALL) -> int:
+    """How many events are remembered."""
+    with workflow.inspect() as (memory, _):
+        return len(events_of(roots_of(memory, input)))
+
+
+def newest_input(workflow: Workflow) -> int:
+    """The number of the input accepted last."""
+    with workflow.inspect() as (memory, _):
+        return number_of(memory, -1)
