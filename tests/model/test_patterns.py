@@ -340,7 +340,7 @@ NAMES = {
     },
     "anything": anything,
     "datetime": dt,
-    "decimal": decimal,
+    "Decimal": decimal.Decimal,
 }
 
 EQUAL = [

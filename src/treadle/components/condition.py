@@ -36,7 +36,7 @@ class Condition(Component[P, bool]):
             check_predicate(self.kind, self.name, self.signature)
 
     def parts(self) -> tuple[Any, ...]:
-        return (self.pattern or self.function, self.on_failure)
+        return (self.function if self.pattern is None else self.pattern, self.on_failure)
 
     def atom(self, key: str) -> Atom:
         """This condition under the name it has in a workflow."""

@@ -51,13 +51,13 @@ class Rule(Component[P, R]):
                     f"rule {self.name!r}: with dispatch=True the condition is one predicate of its own.",
                     hint="write the combination inside the predicate.",
                 )
-        elif callable(condition) and not isinstance(condition, Condition):
+        elif not isinstance(condition, (str, Pattern, Compound, Condition)):
             check_predicate("the condition of rule", self.name, read_signature(condition))
 
     def parts(self) -> tuple[Any, ...]:
         asked = self.condition
         if isinstance(asked, Condition):
-            asked = asked.pattern or asked.function
+            asked = asked.function if asked.pattern is None else asked.pattern
         return (self.function, asked, self.dispatch, self.on_failure)
 
     def lower(self, name: str, wiring: Wiring) -> Lowered:
@@ -78,7 +78,7 @@ class Rule(Component[P, R]):
         """The condition as a runnable of its own, for slow or remote checks."""
         condition: Any = self.condition
         if isinstance(condition, Condition):
-            condition = condition.pattern or condition.function
+            condition = condition.function if condition.pattern is None else condition.pattern
         if isinstance(condition, Pattern):
             condition = condition.matches
         signature = read_signature(condition)

@@ -46,7 +46,7 @@ def conclude(memory: Memory, unit: Unit, outcome: Outcome) -> Settled:
 
 def event_of(position: int, unit: Unit, outcome: Outcome) -> Settled:
     """The event that an outcome becomes; what a failure does was decided when the node was made."""
-    node, path, sources = unit.node, unit.scope.path, unit.sources
+    node, path, sources = unit.node, unit.scope.path, unit.made_from
     generation, attempt, seconds = unit.generation, outcome.attempt, outcome.seconds
     if outcome.status == OK:
         if node.kind == kinds.ITEMS:

@@ -112,7 +112,7 @@ class Feeding:
 
     def failure(self, node: Node, scope: Scope, event: Failed | Skipped) -> None:
         """A failure, for new handlers. The inputs of the failed call are not in the log."""
-        unit = Unit(node, scope, (), event.sources, event.position)
+        unit = Unit(node, scope, (), event.made_from, event.position)
         told = failure_of(unit, event, getattr(event, "on_failure", "skip"))
         for child, port in node.error_children:
             if child.index in self.fresh:

@@ -116,6 +116,7 @@ def _scope(memory: Memory, scope: Scope) -> dict[str, Any]:
                 list(waiting.sources),
                 waiting.missing,
                 waiting.is_done,
+                waiting.has_absent,
             )
             for index, waiting in (scope.waiting or {}).items()
         },
@@ -127,7 +128,7 @@ def _scope(memory: Memory, scope: Scope) -> dict[str, Any]:
             _key(memory, index): (
                 group.size,
                 sorted(group.values, key=lambda entry: entry[0]),
-                sorted(group.arrived),
+                sorted(group.passed),
                 dict(sorted(group.failed.items())),
             )
             for index, group in (scope.groups or {}).items()
@@ -153,7 +154,7 @@ def _unit(unit: Unit) -> dict[str, Any]:
     return {
         "node": unit.node.key,
         "args": unit.args,
-        "sources": unit.sources,
+        "made_from": unit.made_from,
         "made_at": unit.made_at,
         "queued": unit.status == QUEUED,
         "generation": unit.generation,
@@ -276,7 +277,7 @@ def _load_scope(
             node,
             scope,
             tuple(entry["args"]),
-            tuple(entry["sources"]),
+            entry["made_from"],
             entry["made_at"],
             QUEUED if entry["queued"] else READY,
             entry["generation"],
@@ -290,18 +291,18 @@ def _load_scope(
                 unit.cell.busy = unit
         scope.units[node.index] = unit
         units.append((unit, entry["queued"]))
-    for key, (values, sources, missing, is_done) in told["waiting"].items():
+    for key, (values, sources, *rest) in told["waiting"].items():
         if scope.waiting is None:
             scope.waiting = {}
-        scope.waiting[nodes[key].index] = Waiting(list(values), list(sources), missing, is_done)
+        scope.waiting[nodes[key].index] = Waiting(list(values), list(sources), *rest)
     for (key, port), arrival in told["broadcasts"].items():
         if scope.broadcasts is None:
             scope.broadcasts = {}
         scope.broadcasts[nodes[key].index, port] = arrival
-    for key, (size, values, arrived, failed) in told["groups"].items():
+    for key, (size, values, passed, failed) in told["groups"].items():
         if scope.groups is None:
             scope.groups = {}
-        group = Group(size, list(values), set(arrived), dict(failed))
+        group = Group(size, list(values), set(passed), dict(failed))
         scope.groups[nodes[key].index] = group
     if told["broken"]:
         scope.broken = {nodes[key].index for key in told["broken"]}

@@ -33,20 +33,23 @@ from treadle.model.work import READY, Arrival, Root, Scope, Track, Unit, Unplann
 
 
 def deliver(memory: Memory, node: Node, scope: Scope, value: Any, position: int) -> None:
-    """Give a node's fact to all that take it."""
+    """Give a node's fact to all that take it: the hottest loop of the engine, so its usual cases are in line."""
     for child, port in node.children:
-        if child.arrival == DIRECT:
-            unit = Unit(
-                child, scope, (value,), (position,), position, READY, child.generation
-            )
+        arrival = child.arrival
+        if arrival is DIRECT:
+            unit = Unit(child, scope, (value,), position, position, READY, child.generation)
             scope.units[child.index] = unit
             scope.root.live += 1
             if child.near:
                 for barrier in child.near:
                     count_up(barrier, scope)
             memory.ready.append(unit)
-        elif child.arrival == ALL and child.depth == scope.depth:
-            fill_all(memory, child, port, scope, (value, position))
+        elif arrival is ALL and child.depth == scope.depth:
+            fill_all(memory, child, port, scope, value, position)
+        elif arrival is GROUP and child.depth + 1 == scope.depth:
+            group = (scope.parent.groups or {}).get(child.index)  # type: ignore[union-attr]
+            if group is not None:
+                group.values.append((scope.path, value, position))
         else:
             arrive(memory, child, port, scope, (value, position))
     if node.plans:
@@ -63,11 +66,11 @@ def arrive(
         if arrival[0] is ABSENT:
             _absent_at(memory, node, scope)
         else:
-            spawn(memory, node, scope, (arrival[0],), (arrival[1],))
+            spawn(memory, node, scope, (arrival[0],), arrival[1])
     elif how in (ALL, RACE, SETTLED):
         arrive_at_join(memory, node, port, scope, arrival)
     elif how == GROUP:
-        arrive_at_reduce(memory, node, scope, arrival)
+        arrive_at_reduce(node, scope, *arrival)
     elif how == STATE:
         if arrival[0] is ABSENT:
             memory.absents.append((node, scope))
@@ -93,6 +96,9 @@ def expand(memory: Memory, node: Node, scope: Scope, values: tuple[Any, ...], po
     """Open a scope per element and give each element to the nodes inside."""
     opened = open_scopes(memory, node, scope, len(values))
     for child, port in node.children:
+        if child.arrival is DIRECT:
+            _spawn_items(memory, child, opened, values, position)
+            continue
         for inside, value in zip(opened, values, strict=True):
             arrive(memory, child, port, inside, (value, position))
     if node.plans:
@@ -100,6 +106,27 @@ def expand(memory: Memory, node: Node, scope: Scope, values: tuple[Any, ...], po
             memory.unplanned.append(Unplanned(node, inside, value, position))
             enliven(node, inside)
     arm_closers(memory, node, scope, len(values))
+
+
+def _spawn_items(
+    memory: Memory, node: Node, opened: list[Scope], values: tuple[Any, ...], position: int
+) -> None:
+    """`spawn` for each element, with the counting done once for all of them."""
+    if not opened:
+        return
+    index, generation = node.index, node.generation
+    ready = memory.ready
+    for inside, value in zip(opened, values, strict=True):
+        unit = Unit(node, inside, (value,), position, position, READY, generation)
+        inside.units[index] = unit
+        ready.append(unit)
+    opened[0].root.live += len(opened)
+    for barrier in node.near:
+        if barrier.depth < opened[0].depth:
+            count_up(barrier, opened[0], len(opened))
+        else:
+            for inside in opened:
+                count_up(barrier, inside)
 
 
 def fail(memory: Memory, node: Node, scope: Scope, failure: Failure) -> None:
@@ -139,22 +166,34 @@ def halt(memory: Memory, root: Root) -> None:
     memory.unplanned.extend(left)
 
 
-def drain(memory: Memory) -> None:
-    """Follow up what an event set off: ABSENTs first, then barriers that may be clear now."""
+def drain(memory: Memory) -> bool:
+    """Follow up what an event set off: ABSENTs first, then barriers that may be clear now.
+
+    Says whether anything came of it, which then stands in no particular order in the ready queue.
+    """
     absents, checks = memory.absents, memory.checks
+    made = False
     while absents or checks:
         if absents:
             node, scope = absents.popleft()
             give_absent(memory, node, scope)
+            made = True
             continue
         barrier, scope = checks.popleft()
         for clear in barriers.clear_scopes(barrier, scope):
-            if barrier.arrival == GROUP:
-                release_reduce(memory, barrier, clear)
-            elif barrier.arrival == SETTLED:
-                joins.release_settled(memory, barrier, clear)
-            else:
-                joins.release_race(memory, barrier, clear)
+            release(memory, barrier, clear)
+            made = True
+    return made
+
+
+def release(memory: Memory, barrier: Node, scope: Scope) -> None:
+    """Nothing upstream of an armed barrier can add anything any more: it fires."""
+    if barrier.arrival is GROUP:
+        release_reduce(memory, barrier, scope)
+    elif barrier.arrival is SETTLED:
+        joins.release_settled(memory, barrier, scope)
+    else:
+        joins.release_race(memory, barrier, scope)
 
 
 def track(memory: Memory, node: Node, value: Any) -> None:
@@ -184,11 +223,15 @@ def close_if_quiet(memory: Memory, root: Root) -> None:
 def _starved(memory: Memory, root: Root) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
     """Joins that some parent, broadcast ones included, gave to and that never fired."""
     found = []
-    for scope in walk(root):
-        for node in joins.broadcast_joins(memory.program, scope):
-            joins.join_record(node, scope)
+    scopes: list[Scope] = [root]
+    for scope in scopes:
         for index, waiting in (scope.waiting or {}).items():
             node = memory.program.nodes[index]
             if node is not None and joins.is_partial(node, waiting):
                 found.append((node.key, scope.path, joins.missing_ports(waiting)))
+        for opener, kids in (scope.children or {}).items():
+            for join in joins.broadcast_joins(memory.program, opener):
+                for kid in kids:
+                    joins.join_record(join, kid)
+            scopes.extend(kids)
     return sorted(found)

@@ -142,7 +142,7 @@ def _withdraw(memory: Memory, unit: Unit, *, noted: bool) -> None:
 def _again(memory: Memory, node: Node, old: Unit) -> None:
     """The same work under new code."""
     unit = Unit(
-        node, old.scope, old.args, old.sources, memory.position, READY, node.generation
+        node, old.scope, old.args, old.made_from, memory.position, READY, node.generation
     )
     unit.problem = old.problem
     old.scope.units[node.index] = unit

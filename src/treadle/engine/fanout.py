@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+from typing import Any
+
 from treadle.engine.barriers import arm, disarm, reachable_barriers
 from treadle.engine.joins import catch_up, is_broadcast_to
 from treadle.engine.memory import Memory, ancestor, spawn
@@ -10,7 +13,7 @@ from treadle.model.facts import Failure
 from treadle.model.placing import below
 from treadle.model.program import RACE, SETTLED, Node, Program
 from treadle.model.sentinels import ABSENT
-from treadle.model.work import Arrival, Group, Scope
+from treadle.model.work import Group, Scope
 
 
 def open_scopes(memory: Memory, opener: Node, scope: Scope, count: int) -> list[Scope]:
@@ -69,17 +72,18 @@ def open_group(memory: Memory, reduce: Node, scope: Scope, size: int) -> None:
     arm(memory, reduce, scope)
 
 
-def arrive_at_reduce(memory: Memory, node: Node, scope: Scope, arrival: Arrival) -> None:
+def arrive_at_reduce(node: Node, scope: Scope, value: Any, position: int) -> None:
     """Something of an item arrived; ABSENT is noted and passed over."""
-    outer = ancestor(scope, node.depth)
+    outer = scope
+    while outer.depth > node.depth:
+        outer = outer.parent  # type: ignore[assignment]
     group = (outer.groups or {}).get(node.index)
     if group is None:  # the reduce joined the graph after this fan-out had fired
         return
-    suffix = scope.path[node.depth + 1 :]
-    group.arrived.add(suffix[0])
-    value, position = arrival
-    if value is not ABSENT:
-        group.values.append((suffix, value, position))
+    if value is ABSENT:
+        group.passed.add(scope.path[node.depth + 1])
+    else:
+        group.values.append((scope.path, value, position))
 
 
 def note_failure(node: Node, scope: Scope, failure: Failure) -> None:
@@ -128,17 +132,21 @@ def release_reduce(memory: Memory, node: Node, scope: Scope) -> None:
     if scope.groups is None:
         raise TreadleBug(f"the reduce {node.key!r} was armed without a group.")
     group = scope.groups.pop(node.index)
-    lost = sorted(set(group.failed) - group.arrived)
-    entries = list(group.values)
+    item_at = node.depth + 1
+    lost = []
+    if group.failed:
+        arrived = group.passed.union(path[item_at] for path, _, _ in group.values)
+        lost = sorted(set(group.failed) - arrived)
+    entries = group.values
     problem: ItemsFailed | None = None
-    if group.size and not group.arrived and _is_broken(node, scope):
+    if group.size and not entries and not group.passed and _is_broken(node, scope):
         problem = ItemsFailed("nothing could arrive: something upstream, outside the items, failed.")
     elif lost and node.shape.on_item_failure == "fail":
         problem = _lost_items(lost, group.size)
     elif lost and node.shape.on_item_failure == "collect":
         failures = [(item, group.failed[item][1]) for item in lost]
-        entries += [((item,), failure, failure.position) for item, failure in failures]
-    entries.sort(key=lambda entry: entry[0])
+        entries += [((*scope.path, item), failure, failure.position) for item, failure in failures]
+    entries.sort(key=itemgetter(0))
     values = tuple([value for _, value, _ in entries])
     unit = spawn(memory, node, scope, (values,), tuple([position for _, _, position in entries]))
     unit.problem = problem

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from treadle.engine import deliver as route
-from treadle.engine.memory import Memory, hand_out, new_root, put_back, retire, scope_at, sort_tail
+from treadle.engine.memory import Memory, count_down, hand_out, new_root, put_back, retire, scope_at, sort_tail
 from treadle.engine.state import leave_cell
 from treadle.errors import LogError
 from treadle.model import nodes as kinds
@@ -25,6 +25,7 @@ from treadle.model.events import (
     Orphaned,
     Planned,
     Skipped,
+    positions,
 )
 from treadle.model.facts import Failure
 from treadle.model.program import Node
@@ -75,6 +76,9 @@ def _keep_results(memory: Memory, root: Root) -> None:
 
 def settle(memory: Memory, unit: Unit, event: Applied | Expanded | Skipped) -> None:
     """A unit's outcome was applied: its fact goes on its way, its work is over."""
+    if type(event) is Applied and unit.cell is None and unit.node.kind is not kinds.CHECK:
+        settle_value(memory, unit, event)
+        return
     node, scope, root = unit.node, unit.scope, unit.scope.root
     del scope.units[node.index]
     root.events.append(event)
@@ -86,7 +90,38 @@ def settle(memory: Memory, unit: Unit, event: Applied | Expanded | Skipped) -> N
             unit.cell.value, unit.cell.started = event.value, True
         leave_cell(memory, unit)
     retire(memory, node, scope)
-    _finish(memory, root, start)
+    opens = isinstance(event, Expanded) and not memory.program.receivers.get(node.index)
+    _finish(memory, root, start, is_mixed=not opens)
+
+
+def settle_value(memory: Memory, unit: Unit, event: Applied) -> None:
+    """`settle` for the usual case, a plain value: the same steps without the questions."""
+    node = unit.node
+    scope = unit.scope
+    root = scope.root
+    del scope.units[node.index]
+    root.events.append(event)
+    start = len(memory.ready)
+    if not root.halted:
+        if node.tracked:
+            route.track(memory, node, event.value)
+        route.deliver(memory, node, scope, event.value, event.position)
+    root.live -= 1
+    if node.near:
+        for barrier in node.near:
+            above = scope
+            while above.depth > barrier.depth:
+                above = above.parent  # type: ignore[assignment]
+            counts = above.counts
+            if counts is not None and counts.get(barrier.index, 0) > 1:
+                counts[barrier.index] -= 1
+            else:
+                count_down(memory, barrier, above)
+        if (memory.absents or memory.checks) and route.drain(memory):
+            sort_tail(memory, start)
+    memory.position += 1
+    if not root.live:
+        route.close_if_quiet(memory, root)
 
 
 def _give(memory: Memory, unit: Unit, event: Applied | Expanded | Skipped) -> None:
@@ -94,7 +129,7 @@ def _give(memory: Memory, unit: Unit, event: Applied | Expanded | Skipped) -> No
     if isinstance(event, Applied):
         if node.kind == kinds.CHECK:
             if event.value:
-                route.deliver(memory, node, scope, unit.args[0], unit.sources[0])
+                route.deliver(memory, node, scope, unit.args[0], positions(unit.made_from)[0])
             return
         if node.tracked:
             route.track(memory, node, event.value)
@@ -214,11 +249,14 @@ def retry(memory: Memory, unit: Unit, event: AttemptFailed) -> None:
     put_back(memory, unit)
 
 
-def _finish(memory: Memory, root: Root, start: int) -> None:
-    """The end of every event: follow-ups, order, and whether the input is done."""
-    if memory.absents or memory.checks:
-        route.drain(memory)
-    sort_tail(memory, start)
+def _finish(memory: Memory, root: Root, start: int, *, is_mixed: bool = True) -> None:
+    """The end of every event: follow-ups, order, and whether the input is done.
+
+    `is_mixed`: what became ready may stand in another order than (node, item).
+    """
+    drained = bool(memory.absents or memory.checks) and route.drain(memory)
+    if drained or is_mixed:
+        sort_tail(memory, start)
     memory.position += 1
     if not root.live:
         route.close_if_quiet(memory, root)

@@ -6,10 +6,12 @@ inside it, those that exist and those to come.
 
 from __future__ import annotations
 
+from typing import Any
+
 from treadle.engine.barriers import arm, disarm
 from treadle.engine.memory import Memory, ancestor, scopes_below, spawn
 from treadle.model.nodes import ERROR
-from treadle.model.program import ALL, RACE, Node, Program
+from treadle.model.program import ALL, RACE, SETTLED, Node, Program
 from treadle.model.sentinels import ABSENT
 from treadle.model.work import Arrival, Scope, Waiting
 
@@ -58,20 +60,17 @@ def is_broadcast_to(node: Node) -> bool:
     return any(depth_of(parent, gives) < node.depth for parent, gives in node.sources)
 
 
-def broadcast_joins(program: Program, scope: Scope) -> list[Node]:
-    """The `all` joins that were given something in an enclosing scope, and stand in this scope's place."""
-    if scope.parent is None:
-        return []
-    opener = next(
-        index
-        for index, kids in (scope.parent.children or {}).items()
-        if scope.path[-1] < len(kids) and kids[scope.path[-1]] is scope
-    )
-    return [
-        node
-        for node in program.by_key.values()
-        if node.arrival == ALL and node.place[-1:] == (opener,) and is_broadcast_to(node)
-    ]
+def broadcast_joins(program: Program, opener: int) -> list[Node]:
+    """The `all` joins inside an opener that have a parent outside it."""
+    found = program.broadcast_joins.get(opener)
+    if found is None:
+        found = [
+            node
+            for node in program.by_key.values()
+            if node.arrival == ALL and node.place[-1:] == (opener,) and is_broadcast_to(node)
+        ]
+        program.broadcast_joins[opener] = found
+    return found
 
 
 def join_record(node: Node, scope: Scope) -> None:
@@ -99,7 +98,7 @@ def waiting_at(node: Node, scope: Scope) -> Waiting:
 def _fill(memory: Memory, node: Node, port: int, scope: Scope, arrival: Arrival | None) -> None:
     if node.arrival == ALL:
         if arrival is not None:
-            fill_all(memory, node, port, scope, arrival)
+            fill_all(memory, node, port, scope, *arrival)
     elif node.arrival == RACE:
         if arrival is not None:
             _fill_race(memory, node, port, scope, arrival)
@@ -107,22 +106,36 @@ def _fill(memory: Memory, node: Node, port: int, scope: Scope, arrival: Arrival 
         _fill_settled(memory, node, port, scope, arrival)
 
 
-def fill_all(memory: Memory, node: Node, port: int, scope: Scope, arrival: Arrival) -> None:
+def fill_all(
+    memory: Memory, node: Node, port: int, scope: Scope, value: Any, position: int
+) -> None:
     """`join="all"`: ready when each port has something; all ABSENT gives ABSENT."""
-    is_new = scope.waiting is None or node.index not in scope.waiting
-    waiting = waiting_at(node, scope)
-    _set(waiting, port, arrival)
-    if is_new and node.depth:
-        for broadcast_port, kept in _broadcasts(node, scope):
-            if kept is not None and broadcast_port != port:
-                _set(waiting, broadcast_port, kept)
+    table = scope.waiting
+    if table is None:
+        table = scope.waiting = {}
+    waiting = table.get(node.index)
+    if waiting is None:
+        width = node.width
+        waiting = table[node.index] = Waiting([ABSENT] * width, [None] * width, width)
+        if node.depth:
+            for broadcast_port, kept in _broadcasts(node, scope):
+                if kept is not None and broadcast_port != port:
+                    _set(waiting, broadcast_port, kept)
+    waiting.values[port] = value
+    waiting.sources[port] = position
+    waiting.missing -= 1
+    if value is ABSENT:
+        waiting.has_absent = True
     if waiting.missing:
         return
     if node.depth:
         waiting.is_done = True  # a broadcast that is still to come must not begin it anew
     else:
-        del scope.waiting[node.index]  # type: ignore[union-attr]
-    _fire(memory, node, scope, waiting)
+        del table[node.index]
+    if waiting.has_absent:
+        _fire(memory, node, scope, waiting)
+    else:
+        spawn(memory, node, scope, tuple(waiting.values), tuple(waiting.sources))  # type: ignore[arg-type]
 
 
 def _set(waiting: Waiting, port: int, arrival: Arrival) -> None:
@@ -130,6 +143,8 @@ def _set(waiting: Waiting, port: int, arrival: Arrival) -> None:
     waiting.values[port] = value
     waiting.sources[port] = position
     waiting.missing -= 1
+    if value is ABSENT:
+        waiting.has_absent = True
 
 
 def _fire(memory: Memory, node: Node, scope: Scope, waiting: Waiting) -> None:
@@ -161,7 +176,7 @@ def _fill_race(memory: Memory, node: Node, port: int, scope: Scope, arrival: Arr
         return
     waiting.is_done = True
     if node.shape.join == "any":
-        spawn(memory, node, scope, (value,), (position,))
+        spawn(memory, node, scope, (value,), position)
     else:
         _fire(memory, node, scope, waiting)
     disarm(memory, node, scope)
@@ -199,6 +214,6 @@ def missing_ports(waiting: Waiting) -> tuple[int, ...]:
 
 
 def is_partial(node: Node, waiting: Waiting) -> bool:
-    """Whether a join was given something and did not fire."""
-    return not waiting.is_done and any(source is not None for source in waiting.sources)
+    """Whether a join was given something and did not fire; a settled join that did not was withdrawn."""
+    return node.arrival != SETTLED and not waiting.is_done and any(source is not None for source in waiting.sources)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from treadle.engine.apply import conclude
 from treadle.engine.edit import Edit
 from treadle.engine.execute import CAUGHT, ODD_TYPES, execute_runnable, odd_value
-from treadle.engine.fold import planned, settle, settle_failure
+from treadle.engine.fold import planned, settle, settle_failure, settle_value
 from treadle.engine.memory import Memory, hand_out, take_ready
 from treadle.engine.plan import plan_fact
 from treadle.engine.prepare import make_runnable
@@ -61,9 +61,12 @@ class Drive:
         while True:
             if memory.unplanned:
                 self.plan()
-            unit = take_ready(memory)
-            if unit is None:
-                return
+            if memory.released or not memory.ready:
+                unit = take_ready(memory)
+                if unit is None:
+                    return
+            else:
+                unit = memory.ready.popleft()
             node = unit.node
             if not node.quick or unit.problem is not None:
                 self.step(unit)
@@ -79,10 +82,10 @@ class Drive:
                 self._skipped(unit)
                 continue
             event = Applied(
-                memory.position, node.key, unit.scope.path, value, unit.sources, unit.generation
+                memory.position, node.key, unit.scope.path, value, unit.made_from, unit.generation
             )
             entries.append(event)
-            settle(memory, unit, event)
+            settle_value(memory, unit, event)
 
     def step(self, unit: Unit) -> None:
         """Execute and apply one unit the long way: with a runnable and an outcome."""
@@ -105,7 +108,7 @@ class Drive:
         told = describe(error, skip_file=__file__)
         self.exceptions[position] = error
         if node.shape.on_failure == "skip":
-            skipped = Skipped(position, node.key, path, unit.sources, told, unit.generation)
+            skipped = Skipped(position, node.key, path, unit.made_from, told, unit.generation)
             self.entries.append(skipped)
             self.failures.append(skipped)
             settle(memory, unit, skipped)
@@ -115,7 +118,7 @@ class Drive:
             node.key,
             path,
             told,
-            unit.sources,
+            unit.made_from,
             node.shape.on_failure,
             unit.generation,
             unit.attempt,
@@ -130,7 +133,7 @@ class Drive:
             memory.position,
             unit.node.key,
             unit.scope.path,
-            unit.sources,
+            unit.made_from,
             None,
             unit.generation,
             unit.attempt,

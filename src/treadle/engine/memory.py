@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any
 
 from treadle.errors import LogError
-from treadle.model.events import Path
+from treadle.model.events import Path, Positions
 from treadle.model.program import Node, Program
 from treadle.model.work import (
     OUT,
@@ -85,10 +85,10 @@ def new_root(memory: Memory, number: int, key: str | None) -> Root:
 
 
 def spawn(
-    memory: Memory, node: Node, scope: Scope, args: tuple[Any, ...], sources: tuple[int, ...]
+    memory: Memory, node: Node, scope: Scope, args: tuple[Any, ...], made_from: Positions
 ) -> Unit:
     """Make a unit of work and put it at the end of the ready queue."""
-    unit = Unit(node, scope, args, sources, memory.position, READY, node.generation)
+    unit = Unit(node, scope, args, made_from, memory.position, READY, node.generation)
     scope.units[node.index] = unit
     scope.root.live += 1
     for barrier in node.near:
@@ -111,7 +111,7 @@ def enliven(node: Node, scope: Scope) -> None:
         count_up(barrier, scope)
 
 
-def count_up(barrier: Node, scope: Scope) -> None:
+def count_up(barrier: Node, scope: Scope, by: int = 1) -> None:
     """Count live work upstream of a barrier, in the scope where the barrier looks for it.
 
     Only the nearest barriers count a unit of work; a barrier with work upstream of it counts, once, in the
@@ -123,12 +123,11 @@ def count_up(barrier: Node, scope: Scope) -> None:
     if counts is None:
         counts = scope.counts = {}
     index = barrier.index
-    if index in counts:
-        counts[index] += 1
-        return
-    counts[index] = 1
-    for behind in barrier.near:
-        count_up(behind, scope)
+    before = counts.get(index, 0)
+    counts[index] = before + by
+    if before == 0:
+        for behind in barrier.near:
+            count_up(behind, scope)
 
 
 def count_down(memory: Memory, barrier: Node, scope: Scope) -> None:
@@ -136,16 +135,17 @@ def count_down(memory: Memory, barrier: Node, scope: Scope) -> None:
     while scope.depth > barrier.depth:
         scope = scope.parent  # type: ignore[assignment]
     counts = scope.counts
+    if counts is None:
+        return
     index = barrier.index
-    if counts is None or index not in counts:
-        return
-    if counts[index] > 1:
-        counts[index] -= 1
-        return
-    del counts[index]
-    memory.checks.append((barrier, scope))
-    for behind in barrier.near:
-        count_down(memory, behind, scope)
+    before = counts.get(index, 0)
+    if before > 1:
+        counts[index] = before - 1
+    elif before:
+        del counts[index]
+        memory.checks.append((barrier, scope))
+        for behind in barrier.near:
+            count_down(memory, behind, scope)
 
 
 def ancestor(scope: Scope, depth: int) -> Scope:

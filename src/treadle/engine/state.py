@@ -22,7 +22,7 @@ def arrive_at_state(memory: Memory, node: Node, scope: Scope, arrival: Arrival, 
     """A value to fold: ready if nobody is at work on this state, else it queues."""
     value, position = arrival
     cell = cell_of(memory, node, key)
-    unit = Unit(node, scope, (value,), (position,), memory.position, generation=node.generation)
+    unit = Unit(node, scope, (value,), position, memory.position, generation=node.generation)
     unit.cell = cell
     scope.units[node.index] = unit
     enliven(node, scope)

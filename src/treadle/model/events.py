@@ -5,8 +5,8 @@ nodes by a stable key (`component` or `component/part`), never by index, and hol
 whoever drives the workflow and are `None` in a bare one. What becomes ready downstream of an event follows
 from the graph, so it is not written.
 
-`sources` are the positions of the events whose values went in. A scope path alone tells the element of an
-`Expanded` that a value came from.
+`made_from` says at which positions the events stand whose values went in; `sources` gives them as a tuple. Which
+element of an `Expanded` a value came from is told by its scope.
 """
 
 from __future__ import annotations
@@ -20,6 +20,25 @@ from treadle.model.nodes import ComponentShape
 
 Path: TypeAlias = tuple[int, ...]
 """A scope: the number of the input, then item indices and firings of correlated joins, outermost first."""
+
+
+Positions: TypeAlias = int | tuple[int, ...]
+"""Positions in the log. One alone stands without its tuple: most facts are made from one, and a workflow may hold
+millions of them."""
+
+
+def positions(made_from: Positions) -> tuple[int, ...]:
+    """The positions as a tuple."""
+    return (made_from,) if isinstance(made_from, int) else made_from
+
+
+class MadeFrom(Struct, frozen=True):
+    """What events have in common that record what was made from other events."""
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """The positions of the events whose values went in, in the order of the ports."""
+        return positions(self.made_from)  # type: ignore[attr-defined]
 
 
 class Defined(Struct, frozen=True, tag=True):
@@ -59,14 +78,14 @@ class Planned(Struct, frozen=True, tag=True):
     read_at: int | None = None
 
 
-class Applied(Struct, frozen=True, tag=True):
+class Applied(MadeFrom, frozen=True, tag=True):
     """A runnable's outcome was applied: the fact of `node` in `scope` is `value`."""
 
     position: int
     node: str
     scope: Path
     value: Any
-    sources: tuple[int, ...]
+    made_from: Positions
     generation: int = 0
     attempt: int = 1
     read_at: int | None = None
@@ -86,14 +105,14 @@ class AttemptFailed(Struct, frozen=True, tag=True):
     seconds: float | None = None
 
 
-class Failed(Struct, frozen=True, tag=True):
+class Failed(MadeFrom, frozen=True, tag=True):
     """A runnable failed for good and gives nothing; `on_failure` is `"block"` or `"halt"`."""
 
     position: int
     node: str
     scope: Path
     error: ErrorData
-    sources: tuple[int, ...]
+    made_from: Positions
     on_failure: str = "block"
     generation: int = 0
     attempt: int = 1
@@ -101,13 +120,13 @@ class Failed(Struct, frozen=True, tag=True):
     seconds: float | None = None
 
 
-class Skipped(Struct, frozen=True, tag=True):
+class Skipped(MadeFrom, frozen=True, tag=True):
     """A runnable gave ABSENT: it said so itself, or failed (`error`) where failures are skipped."""
 
     position: int
     node: str
     scope: Path
-    sources: tuple[int, ...]
+    made_from: Positions
     error: ErrorData | None = None
     generation: int = 0
     attempt: int = 1
@@ -115,14 +134,14 @@ class Skipped(Struct, frozen=True, tag=True):
     seconds: float | None = None
 
 
-class Expanded(Struct, frozen=True, tag=True):
+class Expanded(MadeFrom, frozen=True, tag=True):
     """A fan-out opened one scope per element of `values`: `(*scope, 0)`, `(*scope, 1)`, ..."""
 
     position: int
     node: str
     scope: Path
     values: tuple[Any, ...]
-    sources: tuple[int, ...]
+    made_from: Positions
     generation: int = 0
     attempt: int = 1
     seconds: float | None = None

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from treadle.model.literals import BOOLEANS, is_hashable, is_itself, is_true, literal_key
+from treadle.model.literals import BOOLEANS, is_hashable, is_true, literal_key
 
 Test: TypeAlias = Callable[[Any], bool]
 
@@ -94,9 +94,9 @@ def beyond(compare: Callable[[Any, Any], Any], limit: Any) -> Test:
         except (TypeError, AttributeError):
             return False
         except ArithmeticError:  # `decimal` raises where NaN is asked for its order
-            if is_itself(found):
-                raise
-            return False
+            if _is_nan(found):
+                return False
+            raise
         return answer if answer is True or answer is False else is_true(answer)
 
     return matches
@@ -115,6 +115,13 @@ def between(low: Any, high: Any) -> Test:
         return from_low(found) and to_high(found)
 
     return matches
+
+
+def _is_nan(value: Any) -> bool:
+    is_nan = getattr(
+        value, "is_nan", None
+    )  # a signalling NaN does not even say whether it is itself
+    return is_true(is_nan() if callable(is_nan) else value != value)  # noqa: PLR0124
 
 
 def fullmatches(text: str) -> Test:

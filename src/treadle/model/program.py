@@ -143,6 +143,7 @@ class Program:
     """Nodes by index, names by component, conditions by name."""
 
     __slots__ = (
+        "broadcast_joins",
         "by_key",
         "closers",
         "components",
@@ -166,6 +167,7 @@ class Program:
         """Some run uses this program: whoever wants to change it makes one of their own."""
         self.closers: dict[int, list[Node]] = {}
         self.receivers: dict[int, list[Node]] = {}
+        self.broadcast_joins: dict[int, list[Node]] = {}
         self.watches: dict[int, Any] = {}
         """What the engine derived from the wiring, by node; dropped when the wiring changes."""
         root = NodeSpec(NodeShape(INPUT_KEY, kinds.INPUT, ()), kinds.NO_CODE)
@@ -222,8 +224,8 @@ class Program:
         self._forget_derived()
 
     def _forget_derived(self) -> None:
-        if self.closers or self.receivers or self.watches:
-            self.closers, self.receivers, self.watches = {}, {}, {}
+        if self.closers or self.receivers or self.watches or self.broadcast_joins:
+            self.closers, self.receivers, self.watches, self.broadcast_joins = {}, {}, {}, {}
 
     def _register(self, lowered: Lowered, added: Iterable[Node]) -> None:
         """Note named conditions and the components whose history some marker reads."""

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import Struct, field
 
-from treadle.model.events import Event, Path
+from treadle.model.events import Event, Path, Positions
 from treadle.model.facts import Failure
 from treadle.model.program import Node
 
@@ -69,7 +69,7 @@ class Unit(Struct, eq=False):
     node: Node
     scope: Scope
     args: tuple[Any, ...]
-    sources: tuple[int, ...]
+    made_from: Positions
     made_at: int
     status: int = READY
     generation: int = 0
@@ -87,14 +87,16 @@ class Waiting(Struct, eq=False):
     sources: list[int | None]
     missing: int
     is_done: bool = False
+    has_absent: bool = False
 
 
 class Group(Struct, eq=False):
-    """A fan-out that a reduce will close: what arrived, which items did, which failed."""
+    """A fan-out that a reduce will close: what arrived from where, what was passed over, what failed."""
 
     size: int
     values: list[tuple[Path, Any, int]] = []
-    arrived: set[int] = set()
+    passed: set[int] = set()
+    """Items of which ABSENT arrived."""
     failed: dict[int, tuple[tuple[int, Path], Failure]] = {}
 
 

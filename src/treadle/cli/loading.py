@@ -1,0 +1,118 @@
+"""Find the workflow that a user names: a Python file, and where it holds several, a name."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType, TracebackType
+
+from treadle.errors import UsageError, nearest
+from treadle.value import Workflow
+
+
+class LoadFailed(UsageError):
+    """The user's file could not be executed; the message ends with its own traceback."""
+
+
+def split_target(target: str) -> tuple[Path, str | None]:
+    """Split `FILE[:NAME]`; a file whose own name has a colon is found as it is.
+
+    >>> split_target("orders.py:checks")[1]
+    'checks'
+    """
+    path, colon, name = target.rpartition(":")
+    if not colon or Path(target).is_file():
+        return Path(target), None
+    return Path(path), name or None
+
+
+def load_workflow(target: str) -> Workflow:
+    """Execute the file as `python FILE` would, but for its `__main__` part, and find its workflow.
+
+    Errors: `UsageError` for no file, no workflow, several, or an unknown name; `LoadFailed`.
+    """
+    path, name = split_target(target)
+    if not path.is_file():
+        here = [str(each) for each in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise UsageError(f"there is no file {str(path)!r}.{nearest(path, here) if here else ''}")
+    return choose(workflows_of(load_module(path)), name, str(path))
+
+
+def load_module(path: Path) -> ModuleType:
+    """Import a file under its own name, with its folder first on the path."""
+    path = path.resolve()
+    sys.path.insert(0, str(path.parent))
+    # Somebody's `json.py` must not take the place of a module that is imported already.
+    name = path.stem if path.stem not in sys.modules else f"{path.stem} (treadle run)"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path.name!r} is no Python file.", hint="its name should end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise LoadFailed(f"{path.name} could not be loaded.\n{told(error, path)}") from error
+    return module
+
+
+def told(error: BaseException, path: Path) -> str:
+    """An error as Python would tell it, from the user's file on."""
+    frame: TracebackType | None = error.__traceback__
+    while frame is not None and frame.tb_frame.f_code.co_filename != str(path):
+        frame = frame.tb_next
+    return "".join(traceback.format_exception(type(error), error, frame)).rstrip()
+
+
+def workflows_of(module: ModuleType) -> dict[str, Workflow]:
+    """The workflows a module holds, by variable; of two names for the same one, the first."""
+    found: dict[str, Workflow] = {}
+    for variable, value in vars(module).items():
+        if isinstance(value, Workflow) and not any(value is known for known in found.values()):
+            found[variable] = value
+    return found
+
+
+def choose(found: dict[str, Workflow], name: str | None, path: str) -> Workflow:
+    """The workflow of a name (a variable's, or its own); without a name, the only one."""
+    # What a script has driven already is a result, not a workflow to run.
+    templates = {variable: each for variable, each in found.items() if each.position == 0}
+    if name is not None:
+        return named(found, name, path)
+    if len(templates) == 1:
+        return next(iter(templates.values()))
+    if not templates:
+        raise UsageError(
+            f"{path} holds no workflow without inputs at its top level.",
+            hint="for example: workflow = td.workflow('name', steps=[...]).",
+        )
+    raise UsageError(
+        f"{path} holds {len(templates)} workflows: {listed(templates)}.",
+        hint=f"name one: {path}:{next(iter(templates))}",
+    )
+
+
+def named(found: dict[str, Workflow], name: str, path: str) -> Workflow:
+    """The workflow of a variable, or else the one that is called so."""
+    matching = [found[name]] if name in found else [w for w in found.values() if w.name == name]
+    matching = [each for each in matching if each.position == 0] or matching
+    if len(matching) > 1:
+        same = {variable: each for variable, each in found.items() if each in matching}
+        raise UsageError(f"{path} holds {len(matching)} workflows named {name!r}: {listed(same)}.")
+    if not matching:
+        known = {*found, *[each.name for each in found.values()]}
+        raise UsageError(f"{path} holds no workflow {name!r}.{nearest(name, known)}")
+    if matching[0].position:
+        raise UsageError(
+            f"the workflow {name!r} of {path} has inputs already.",
+            hint="name the one from before its first input.",
+        )
+    return matching[0]
+
+
+def listed(found: dict[str, Workflow]) -> str:
+    """Variables with the names of their workflows."""
+    return ", ".join(f"{variable} ({each.name!r})" for variable, each in found.items())
