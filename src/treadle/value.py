@@ -1,41 +1,24 @@
-"""The value: a `Workflow` is a handle on a tape.
+"""The value: a `Workflow` is a dataflow graph together with all that has happened in it.
 
-A tape holds a journal of what was done (the log's events, and marks of work handed out, which are no events)
-and, for its newest version only, the evaluated memory. An operation claims the memory (`dict.pop`, which is
-atomic), changes it, appends to the journal as its last act, and puts the memory back under the new version.
-Whoever finds no memory rebuilds one from the journal's prefix, which nobody ever changes, on a tape of its own.
-So linear use costs O(1) an event, a fork costs one replay, and an exception in the middle loses a cache.
+Here is what a user does with one: build and edit it, drive it, ask it. How it stands on a tape, and the three
+phases, are in `handle.py`.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from treadle.components import fitting
 from treadle.components.component import Component
 from treadle.components.fitting import ErrorOf
 from treadle.components.step import Step, as_component
-from treadle.engine.apply import conclude, orphan, pending_unit, try_again
-from treadle.engine.baseline import is_worth_folding, snapshot
-from treadle.engine.edit import Edit, EditEvent, apply_edit
-from treadle.engine.fold import accept, take_out
-from treadle.engine.loop import Drive
-from treadle.engine.memory import Memory, hand_out, put_back, take_ready
-from treadle.engine.prepare import make_runnable
-from treadle.engine.replay import definition_from, entries_from, fresh, rebuild
-from treadle.engine.tape import Entry, Log, Tape
-from treadle.errors import (
-    DefinitionError,
-    ForeignOutcome,
-    Forgotten,
-    LogError,
-    UnknownComponent,
-    UsageError,
-    nearest,
-)
+from treadle.engine.memory import Memory
+from treadle.engine.replay import definition_from, entries_from, rebuild
+from treadle.engine.tape import Log, Tape
+from treadle.errors import DefinitionError, LogError, UnknownComponent, nearest
+from treadle.handle import NOTHING, Handle
 from treadle.model import calls
 from treadle.model import nodes as kinds
 from treadle.model.definition import Definition, shape_of
@@ -46,29 +29,21 @@ from treadle.model.events import (
     ComponentReplaced,
     Defined,
     Event,
-    InputAccepted,
 )
 from treadle.model.lowering import prefixed
 from treadle.model.nodes import Context, Lowered, Source
 from treadle.model.program import Program, compile_program
-from treadle.model.runnables import FAILED, Outcome, Runnable, runnable_id
 from treadle.model.sentinels import INPUT, INPUT_KEY, Sentinel
-from treadle.model.work import OUT, QUEUED, Mark
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from treadle.model.facts import Fact, Failure
 
-NOTHING: Final = object()
-"""No input was given; None is a value."""
-
-NO_CONTEXT: Final[Context] = {}
-
-Parent = str | Component[Any, Any] | ErrorOf | Sentinel
+Parent: TypeAlias = "str | Component[Any, Any] | ErrorOf | Sentinel | Workflow"
 
 
-class Workflow:
+class Workflow(Handle):
     """A dataflow graph together with all that has happened in it: an immutable value.
 
     Every operation returns a new workflow; the old one stays valid. Make one with `treadle.workflow(name)`,
@@ -76,250 +51,7 @@ class Workflow:
     `prepare_for_dispatch`, `execute_runnable`, `apply_runnable`).
     """
 
-    __slots__ = ("__weakref__", "_at", "_context", "_definition", "_forks", "_run_key")
-
-    def __init__(self, definition: Definition) -> None:
-        self._definition = definition
-        self._at: tuple[Tape, int] | None = None
-        self._context: Context = NO_CONTEXT
-        self._run_key: str | None = None
-        self._forks = itertools.count()
-
-    # ------------------------------------------------------------------ handles on tapes
-
-    def _on(self, tape: Tape, version: int) -> Workflow:
-        handle = Workflow.__new__(Workflow)
-        handle._definition = self._definition
-        handle._at = (tape, version)
-        handle._context = self._context
-        handle._run_key = self._run_key
-        handle._forks = self._forks
-        return handle
-
-    def _claim(self) -> tuple[Tape, int, Memory]:
-        """The tape, version and memory to work on; makes them where they are not there."""
-        if self._at is None:
-            tape = Tape(self._definition, ((0, next(self._forks)),), self._run_key)
-            return tape, 0, fresh(self._definition)
-        tape, version = self._at
-        memory = tape.slot.pop(version, None)
-        if memory is None:
-            tape, memory = tape.fork(version)
-            version = len(tape.journal)
-            self._at = (tape, version)
-        return tape, version, memory
-
-    @contextmanager
-    def _reading(self) -> Iterator[Memory]:
-        """The memory, to look at only; put back under the same version."""
-        tape, version, memory = self._claim()
-        try:
-            yield memory
-        finally:
-            if self._at is not None:
-                tape.slot[version] = memory
-
-    def _commit(self, tape: Tape, memory: Memory, entries: Iterable[Entry]) -> Workflow:
-        tape.journal.extend(entries)
-        version = len(tape.journal)
-        tape.slot[version] = memory
-        return self._on(tape, version)
-
-    def _like(self, definition: Definition, at: tuple[Tape, int] | None = None) -> Workflow:
-        """A handle with this one's context, run key and branches."""
-        handle = Workflow(definition)
-        handle._context, handle._run_key, handle._forks = self._context, self._run_key, self._forks
-        handle._at = at
-        return handle
-
-    def with_context(self, run_context: Context) -> Workflow:
-        """This workflow with values for `context` markers: by component name, and under `"_global"`."""
-        for name, values in run_context.items():
-            if not isinstance(values, Mapping):
-                raise UsageError(
-                    f"run_context[{name!r}] is {values!r:.80}, and should be a dict of keys to values.",
-                    hint='run_context={"component": {"key": value}, "_global": {"key": value}}.',
-                )
-        handle = self._like(self._definition, self._at)
-        handle._context = run_context
-        return handle
-
-    # ------------------------------------------------------------------ the three phases
-
-    def plan_eagerly(
-        self,
-        input: Any = NOTHING,
-        *,
-        key: str | None = None,
-        run_context: Context | None = None,
-        at: float | None = None,
-    ) -> Workflow:
-        """Accept an input, if one is given, and plan: ask the conditions that watch new facts.
-
-        `key` makes a second input of the same key a no-op. `run_context` gives values for `context` markers,
-        here and in all that follows from the returned workflow. `at` is the time of acceptance, for the log.
-        """
-        if run_context is not None:
-            return self.with_context(run_context).plan_eagerly(input, key=key, at=at)
-        if input is NOTHING and (self._at is None or not self._has_unplanned()):
-            return self
-        tape, _, memory = self._claim()
-        drive = self._drive(tape, memory)
-        if input is not NOTHING:
-            if key is not None and key in memory.keys:
-                return self._unchanged(tape, memory)
-            event = InputAccepted(memory.position, (memory.next_number,), input, key, at)
-            accept(memory, event)
-            drive.entries.append(event)
-            if is_worth_folding(memory):
-                tape = tape.folded(memory)
-                drive = self._drive(tape, memory)
-        drive.plan()
-        return self._commit(tape, memory, drive.entries)
-
-    def _unchanged(self, tape: Tape, memory: Memory) -> Workflow:
-        """Put the memory back: nothing came of an operation."""
-        if self._at is not None:
-            tape.slot[self._at[1]] = memory
-        return self
-
-    def _has_unplanned(self) -> bool:
-        with self._reading() as memory:
-            return bool(memory.unplanned)
-
-    def _drive(self, tape: Tape, memory: Memory) -> Drive:
-        return Drive(memory, tape.exceptions, tape.run_key, tape.branch, self._context)
-
-    def prepare_for_dispatch(
-        self, limit: int | None = None, *, run_context: Context | None = None
-    ) -> tuple[Workflow, list[Runnable]]:
-        """Hand out ready work, oldest cause first, each runnable once, and mark it in flight.
-
-        `limit`: at most so many. Facts that nobody planned yet are planned first.
-        """
-        if run_context is not None:
-            return self.with_context(run_context).prepare_for_dispatch(limit)
-        if limit is not None and (not isinstance(limit, int) or limit < 0):
-            raise UsageError(f"limit={limit!r} is no number of runnables.", hint="None means all.")
-        if self._at is None:
-            return self, []
-        tape, _, memory = self._claim()
-        drive = self._drive(tape, memory)
-        drive.plan()
-        runnables: list[Runnable] = []
-        handed: list[tuple[str, tuple[int, ...]]] = []
-        while limit is None or len(runnables) < limit:
-            unit = take_ready(memory)
-            if unit is None:
-                break
-            hand_out(memory, unit)
-            handed.append((unit.node.key, unit.scope.path))
-            runnables.append(
-                make_runnable(memory, unit, tape.run_key, tape.branch, self._context)
-            )
-        if not handed and not drive.entries:
-            return self._unchanged(tape, memory), []
-        if handed:
-            drive.entries.append(Mark(True, tuple(handed)))
-        return self._commit(tape, memory, drive.entries), runnables
-
-    def release(self, runnable: Runnable) -> Workflow:
-        """Put a runnable that was handed out back, into its old place in the order."""
-        self._check_ours(runnable)
-        tape, _, memory = self._claim()
-        unit = pending_unit(memory, runnable)
-        if unit is None or unit.status != OUT:
-            return self._unchanged(tape, memory)
-        put_back(memory, unit)
-        return self._commit(tape, memory, [Mark(False, ((unit.node.key, unit.scope.path),))])
-
-    def apply_runnable(self, outcome: Outcome, *, retry: bool = False) -> Workflow:
-        """Fold an outcome in; what becomes ready downstream does so at once.
-
-        Applied once, if its runnable is pending: late and double outcomes change nothing. `retry=True` makes
-        a failed attempt's work ready again instead of giving it up.
-
-        Errors: `ForeignOutcome` if it was prepared by another workflow, or by another branch of this one after
-        the two parted.
-        """
-        if not isinstance(outcome, Outcome):
-            raise UsageError(
-                f"apply_runnable takes an Outcome, and was given {type(outcome).__name__}.",
-                hint="pass what td.execute_runnable(runnable) returned.",
-            )
-        self._check_ours(outcome)
-        tape, _, memory = self._claim()
-        unit = pending_unit(memory, outcome)
-        event: Event | None
-        if unit is None:
-            event = orphan(memory, outcome)
-        elif unit.status == QUEUED or (
-            outcome.status == FAILED and outcome.attempt < unit.attempt
-        ):
-            event = None
-        else:
-            if unit.status != OUT:
-                take_out(memory, unit)
-            again = retry and outcome.status == FAILED
-            event = (try_again if again else conclude)(memory, unit, outcome)
-            if outcome.exception is not None:
-                tape.exceptions[event.position] = outcome.exception
-        if event is None:
-            return self._unchanged(tape, memory)
-        if unit is not None and outcome.error is not None:
-            warn_of_failure(self.name, event)
-        return self._commit(tape, memory, [event])
-
-    def _check_ours(self, work: Runnable | Outcome) -> None:
-        if self._at is not None and self._at[0].is_ours(work):
-            return
-        raise ForeignOutcome(
-            f"{work.id} (run {work.run_key!r}) was prepared by another workflow, or by another branch of "
-            f"{self.name!r} after the two parted.",
-            hint="apply an outcome to the workflow that prepare_for_dispatch returned with its runnable, or to "
-            "what came of that.",
-        )
-
-    def is_runnable(self) -> bool:
-        """Whether something is ready, or not yet planned."""
-        if self._at is None:
-            return False
-        with self._reading() as memory:
-            return bool(memory.ready or memory.released or memory.unplanned)
-
-    def next_runnables(self) -> list[Runnable]:
-        """What `prepare_for_dispatch` would hand out of the work that is ready now; marks nothing."""
-        if self._at is None:
-            return []
-        with self._reading() as memory:
-            tape = self._at[0]
-            units = [*memory.ready, *[entry[3] for entry in memory.released]]
-            units.sort(key=lambda unit: (unit.made_at, unit.node.index, unit.scope.path))
-            return [
-                make_runnable(memory, unit, tape.run_key, tape.branch, self._context)
-                for unit in units
-            ]
-
-    def in_flight(self) -> list[str]:
-        """The ids of the runnables that are out and not yet answered."""
-        if self._at is None:
-            return []
-        with self._reading() as memory:
-            return [
-                runnable_id(unit.node.key, unit.generation, unit.scope.path) for unit in memory.out
-            ]
-
-    def is_satisfied(self, *, input: int | None = None) -> bool:
-        """Whether nothing is ready, unplanned, in flight or waiting: at all, or for one input."""
-        if self._at is None:
-            return True
-        with self._reading() as memory:
-            if input is None:
-                return all(root.live == 0 for root in memory.roots.values())
-            root = memory.roots.get(input if input >= 0 else memory.next_number + input)
-            return root is None or root.live == 0
-
-    # ------------------------------------------------------------------ the react loops
+    __slots__ = ()
 
     def react(self, input: Any = NOTHING, *, run_context: Context | None = None) -> Workflow:
         """One generation: accept the input, plan, and execute and apply all that is ready now."""
@@ -350,18 +82,6 @@ class Workflow:
             return planned._run_inline()
         return drive.react_on(planned, executor, max_concurrency)
 
-    def _run_inline(self) -> Workflow:
-        if self._at is None:
-            return self
-        tape, _, memory = self._claim()
-        drive = self._drive(tape, memory)
-        drive.run()
-        if not drive.entries:
-            return self._unchanged(tape, memory)
-        for event in drive.failures:
-            warn_of_failure(self.name, event)
-        return self._commit(tape, memory, drive.entries)
-
     async def areact_until_satisfied(
         self,
         input: Any = NOTHING,
@@ -384,8 +104,6 @@ class Workflow:
         done = self.react_until_satisfied(input, **options)
         done.results(raise_on_failure=True)
         return done
-
-    # ------------------------------------------------------------------ building and editing
 
     def add(
         self,
@@ -428,13 +146,6 @@ class Workflow:
         with self._reading() as memory:
             event = ComponentAdded(memory.position, shape_of(lowered), backfill)
         return self._edit(event, (lowered,))
-
-    def _edit(self, event: EditEvent, lowered: tuple[Lowered, ...]) -> Workflow:
-        """Fold an edit; if it is refused, the memory that may be half changed is dropped, not put back."""
-        tape, _, memory = self._claim()
-        edit = Edit(event, lowered)
-        apply_edit(memory, edit)
-        return self._commit(tape, memory, [edit])
 
     def _sources(self, name: str, to: Parent | Iterable[Parent] | None) -> tuple[Source, ...]:
         if to is None:
@@ -569,14 +280,6 @@ class Workflow:
             event = ComponentRemoved(memory.position, old.name, shapes)
         return self._edit(event, rewired)
 
-    @contextmanager
-    def _program(self) -> Iterator[Program]:
-        if self._at is None:
-            yield self._definition.program()
-        else:
-            with self._reading() as memory:
-                yield memory.program
-
     def _component_of(self, name: Any) -> Lowered:
         wanted = name.name if isinstance(name, Component) else name
         with self._program() as program:
@@ -586,43 +289,6 @@ class Workflow:
             raise UnknownComponent(
                 f"{self.name!r} has no component named {wanted!r}.{nearest(wanted, program.components)}"
             )
-
-    # ------------------------------------------------------------------ history
-
-    @property
-    def name(self) -> str:
-        """The workflow's name."""
-        return self._definition.name
-
-    @property
-    def run_key(self) -> str | None:
-        """The key of this run, part of every idempotency key."""
-        return self._run_key
-
-    def with_run_key(self, run_key: str) -> Workflow:
-        """This template, for a run of its own: `run_key` makes its idempotency keys differ from others'."""
-        if self._at is not None:
-            raise UsageError(f"{self.name!r} is under way; a run key is given before the first input.")
-        handle = self._like(self._definition)
-        handle._run_key = run_key
-        return handle
-
-    @property
-    def position(self) -> int:
-        """How many events the log has, folded ones included."""
-        if self._at is None:
-            return 0
-        with self._reading() as memory:
-            return memory.position
-
-    def log(self) -> Log:
-        """All that has happened, as events: `Defined` (or a `Baseline`) first; empty before the first input."""
-        if self._at is None:
-            return Log()
-        tape, version = self._at
-        log = Log([tape.head, *tape.events(version)])
-        log.branch = tape.branch
-        return log
 
     @classmethod
     def from_log(
@@ -669,55 +335,12 @@ class Workflow:
             functions[name] = Lowered(name, "", (), kinds.Wiring(()), as_component(component))
         return functions
 
-    def at(self, position: int) -> Workflow:
-        """The workflow as it was after `position` events; going on from it is a fork.
-
-        Errors: `Forgotten` if `retain` let that go; `UsageError` if it has not happened yet.
-        """
-        if not isinstance(position, int) or position < 0 or position > self.position:
-            raise UsageError(
-                f"there is no position {position!r}: the log of {self.name!r} has {self.position} events."
-            )
-        if self._at is None:
-            return self
-        tape, version = self._at
-        if position < tape.first_position and tape.baseline is not None:
-            raise Forgotten(
-                f"position {position} lies before the baseline at {tape.first_position}.",
-                hint="keep more with `retain=`.",
-            )
-        if position == 0:
-            return self._like(tape.definition)
-        reached = tape.first_position
-        for index, entry in enumerate(tape.journal[:version]):
-            if reached == position:
-                return self._on(tape, index)
-            reached += not isinstance(entry, Mark)
-        return self
-
     @property
     def fingerprint(self) -> str:
         """A digest of the graph and its code."""
         with self._program() as program:
             components = list(program.components.values())
         return Definition(self.name, "all", components, len(components)).defined(None).fingerprint
-
-    def __eq__(self, other: object) -> bool:
-        """Whether two workflows have the same graph and the same history, in every observable."""
-        if not isinstance(other, Workflow):
-            return NotImplemented
-        if self is other:
-            return True
-        if self.position != other.position or self.fingerprint != other.fingerprint:
-            return False
-        if self._at is None or other._at is None:
-            return self._at is other._at or self.position == other.position == 0
-        with self._reading() as mine:
-            ours = snapshot(mine)
-        with other._reading() as yours:
-            return ours == snapshot(yours)
-
-    __hash__ = None  # type: ignore[assignment]  # a value that holds anything cannot be hashed
 
     def __reduce__(self) -> Any:
         with self._program() as program:
@@ -739,8 +362,6 @@ class Workflow:
                 f"({open_inputs} open), {ready} ready, {len(memory.out)} in flight, "
                 f"{memory.position} events>"
             )
-
-    # ------------------------------------------------------------------ looking
 
     def __getitem__(self, name: str) -> Component[Any, Any]:
         """The component of a name."""
@@ -867,19 +488,6 @@ def refuse_history(other: Workflow, what: str) -> None:
             f"{other.name!r} has a history, and cannot be {what}.",
             hint=f"give its template: {other.name}.at(0).",
         )
-
-
-def warn_of_failure(workflow: str, event: Any) -> None:
-    """A failure is recorded with a warning; who handles it silences the logger `treadle`."""
-    import logging
-
-    logging.getLogger("treadle").warning(
-        "%s: %s failed for input %s: %s",
-        workflow,
-        event.node,
-        ".".join(map(str, event.scope)),
-        event.error,
-    )
 
 
 def _load(

@@ -14,7 +14,9 @@ MAY_IMPORT = {
     "engine": "errors model",
     "components": "errors model engine",
     "policies": "errors model engine",
-    "value": "errors model engine components policies",
+    "handle": "errors model engine policies",
+    "value": "errors model engine components policies handle",
+    "build": "errors model components value",
     "interfaces": "errors model engine policies",
     "codec": "errors model interfaces",
     "stores": "errors model interfaces",
@@ -29,7 +31,7 @@ MAY_IMPORT = {
     "wiring": "errors model policies interfaces codec stores schedulers executors runner",
     "web": "errors model value runner views render wiring",
     "cli": "errors model components value runner drive views render wiring web",
-    "__init__": "errors model engine components policies value interfaces runner drive",
+    "__init__": "errors model engine components policies value build interfaces runner drive",
     "__main__": "cli",
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from treadle.errors import MissingExtra
 
-app: Callable[[], None] | None = None
+app: Callable[..., None] | None = None
 missing: str | None = None
 
 try:
@@ -33,4 +33,4 @@ def main() -> None:
             hint='pip install "treadle[cli]"',
         )
         sys.exit(f"treadle: {absent}")
-    app()
+    app(prog_name="treadle")

@@ -16,9 +16,13 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Given(Struct, frozen=True):
-    """One input as it was given: a value, or `problem` says why it is none. Lines count from 1."""
+    """One input as it was given: a value, or `problem` says why it is none.
 
-    line: int | None
+    `order` counts what was given from 0; `line` counts the lines of a file from 1.
+    """
+
+    order: int
+    line: int | None = None
     value: Any = None
     problem: str | None = None
 
@@ -26,8 +30,8 @@ class Given(Struct, frozen=True):
 def from_options(texts: Iterable[str]) -> list[Given]:
     """The inputs given as `--input JSON`; a mistake in one is a mistake in the call."""
     givens = []
-    for text in texts:
-        given = parse(None, text.encode("utf-8", "surrogateescape"))
+    for order, text in enumerate(texts):
+        given = parse(order, None, text.encode("utf-8", "surrogateescape"))
         if given.problem is not None:
             raise UsageError(
                 f"--input {text!r:.80} is not JSON: {given.problem}.",
@@ -48,20 +52,20 @@ def from_file(path: str) -> list[Given]:
 
 def parse_lines(content: bytes) -> Iterator[Given]:
     """One input per line; blank lines are passed over, a line that is not JSON is a problem."""
-    for number, line in enumerate(content.removeprefix(BOM).split(b"\n"), 1):
-        if line.strip():
-            yield parse(number, line)
+    lines = enumerate(content.removeprefix(BOM).split(b"\n"), 1)
+    for order, (number, line) in enumerate(entry for entry in lines if entry[1].strip()):
+        yield parse(order, number, line)
 
 
-def parse(line: int | None, text: bytes) -> Given:
+def parse(order: int, line: int | None, text: bytes) -> Given:
     """Decode one input.
 
-    >>> parse(7, b'{"items": [')
-    Given(line=7, value=None, problem='Input data was truncated')
+    >>> parse(0, 1, b'{"items": [').problem
+    'Input data was truncated'
     """
     try:
-        return Given(line, msgspec.json.decode(text))
+        return Given(order, line, msgspec.json.decode(text))
     except RecursionError:
-        return Given(line, problem="nested too deeply")
+        return Given(order, line, problem="nested too deeply")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Given(line, problem=str(error))
+        return Given(order, line, problem=str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from treadle.engine.fold import orphaned, retry, settle, settle_failure
-from treadle.engine.memory import Memory
+from treadle.engine.memory import Memory, in_flight_of
 from treadle.model import nodes as kinds
 from treadle.model.errordata import ErrorData
 from treadle.model.events import Applied, AttemptFailed, Expanded, Failed, Orphaned, Skipped
@@ -35,8 +35,8 @@ def pending_unit(memory: Memory, outcome: Outcome) -> Unit | None:
 
 def conclude(memory: Memory, unit: Unit, outcome: Outcome) -> Settled:
     """Record an outcome of pending work for good, and follow up what it sets off."""
-    event = event_of(memory.position, unit, outcome)
     memory.out.pop(unit, None)
+    event = event_of(memory, unit, outcome)
     if isinstance(event, Failed):
         settle_failure(memory, unit, event)
     else:
@@ -44,8 +44,9 @@ def conclude(memory: Memory, unit: Unit, outcome: Outcome) -> Settled:
     return event
 
 
-def event_of(position: int, unit: Unit, outcome: Outcome) -> Settled:
+def event_of(memory: Memory, unit: Unit, outcome: Outcome) -> Settled:
     """The event that an outcome becomes; what a failure does was decided when the node was made."""
+    position = memory.position
     node, path, sources = unit.node, unit.scope.path, unit.made_from
     generation, attempt, seconds = unit.generation, outcome.attempt, outcome.seconds
     if outcome.status == OK:
@@ -81,6 +82,7 @@ def event_of(position: int, unit: Unit, outcome: Outcome) -> Settled:
                 attempt,
                 outcome.read_at,
                 seconds,
+                in_flight_of(memory, unit.scope.root) if on_failure == "halt" else (),
             )
     return Skipped(
         position, node.key, path, sources, error, generation, attempt, outcome.read_at, seconds

@@ -26,6 +26,7 @@ from treadle.engine.memory import (
 )
 from treadle.engine.state import arrive_at_state, leave_cells
 from treadle.model import nodes as kinds
+from treadle.model.events import Work
 from treadle.model.facts import Failure
 from treadle.model.program import ALL, CORRELATE, DIRECT, GROUP, RACE, SETTLED, STATE, Node
 from treadle.model.sentinels import ABSENT
@@ -129,29 +130,36 @@ def _spawn_items(
                 count_up(barrier, inside)
 
 
-def fail(memory: Memory, node: Node, scope: Scope, failure: Failure) -> None:
+def fail(
+    memory: Memory,
+    node: Node,
+    scope: Scope,
+    failure: Failure,
+    position: int,
+    in_flight: tuple[Work, ...] = (),
+) -> None:
     """Record what a failure means for the rest: the error port, barriers, and its `on_failure`."""
     if failure.on_failure == "halt":
-        halt(memory, scope.root)
+        halt(memory, scope.root, set(in_flight))
         return
     for child, port in node.error_children:
-        arrive(memory, child, port, scope, (failure, failure.position))
+        arrive(memory, child, port, scope, (failure, position))
     if failure.on_failure == "skip":
         give_absent(memory, node, scope)
         return
-    note_failure(node, scope, failure)
+    note_failure(node, scope, failure, position)
     for child, port in node.children:
         if child.arrival == SETTLED:
             arrive_at_join(memory, child, port, scope, None)
 
 
-def halt(memory: Memory, root: Root) -> None:
-    """Withdraw the ready work of an input; nothing in it becomes ready any more."""
+def halt(memory: Memory, root: Root, in_flight: set[Work]) -> None:
+    """Withdraw the work of an input that is not in flight; nothing in it becomes ready any more."""
     root.halted = True
     gone: set[Unit] = set()
     for scope in walk(root):
         for unit in list(scope.units.values()):
-            if unit not in memory.out:
+            if (unit.node.key, scope.path) not in in_flight:
                 gone.add(unit)
                 del scope.units[unit.node.index]
     root.live -= len(gone)

@@ -6,8 +6,8 @@ from msgspec import Struct
 
 from treadle.engine import deliver as route
 from treadle.engine.backfill import feed
-from treadle.engine.memory import Memory, count_up, forget_ready, retire, sort_tail, walk
-from treadle.engine.state import cell_of, leave_cells
+from treadle.engine.memory import Memory, count_up, forget_ready, sort_tail, walk
+from treadle.engine.state import cell_of
 from treadle.errors import LogError
 from treadle.model import nodes as kinds
 from treadle.model.events import (
@@ -87,28 +87,34 @@ def apply_edit(memory: Memory, edit: Edit) -> None:
 
 def _replace(memory: Memory, program: Program, lowered: Lowered, *, reset: bool) -> None:
     """Pending work of the old code is withdrawn and ready again under the new, as a new generation."""
-    keys = {spec.shape.key for spec in program.components[lowered.name].specs}
-    old = {program.by_key[key].index for key in keys}
+    old = {
+        program.by_key[spec.shape.key].index for spec in program.components[lowered.name].specs
+    }
     pending = _pending(memory, old)
-    waiting_facts = [entry for entry in memory.unplanned if entry.node.component == lowered.name]
+    had = {child.index for node in program.by_key.values() for child, _ in node.children}
     nodes = {node.index: node for node in program.replace(lowered)}
     program.settle()
     for unit in pending:
-        node = nodes.get(unit.node.index)
-        was_out = unit in memory.out
-        _withdraw(memory, unit, noted=was_out)
-        if node is not None:
-            _again(memory, node, unit)
-    for entry in waiting_facts:
-        if entry.node.index not in nodes:
-            memory.unplanned.remove(entry)
-            retire(memory, entry.node, entry.scope)
+        _withdraw(memory, unit)
+        if unit.node.index in nodes:
+            _again(memory, nodes[unit.node.index], unit)
+    _forget(memory, old - set(nodes))
+    _ungate(memory, {index for index in nodes if index not in had})
     if reset:
         for index in old:
             memory.cells.pop(index, None)
             memory.partners.pop(index, None)
     _track_anew(memory)
     recount(memory)
+
+
+def _ungate(memory: Memory, direct: set[int]) -> None:
+    """Facts that waited for a condition which is gone go straight to what stood behind it."""
+    for entry in list(memory.unplanned):
+        for child, port in entry.node.children:
+            if child.index in direct:
+                arrival = (entry.value, entry.position)
+                route.arrive(memory, child, port, entry.scope, arrival)
 
 
 def _pending(memory: Memory, indices: set[int]) -> list[Unit]:
@@ -124,10 +130,12 @@ def _pending(memory: Memory, indices: set[int]) -> list[Unit]:
     return sorted(found, key=lambda unit: (unit.made_at, unit.node.index, unit.scope.path))
 
 
-def _withdraw(memory: Memory, unit: Unit, *, noted: bool) -> None:
-    """Take a unit out; if it is in flight, its first outcome will be recorded as orphaned."""
-    if noted:
-        memory.withdrawn[unit.node.key, unit.generation, unit.scope.path] = None
+def _withdraw(memory: Memory, unit: Unit) -> None:
+    """Take a unit out; should an outcome of it come, the first will be recorded as orphaned.
+
+    Whether it is in flight is not asked: the log does not say, and a fold must not depend on it.
+    """
+    memory.withdrawn[unit.node.key, unit.generation, unit.scope.path] = None
     forget_ready(memory, {unit})
     del unit.scope.units[unit.node.index]
     unit.scope.root.live -= 1
@@ -160,39 +168,49 @@ def _again(memory: Memory, node: Node, old: Unit) -> None:
 def _remove(
     memory: Memory, program: Program, name: str, rewired: tuple[Lowered, ...]
 ) -> None:
-    keys = {spec.shape.key for spec in program.components[name].specs}
-    indices = {program.by_key[key].index for key in keys}
-    gone = _pending(memory, indices)
-    for unit in gone:
-        if unit in memory.out:
-            memory.withdrawn[unit.node.key, unit.generation, unit.scope.path] = None
-        del unit.scope.units[unit.node.index]
-        unit.scope.root.live -= 1
-    forget_ready(memory, set(gone))
-    leave_cells(memory, set(gone))
-    for entry in [entry for entry in memory.unplanned if entry.node.index in indices]:
-        memory.unplanned.remove(entry)
-        entry.scope.root.live -= 1
-    for root in memory.roots.values():
-        _forget_nodes(root, indices)
+    """Drop a component with its work; its children take from its parents from now on."""
+    names = [name, *[lowered.name for lowered in rewired]]
+    before = {
+        spec.shape.key: (program.by_key[spec.shape.key].index, program.by_key[spec.shape.key].width)
+        for each in names
+        for spec in program.components[each].specs
+    }
     program.remove(name, rewired)
     program.settle()
-    for index in indices:
-        memory.cells.pop(index, None)
+    stale = {
+        index
+        for key, (index, width) in before.items()
+        if key not in program.by_key or program.by_key[key].width != width
+    }
+    for unit in _pending(memory, stale):
+        _withdraw(memory, unit)
+    _forget(memory, stale)
+    for index in stale:
+        if program.nodes[index] is None:
+            memory.cells.pop(index, None)
+            memory.tracks.pop(index, None)
         memory.partners.pop(index, None)
-        memory.tracks.pop(index, None)
     recount(memory)
 
 
-def _forget_nodes(root: Root, indices: set[int]) -> None:
-    """Drop what scopes hold for nodes that are gone."""
-    for index in indices:
-        root.live -= len((root.armed or {}).pop(index, ()))
-    for scope in walk(root):
-        for held in (scope.waiting, scope.groups, scope.counts):
-            for index in indices:
-                if held is not None:
-                    held.pop(index, None)  # type: ignore[attr-defined]
+def _forget(memory: Memory, indices: set[int]) -> None:
+    """Drop what is held for nodes that are gone, or whose ports changed."""
+    for entry in list(memory.unplanned):
+        if entry.node.index in indices and memory.program.nodes[entry.node.index] is None:
+            memory.unplanned.remove(entry)
+            entry.scope.root.live -= 1
+    for root in memory.roots.values():
+        for index in indices:
+            root.live -= len((root.armed or {}).pop(index, ()))
+        for scope in walk(root):
+            for held in (scope.waiting, scope.groups):
+                for index in indices:
+                    if held is not None:
+                        held.pop(index, None)  # type: ignore[attr-defined]
+            if scope.broadcasts is not None:
+                scope.broadcasts = {
+                    at: kept for at, kept in scope.broadcasts.items() if at[0] not in indices
+                }
 
 
 def recount(memory: Memory) -> None:

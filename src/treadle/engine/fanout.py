@@ -86,15 +86,15 @@ def arrive_at_reduce(node: Node, scope: Scope, value: Any, position: int) -> Non
         group.values.append((scope.path, value, position))
 
 
-def note_failure(node: Node, scope: Scope, failure: Failure) -> None:
+def note_failure(node: Node, scope: Scope, failure: Failure, position: int) -> None:
     """A runnable failed: reduces downstream may have lost an item, or all of them."""
     for barrier in reachable_barriers(node):
         if barrier.closes is not None:
-            _note_failure_for(barrier, barrier.closes, node, scope, failure)
+            _note_failure_for(barrier, barrier.closes, node, scope, (failure, position))
 
 
 def _note_failure_for(
-    reduce: Node, closes: Node, node: Node, scope: Scope, failure: Failure
+    reduce: Node, closes: Node, node: Node, scope: Scope, arrival: tuple[Failure, int]
 ) -> None:
     if node.place[reduce.depth : reduce.depth + 1] == (closes.index,):
         group = (ancestor(scope, reduce.depth).groups or {}).get(reduce.index)
@@ -103,7 +103,7 @@ def _note_failure_for(
             rank = (node.index, scope.path)
             item = scope.path[reduce.depth + 1]
             if item not in group.failed or rank < group.failed[item][0]:
-                group.failed[item] = (rank, failure)
+                group.failed[item] = (rank, *arrival)
     elif node.place == reduce.place[: node.depth] and _bypasses(node, closes, reduce):
         if scope.broken is None:
             scope.broken = set()
@@ -144,8 +144,7 @@ def release_reduce(memory: Memory, node: Node, scope: Scope) -> None:
     elif lost and node.shape.on_item_failure == "fail":
         problem = _lost_items(lost, group.size)
     elif lost and node.shape.on_item_failure == "collect":
-        failures = [(item, group.failed[item][1]) for item in lost]
-        entries += [((*scope.path, item), failure, failure.position) for item, failure in failures]
+        entries += [((*scope.path, item), *group.failed[item][1:]) for item in lost]
     entries.sort(key=itemgetter(0))
     values = tuple([value for _, value, _ in entries])
     unit = spawn(memory, node, scope, (values,), tuple([position for _, _, position in entries]))

@@ -137,7 +137,7 @@ def _give(memory: Memory, unit: Unit, event: Applied | Expanded | Skipped) -> No
     elif isinstance(event, Expanded):
         route.expand(memory, node, scope, event.values, event.position)
     elif event.error is not None:
-        route.fail(memory, node, scope, failure_of(unit, event, "skip"))
+        route.fail(memory, node, scope, failure_of(unit, event, "skip"), event.position)
     else:
         route.give_absent(memory, node, scope)
 
@@ -149,14 +149,18 @@ def settle_failure(memory: Memory, unit: Unit, event: Failed) -> None:
     root.events.append(event)
     start = len(memory.ready)
     if not root.halted:
-        route.fail(memory, node, scope, failure_of(unit, event, event.on_failure))
+        failure = failure_of(unit, event, event.on_failure)
+        route.fail(memory, node, scope, failure, event.position, event.in_flight)
     leave_cell(memory, unit)
     retire(memory, node, scope)
     _finish(memory, root, start)
 
 
 def failure_of(unit: Unit, event: Failed | Skipped, on_failure: str) -> Failure:
-    """What the error port gives: the component, its inputs and the error."""
+    """What the error port gives: the component, its inputs and the error.
+
+    It names no position: a value must not depend on the order in which outcomes came.
+    """
     error = event.error or ErrorData("", "")
     return Failure(
         unit.node.component,
@@ -167,7 +171,6 @@ def failure_of(unit: Unit, event: Failed | Skipped, on_failure: str) -> Failure:
         event.attempt,
         event.generation,
         on_failure,
-        position=event.position,
     )
 
 
@@ -184,7 +187,7 @@ def planned(memory: Memory, entry: Unplanned, event: Planned) -> None:
             if node is entry.node and entry.only is not None and watcher.index not in entry.only:
                 continue
             if watcher.key in failed:
-                _watcher_failed(memory, entry, watcher, failed[watcher.key], event.position)
+                _watcher_failed(memory, entry, watcher, failed[watcher.key], event)
             elif watcher.kind == kinds.GATE:
                 if watcher.shape.expression is None or holds(watcher.shape.expression, held):
                     _let_through(memory, entry, watcher)
@@ -205,7 +208,7 @@ def _let_through(memory: Memory, entry: Unplanned, gate: Node) -> None:
 
 
 def _watcher_failed(
-    memory: Memory, entry: Unplanned, watcher: Node, error: ErrorData, position: int
+    memory: Memory, entry: Unplanned, watcher: Node, error: ErrorData, event: Planned
 ) -> None:
     """A condition or key function raised: that is a failure of the component that uses it."""
     output = memory.program.output_of(watcher.component)
@@ -216,9 +219,8 @@ def _watcher_failed(
         (entry.value,),
         error,
         on_failure=output.shape.on_failure,
-        position=position,
     )
-    route.fail(memory, output, entry.scope, failure)
+    route.fail(memory, output, entry.scope, failure, event.position, event.in_flight)
 
 
 def holds(expression: kinds.Expression, held: set[str]) -> bool:

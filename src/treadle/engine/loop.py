@@ -10,7 +10,7 @@ from treadle.engine.apply import conclude
 from treadle.engine.edit import Edit
 from treadle.engine.execute import CAUGHT, ODD_TYPES, execute_runnable, odd_value
 from treadle.engine.fold import planned, settle, settle_failure, settle_value
-from treadle.engine.memory import Memory, hand_out, take_ready
+from treadle.engine.memory import Memory, hand_out, in_flight_of, take_ready
 from treadle.engine.plan import plan_fact
 from treadle.engine.prepare import make_runnable
 from treadle.model.errordata import describe
@@ -122,6 +122,9 @@ class Drive:
             node.shape.on_failure,
             unit.generation,
             unit.attempt,
+            in_flight=in_flight_of(memory, unit.scope.root)
+            if node.shape.on_failure == "halt"
+            else (),
         )
         self.entries.append(failed)
         self.failures.append(failed)

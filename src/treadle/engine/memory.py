@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any
 
 from treadle.errors import LogError
-from treadle.model.events import Path, Positions
+from treadle.model.events import Path, Positions, Work
 from treadle.model.program import Node, Program
 from treadle.model.work import (
     OUT,
@@ -220,6 +220,13 @@ def hand_out(memory: Memory, unit: Unit) -> None:
     """Note that a unit is in flight."""
     unit.status = OUT
     memory.out[unit] = None
+
+
+def in_flight_of(memory: Memory, root: Root) -> tuple[Work, ...]:
+    """The work of one input that is out: a halt leaves it alone, and the log says which it was."""
+    return tuple(
+        [(unit.node.key, unit.scope.path) for unit in memory.out if unit.scope.root is root]
+    )
 
 
 def forget_ready(memory: Memory, gone: set[Unit]) -> None:

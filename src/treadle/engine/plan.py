@@ -12,7 +12,7 @@ from typing import Any
 
 from treadle.engine.fold import holds
 from treadle.engine.index import Index
-from treadle.engine.memory import Memory
+from treadle.engine.memory import Memory, in_flight_of
 from treadle.engine.prepare import inject
 from treadle.errors import BadValue, MissingFunction
 from treadle.model import nodes as kinds
@@ -220,6 +220,7 @@ def plan_fact(
         tuple(planning.keys),
         tuple(planning.failed),
         memory.position if planning.reads else None,
+        in_flight_of(memory, entry.scope.root) if planning.failed else (),
     )
     return event, planning.errors
 

@@ -22,6 +22,9 @@ Path: TypeAlias = tuple[int, ...]
 """A scope: the number of the input, then item indices and firings of correlated joins, outermost first."""
 
 
+Work: TypeAlias = tuple[str, Path]
+"""A unit of work: node and scope."""
+
 Positions: TypeAlias = int | tuple[int, ...]
 """Positions in the log. One alone stands without its tuple: most facts are made from one, and a workflow may hold
 millions of them."""
@@ -66,7 +69,8 @@ class Planned(Struct, frozen=True, tag=True):
     """The conditions and key functions that watch one fact were asked.
 
     `held` names the conditions that were true (all others that watch the fact were not); `keys` gives for
-    each keyed node the key of this fact; `failed` gives what raised, by condition or node.
+    each keyed node the key of this fact; `failed` gives what raised, by condition or node (and `in_flight`, where
+    that halts the input, the work that was out).
     """
 
     position: int
@@ -76,6 +80,7 @@ class Planned(Struct, frozen=True, tag=True):
     keys: tuple[tuple[str, Any], ...] = ()
     failed: tuple[tuple[str, ErrorData], ...] = ()
     read_at: int | None = None
+    in_flight: tuple[Work, ...] = ()
 
 
 class Applied(MadeFrom, frozen=True, tag=True):
@@ -106,7 +111,10 @@ class AttemptFailed(Struct, frozen=True, tag=True):
 
 
 class Failed(MadeFrom, frozen=True, tag=True):
-    """A runnable failed for good and gives nothing; `on_failure` is `"block"` or `"halt"`."""
+    """A runnable failed for good and gives nothing; `on_failure` is `"block"` or `"halt"`.
+
+    Where it halts its input, `in_flight` names the work that was out, and so was not withdrawn.
+    """
 
     position: int
     node: str
@@ -118,6 +126,7 @@ class Failed(MadeFrom, frozen=True, tag=True):
     attempt: int = 1
     read_at: int | None = None
     seconds: float | None = None
+    in_flight: tuple[Work, ...] = ()
 
 
 class Skipped(MadeFrom, frozen=True, tag=True):

@@ -249,14 +249,22 @@ class Program:
 
     def replace(self, lowered: Lowered) -> list[Node]:
         """Put a component in the place of the one of its name; its nodes become a new generation."""
+        placing.check_replacement(self, self.components[lowered.name], lowered)
+        changed = self._exchange(lowered)
+        for node in changed:
+            node.generation += 1
+        return changed
+
+    def _exchange(self, lowered: Lowered) -> list[Node]:
+        """New nodes for a component: those of the same key keep their index, others come and go."""
         old = self.components[lowered.name]
         kept = {spec.shape.key for spec in lowered.specs}
-        gone = [spec.shape.key for spec in old.specs if spec.shape.key not in kept]
-        placing.check_replacement(self, old, lowered)
         for spec in old.specs:
             self._unwire(self.by_key[spec.shape.key])
-        for key in gone:
-            self._drop(self.by_key[key])
+        for spec in old.specs:
+            if spec.shape.key not in kept:
+                self._drop(self.by_key[spec.shape.key])
+        placed = placing.place(self, lowered, replacing=True)
         changed: list[Node] = []
         for spec in lowered.specs:
             node = self.by_key.get(spec.shape.key)
@@ -265,24 +273,22 @@ class Program:
             else:
                 node.kind = spec.shape.kind
                 node.take(spec.shape, spec.code)
-                node.generation += 1
             changed.append(node)
-        for node, spot in zip(changed, placing.place(self, lowered, replacing=True), strict=True):
+        for node, spot in zip(changed, placed, strict=True):
             self._wire(node, spot)
-        if old.kind == "condition":
-            for spec in old.specs:
-                for atom in spec.code.atoms:
-                    self.conditions.pop(atom.key, None)
+        for spec in old.specs:
+            for atom in spec.code.atoms if old.kind == "condition" else ():
+                self.conditions.pop(atom.key, None)
         self.components[lowered.name] = lowered
         self._register(lowered, changed)
         self.near_is_stale = self.has_barriers
         return changed
 
-    def remove(self, name: str, rewired: Iterable[Lowered]) -> list[Node]:
+    def remove(self, name: str, rewired: Iterable[Lowered]) -> None:
         """Take a component out, after its children were lowered anew onto its parents."""
         old = self.components[name]
         for lowered in rewired:
-            self._rewire(lowered)
+            self._exchange(lowered)
         gone = [self.by_key[spec.shape.key] for spec in old.specs]
         for node in gone:
             self._unwire(node)
@@ -290,18 +296,6 @@ class Program:
         del self.components[name]
         self.conditions.pop(name, None)
         self.near_is_stale = self.has_barriers
-        return gone
-
-    def _rewire(self, lowered: Lowered) -> None:
-        """Wire a child of a removed component to that one's parents; its code and state stay."""
-        placed = placing.place(self, lowered, replacing=True)
-        nodes = [self.by_key[spec.shape.key] for spec in lowered.specs]
-        for node, spec in zip(nodes, lowered.specs, strict=True):
-            self._unwire(node)
-            node.take(spec.shape, spec.code)
-        for node, spot in zip(nodes, placed, strict=True):
-            self._wire(node, spot)
-        self.components[lowered.name] = lowered
 
     def _unwire(self, node: Node) -> None:
         for parent, _ in node.sources:

@@ -97,7 +97,7 @@ class Group(Struct, eq=False):
     values: list[tuple[Path, Any, int]] = []
     passed: set[int] = set()
     """Items of which ABSENT arrived."""
-    failed: dict[int, tuple[tuple[int, Path], Failure]] = {}
+    failed: dict[int, tuple[tuple[int, Path], Failure, int]] = {}
 
 
 class Cell(Struct, eq=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from treadle.engine.fold import holds
 from treadle.engine.memory import Memory
 from treadle.model.events import Applied, Event, Expanded, InputAccepted, Planned
 from treadle.model.facts import Fact, FactId
@@ -91,8 +92,6 @@ def fact_id(event: Any, scope: tuple[int, ...]) -> FactId:
 
 def gate_facts(memory: Memory, node: Node, roots: Iterable[Root], reader: FactReader) -> list[Fact]:
     """What a condition let through: the very facts of its parent, under the condition's name."""
-    from treadle.engine.fold import holds
-
     found = []
     for root in roots:
         for event in root.events:

@@ -1,0 +1,252 @@
+"""What people see: a live tree while the workflow runs, then an account of it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from treadle.cli import account as ends
+from treadle.cli.account import Account, FailureGroup, Output, Record
+from treadle.cli.layout import ASCII, LINES, Row, rows_of
+from treadle.value import Workflow
+
+LOOK_EVERY_S: Final = 0.1
+PLAIN_WIDTH: Final = 120
+WORDS_SHOWN: Final = 8
+PLACES_SHOWN: Final = 5
+BAR_WIDTH: Final = 32
+
+ENDING_WORDS: Final = {
+    ends.RESULT: "with a result",
+    ends.NO_RESULT: "without a result",
+    ends.FAILED_INPUT: "failed",
+    ends.UNFINISHED: "unfinished",
+    ends.MALFORMED: "not JSON",
+    ends.NOT_RUN: "not run",
+}
+ALWAYS_SHOWN: Final = (ends.RESULT, ends.NO_RESULT, ends.FAILED_INPUT)
+CARED_FOR: Final = frozenset({"handled", "skipped"})
+
+
+def make_console() -> Console:
+    """A console that writes control codes to a terminal only, also if the environment asks for colours."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(
+        highlight=False, force_terminal=False, width=PLAIN_WIDTH, legacy_windows=False
+    )
+
+
+class Screen:
+    """The live view: of a terminal it uses a few lines at the bottom, of anything else nothing."""
+
+    def __init__(
+        self, account: Account, workflow: Workflow, console: Console, *, quiet: bool
+    ) -> None:
+        self.account = account
+        self.console = console
+        guides = ASCII if console.options.ascii_only else LINES
+        self.rows = rows_of(workflow, guides)
+        self.is_live = console.is_terminal and not console.is_dumb_terminal and not quiet
+        self.next_look = 0.0
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Show the view while the block runs; failures are shown in it, so they are not logged too."""
+        if not self.is_live:
+            with unlogged(logging.NullHandler()):
+                yield
+            return
+        with (
+            unlogged(None),
+            Live(get_renderable=self.view, console=self.console, refresh_per_second=10),
+        ):
+            yield
+
+    def look(self, workflow: Workflow) -> None:
+        """Ask, now and then, for what waits; all else is counted as it happens."""
+        now = time.monotonic()
+        if self.is_live and now >= self.next_look:
+            self.account.count_waiting(workflow)
+            self.next_look = now + LOOK_EVERY_S
+
+    def view(self) -> Group:
+        """The tree with its counts, and how far the inputs are."""
+        return Group(self.tree(), Text(), self.progress())
+
+    def tree(self) -> Table:
+        """The components with what each has done."""
+        work = self.account.work
+        has_skipped = any(each.skipped for each in work.values())
+        names = ["done", "failed", *(["skipped"] if has_skipped else []), "waiting"]
+        names += ["running"] if any(each.running for each in work.values()) else []
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column(clean(self.account.workflow_name), no_wrap=True, header_style="bold")
+        for name in names:
+            table.add_column(name, justify="right")
+        for row in self.rows:
+            counts = [getattr(work[row.name], name) for name in names]
+            shown = [count_text(name, count) for name, count in zip(names, counts, strict=True)]
+            table.add_row(label(row), *shown)
+        return table
+
+    def progress(self) -> Table:
+        """A bar over all lines."""
+        done, total = sum(self.account.endings.values()), self.account.total
+        line = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=max(total, 1), completed=done, width=BAR_WIDTH)
+        line.add_row(bar, Text(f"{done} of {total} inputs"))
+        return line
+
+
+@contextmanager
+def unlogged(handler: logging.Handler | None) -> Iterator[None]:
+    """Keep the library's warnings of failures from where the account of them will be.
+
+    With a handler, only those that nobody asked for: what a user's file has set up still gets them.
+    """
+    logger = logging.getLogger("treadle")
+    level = logger.level
+    if handler is not None:
+        logger.addHandler(handler)
+    else:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        if handler is not None:
+            logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+# ------------------------------------------------------------------------------- the account
+
+
+def show_account(account: Account, console: Console) -> None:
+    """Say how the inputs ended, which results there are, and what went wrong."""
+    if account.outputs:
+        console.print(Text("results", style="bold"))
+        console.print(Padding(results_table(account.outputs), (0, 0, 1, 2), expand=False))
+    # What somebody took care of comes last.
+    for group in sorted(account.failures.values(), key=lambda group: group.ending in CARED_FOR):
+        show_failure(group, console)
+    show_records("lines that are not JSON", account.problems, console)
+    show_records("inputs without a result", account.no_result, console)
+    show_endings(account, console)
+
+
+def show_endings(account: Account, console: Console) -> None:
+    """One line with a number for each way to end."""
+    if account.is_interrupted:
+        console.print(Text("interrupted", style="bold red"))
+    parts = [
+        f"{account.endings[ending]} {words}"
+        for ending, words in ENDING_WORDS.items()
+        if account.endings[ending] or ending in ALWAYS_SHOWN
+    ]
+    plural = "" if account.total == 1 else "s"
+    console.print(Text(f"{account.total} input{plural}: {', '.join(parts)}", style="bold"))
+
+
+def results_table(outputs: dict[str, Output]) -> Table:
+    """For each output how many inputs have a result, and how these ended."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right")
+    table.add_column()
+    for name, output in outputs.items():
+        table.add_row(clean(name), str(output.results), words_text(output))
+    return table
+
+
+def words_text(output: Output) -> Text:
+    """How often each word was the end, the most frequent first."""
+    if not output.is_telling:
+        return Text()
+    common = output.words.most_common(WORDS_SHOWN)
+    parts = [f"{count} {clean(word)}" for word, count in common]
+    others = len(output.words) - len(common)
+    return Text(", ".join([*parts, *([f"and {others} other words"] if others else [])]))
+
+
+def show_failure(group: FailureGroup, console: Console) -> None:
+    """What failed, how often, where in the user's code, and for which inputs."""
+    style = "bold" if group.ending in CARED_FOR else "bold red"
+    times = "once" if group.count == 1 else f"{group.count} times"
+    title = (clean(group.component), style), f" failed {times}, {group.ending}"
+    console.print(Text.assemble(*title), soft_wrap=True)
+    error = f"{group.error}: {group.text}" if group.text else group.error
+    lines = [error if group.is_one_text else f"for example {error}"]
+    lines += [f"at {group.where}"] if group.where else []
+    lines.append(places(group.inputs, group.lines, group.count))
+    for line in "\n".join(lines).splitlines():
+        console.print(Text(f"    {clean(line)}"), soft_wrap=True)
+    console.print()
+
+
+def show_records(title: str, records: list[Record], console: Console) -> None:
+    """Some of the lines that ended in an unusual way, with what is known of the reason."""
+    if not records:
+        return
+    console.print(Text(f"{title}: {len(records)}", style="bold"))
+    for record in records[:PLACES_SHOWN]:
+        problem = record.given.problem
+        reasons = [problem] if problem else [*record.starved]
+        told = ": ".join([place_of(record), *(["; ".join(reasons)] if reasons else [])])
+        console.print(Text(f"    {clean(told)}"), soft_wrap=True)
+    if len(records) > PLACES_SHOWN:
+        console.print(f"    and {len(records) - PLACES_SHOWN} more")
+    console.print()
+
+
+def place_of(record: Record) -> str:
+    """Where a reader finds it: the line, or else the input's number."""
+    line = record.given.line
+    return f"input {record.number}" if line is None else f"line {line}"
+
+
+def places(inputs: list[int], lines: list[int], count: int) -> str:
+    """The inputs that failures belong to; a fan-out may fail more than once for one input."""
+    more = f" and {count - len(inputs)} more" if count > len(inputs) else ""
+    shown = f"input {joined(inputs)}"
+    return f"{shown} (line {joined(lines)}){more}" if lines else shown + more
+
+
+def joined(numbers: list[int]) -> str:
+    """Numbers, each once."""
+    return ", ".join(map(str, dict.fromkeys(numbers)))
+
+
+def label(row: Row) -> Text:
+    """A component's branch, name and note."""
+    note = f"  {row.note}" if row.note else ""
+    return Text.assemble((row.prefix, "dim"), clean(row.name), (clean(note), "dim"))
+
+
+def count_text(name: str, count: int) -> Text:
+    """A number; zero is a dot, so that the numbers stand out."""
+    if not count:
+        return Text(".", style="dim")
+    return Text(str(count), style="red" if name == "failed" else "")
+
+
+def clean(text: str) -> str:
+    """Text that cannot steer a terminal: what is not printable is shown escaped.
+
+    >>> clean("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )

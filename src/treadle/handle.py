@@ -1,0 +1,405 @@
+"""Handles: how a value stands on a tape, and the three phases.
+
+A tape holds a journal of what was done (the log's events, and marks of work handed out, which are no events)
+and, for its newest version only, the evaluated memory. An operation claims the memory (`dict.pop`, which is
+atomic), changes it, appends to the journal as its last act, and puts the memory back under the new version.
+Whoever finds no memory rebuilds one from the journal's prefix, which nobody ever changes, on a tape of its own.
+So linear use costs O(1) an event, a fork costs one replay, and an exception in the middle loses a cache.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, Self
+
+from treadle.engine.apply import conclude, orphan, pending_unit, try_again
+from treadle.engine.baseline import is_worth_folding, snapshot
+from treadle.engine.edit import Edit, EditEvent, apply_edit
+from treadle.engine.fold import accept, take_out
+from treadle.engine.loop import Drive
+from treadle.engine.memory import Memory, hand_out, put_back, take_ready
+from treadle.engine.prepare import make_runnable
+from treadle.engine.replay import fresh
+from treadle.engine.tape import Entry, Log, Tape
+from treadle.errors import ForeignOutcome, Forgotten, UsageError
+from treadle.model.definition import Definition
+from treadle.model.events import Event, InputAccepted
+from treadle.model.nodes import Context, Lowered
+from treadle.model.program import Program
+from treadle.model.runnables import FAILED, Outcome, Runnable, runnable_id
+from treadle.model.work import OUT, QUEUED, Mark
+
+NOTHING: Final = object()
+"""No input was given; None is a value."""
+
+NO_CONTEXT: Final[Context] = {}
+
+
+class Handle:
+    """A version of a tape: an immutable value, of which `Workflow` is the public kind."""
+
+    __slots__ = ("__weakref__", "_at", "_context", "_definition", "_forks", "_run_key")
+
+    def __init__(self, definition: Definition) -> None:
+        self._definition = definition
+        self._at: tuple[Tape, int] | None = None
+        self._context: Context = NO_CONTEXT
+        self._run_key: str | None = None
+        self._forks = itertools.count()
+
+    def _on(self, tape: Tape, version: int) -> Self:
+        handle = type(self).__new__(type(self))
+        handle._definition = self._definition
+        handle._at = (tape, version)
+        handle._context = self._context
+        handle._run_key = self._run_key
+        handle._forks = self._forks
+        return handle
+
+    def _like(self, definition: Definition, at: tuple[Tape, int] | None = None) -> Self:
+        """A handle with this one's context, run key and branches."""
+        handle = type(self)(definition)
+        handle._context, handle._run_key, handle._forks = self._context, self._run_key, self._forks
+        handle._at = at
+        return handle
+
+    def _claim(self) -> tuple[Tape, int, Memory]:
+        """The tape, version and memory to work on; makes them where they are not there."""
+        if self._at is None:
+            tape = Tape(self._definition, ((0, next(self._forks)),), self._run_key)
+            return tape, 0, fresh(self._definition)
+        tape, version = self._at
+        memory = tape.slot.pop(version, None)
+        if memory is None:
+            tape, memory = tape.fork(version)
+            version = len(tape.journal)
+            self._at = (tape, version)
+        return tape, version, memory
+
+    @contextmanager
+    def _reading(self) -> Iterator[Memory]:
+        """The memory, to look at only; put back under the same version."""
+        tape, version, memory = self._claim()
+        try:
+            yield memory
+        finally:
+            if self._at is not None:
+                tape.slot[version] = memory
+
+    def _commit(self, tape: Tape, memory: Memory, entries: Iterable[Entry]) -> Self:
+        tape.journal.extend(entries)
+        version = len(tape.journal)
+        tape.slot[version] = memory
+        return self._on(tape, version)
+
+    def _unchanged(self, tape: Tape, memory: Memory) -> Self:
+        """Put the memory back: nothing came of an operation."""
+        if self._at is not None:
+            tape.slot[self._at[1]] = memory
+        return self
+
+    @contextmanager
+    def _program(self) -> Iterator[Program]:
+        if self._at is None:
+            yield self._definition.program()
+        else:
+            with self._reading() as memory:
+                yield memory.program
+
+    def with_context(self, run_context: Context) -> Self:
+        """This workflow with values for `context` markers: by component name, and under `"_global"`."""
+        for name, values in run_context.items():
+            if not isinstance(values, Mapping):
+                raise UsageError(
+                    f"run_context[{name!r}] is {values!r:.80}, and should be a dict of keys to values.",
+                    hint='run_context={"component": {"key": value}, "_global": {"key": value}}.',
+                )
+        handle = self._like(self._definition, self._at)
+        handle._context = run_context
+        return handle
+
+    def with_run_key(self, run_key: str) -> Self:
+        """This template, for a run of its own: `run_key` makes its idempotency keys differ from others'."""
+        if self._at is not None:
+            raise UsageError(f"{self.name!r} is under way; a run key is given before the first input.")
+        handle = self._like(self._definition)
+        handle._run_key = run_key
+        return handle
+
+    @property
+    def name(self) -> str:
+        """The workflow's name."""
+        return self._definition.name
+
+    @property
+    def run_key(self) -> str | None:
+        """The key of this run, part of every idempotency key."""
+        return self._run_key
+
+    @property
+    def position(self) -> int:
+        """How many events the log has, folded ones included."""
+        if self._at is None:
+            return 0
+        with self._reading() as memory:
+            return memory.position
+
+    def plan_eagerly(
+        self,
+        input: Any = NOTHING,
+        *,
+        key: str | None = None,
+        run_context: Context | None = None,
+        at: float | None = None,
+    ) -> Self:
+        """Accept an input, if one is given, and plan: ask the conditions that watch new facts.
+
+        `key` makes a second input of the same key a no-op. `run_context` gives values for `context` markers,
+        here and in all that follows from the returned workflow. `at` is the time of acceptance, for the log.
+        """
+        if run_context is not None:
+            return self.with_context(run_context).plan_eagerly(input, key=key, at=at)
+        if input is NOTHING and (self._at is None or not self._has_unplanned()):
+            return self
+        tape, _, memory = self._claim()
+        drive = self._drive(tape, memory)
+        if input is not NOTHING:
+            if key is not None and key in memory.keys:
+                return self._unchanged(tape, memory)
+            event = InputAccepted(memory.position, (memory.next_number,), input, key, at)
+            accept(memory, event)
+            drive.entries.append(event)
+            if is_worth_folding(memory):
+                tape = tape.folded(memory)
+                drive = self._drive(tape, memory)
+        drive.plan()
+        return self._commit(tape, memory, drive.entries)
+
+    def _has_unplanned(self) -> bool:
+        tape, version, memory = self._claim()
+        waiting = bool(memory.unplanned)
+        tape.slot[version] = memory
+        return waiting
+
+    def _drive(self, tape: Tape, memory: Memory) -> Drive:
+        return Drive(memory, tape.exceptions, tape.run_key, tape.branch, self._context)
+
+    def prepare_for_dispatch(
+        self, limit: int | None = None, *, run_context: Context | None = None
+    ) -> tuple[Self, list[Runnable]]:
+        """Hand out ready work, oldest cause first, each runnable once, and mark it in flight.
+
+        `limit`: at most so many. Facts that nobody planned yet are planned first.
+        """
+        if run_context is not None:
+            return self.with_context(run_context).prepare_for_dispatch(limit)
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise UsageError(f"limit={limit!r} is no number of runnables.", hint="None means all.")
+        if self._at is None:
+            return self, []
+        tape, _, memory = self._claim()
+        entries: list[Entry] = []
+        if memory.unplanned:
+            drive = self._drive(tape, memory)
+            drive.plan()
+            entries = drive.entries
+        runnables: list[Runnable] = []
+        handed: list[tuple[str, tuple[int, ...]]] = []
+        while limit is None or len(runnables) < limit:
+            unit = take_ready(memory)
+            if unit is None:
+                break
+            hand_out(memory, unit)
+            handed.append((unit.node.key, unit.scope.path))
+            runnables.append(
+                make_runnable(memory, unit, tape.run_key, tape.branch, self._context)
+            )
+        if handed:
+            entries.append(Mark(True, tuple(handed)))
+        if not entries:
+            return self._unchanged(tape, memory), []
+        return self._commit(tape, memory, entries), runnables
+
+    def release(self, runnable: Runnable) -> Self:
+        """Put a runnable that was handed out back, into its old place in the order."""
+        self._check_ours(runnable)
+        tape, _, memory = self._claim()
+        unit = pending_unit(memory, runnable)
+        if unit is None or unit.status != OUT:
+            return self._unchanged(tape, memory)
+        put_back(memory, unit)
+        return self._commit(tape, memory, [Mark(False, ((unit.node.key, unit.scope.path),))])
+
+    def apply_runnable(self, outcome: Outcome, *, retry: bool = False) -> Self:
+        """Fold an outcome in; what becomes ready downstream does so at once.
+
+        Applied once, if its runnable is pending: late and double outcomes change nothing. `retry=True` makes
+        a failed attempt's work ready again instead of giving it up.
+
+        Errors: `ForeignOutcome` if it was prepared by another workflow, or by another branch of this one after
+        the two parted.
+        """
+        if not isinstance(outcome, Outcome):
+            raise UsageError(
+                f"apply_runnable takes an Outcome, and was given {type(outcome).__name__}.",
+                hint="pass what td.execute_runnable(runnable) returned.",
+            )
+        self._check_ours(outcome)
+        tape, _, memory = self._claim()
+        unit = pending_unit(memory, outcome)
+        event: Event | None
+        if unit is None:
+            event = orphan(memory, outcome)
+        elif unit.status == QUEUED or (
+            outcome.status == FAILED and outcome.attempt < unit.attempt
+        ):
+            event = None
+        else:
+            if unit.status != OUT:
+                take_out(memory, unit)
+            again = retry and outcome.status == FAILED
+            event = (try_again if again else conclude)(memory, unit, outcome)
+            if outcome.exception is not None:
+                tape.exceptions[event.position] = outcome.exception
+        if event is None:
+            return self._unchanged(tape, memory)
+        if unit is not None and outcome.error is not None:
+            warn_of_failure(self.name, event)
+        return self._commit(tape, memory, [event])
+
+    def _check_ours(self, work: Runnable | Outcome) -> None:
+        if self._at is not None and self._at[0].is_ours(work):
+            return
+        raise ForeignOutcome(
+            f"{work.id} (run {work.run_key!r}) was prepared by another workflow, or by another branch of "
+            f"{self.name!r} after the two parted.",
+            hint="apply an outcome to the workflow that prepare_for_dispatch returned with its runnable, or to "
+            "what came of that.",
+        )
+
+    def is_runnable(self) -> bool:
+        """Whether something is ready, or not yet planned."""
+        if self._at is None:
+            return False
+        tape, version, memory = self._claim()
+        runnable = bool(memory.ready or memory.released or memory.unplanned)
+        tape.slot[version] = memory
+        return runnable
+
+    def next_runnables(self) -> list[Runnable]:
+        """What `prepare_for_dispatch` would hand out of the work that is ready now; marks nothing."""
+        if self._at is None:
+            return []
+        with self._reading() as memory:
+            tape = self._at[0]
+            units = [*memory.ready, *[entry[3] for entry in memory.released]]
+            units.sort(key=lambda unit: (unit.made_at, unit.node.index, unit.scope.path))
+            return [
+                make_runnable(memory, unit, tape.run_key, tape.branch, self._context)
+                for unit in units
+            ]
+
+    def in_flight(self) -> list[str]:
+        """The ids of the runnables that are out and not yet answered."""
+        if self._at is None:
+            return []
+        with self._reading() as memory:
+            return [
+                runnable_id(unit.node.key, unit.generation, unit.scope.path) for unit in memory.out
+            ]
+
+    def is_satisfied(self, *, input: int | None = None) -> bool:
+        """Whether nothing is ready, unplanned, in flight or waiting: at all, or for one input."""
+        if self._at is None:
+            return True
+        with self._reading() as memory:
+            if input is None:
+                return all(root.live == 0 for root in memory.roots.values())
+            root = memory.roots.get(input if input >= 0 else memory.next_number + input)
+            return root is None or root.live == 0
+
+    def _run_inline(self) -> Self:
+        if self._at is None:
+            return self
+        tape, _, memory = self._claim()
+        drive = self._drive(tape, memory)
+        drive.run()
+        if not drive.entries:
+            return self._unchanged(tape, memory)
+        for event in drive.failures:
+            warn_of_failure(self.name, event)
+        return self._commit(tape, memory, drive.entries)
+
+    def _edit(self, event: EditEvent, lowered: tuple[Lowered, ...]) -> Self:
+        """Fold an edit; if it is refused, the memory that may be half changed is dropped, not put back."""
+        tape, _, memory = self._claim()
+        edit = Edit(event, lowered)
+        apply_edit(memory, edit)
+        return self._commit(tape, memory, [edit])
+
+    def log(self) -> Log:
+        """All that has happened, as events: `Defined` (or a `Baseline`) first; empty before the first input."""
+        if self._at is None:
+            return Log()
+        tape, version = self._at
+        log = Log([tape.head, *tape.events(version)])
+        log.branch = tape.branch
+        return log
+
+    def at(self, position: int) -> Self:
+        """The workflow as it was after `position` events; going on from it is a fork.
+
+        Errors: `Forgotten` if `retain` let that go; `UsageError` if it has not happened yet.
+        """
+        if not isinstance(position, int) or position < 0 or position > self.position:
+            raise UsageError(
+                f"there is no position {position!r}: the log of {self.name!r} has {self.position} events."
+            )
+        if self._at is None:
+            return self
+        tape, version = self._at
+        if position < tape.first_position and tape.baseline is not None:
+            raise Forgotten(
+                f"position {position} lies before the baseline at {tape.first_position}.",
+                hint="keep more with `retain=`.",
+            )
+        if position == 0:
+            return self._like(tape.definition)
+        reached = tape.first_position
+        for index, entry in enumerate(tape.journal[:version]):
+            if reached == position:
+                return self._on(tape, index)
+            reached += not isinstance(entry, Mark)
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two workflows have the same graph and the same history, in every observable."""
+        if not isinstance(other, Handle):
+            return NotImplemented
+        if self is other:
+            return True
+        if self.position != other.position or self.fingerprint != other.fingerprint:
+            return False
+        if self._at is None or other._at is None:
+            return self._at is other._at or self.position == other.position == 0
+        with self._reading() as mine:
+            ours = snapshot(mine)
+        with other._reading() as yours:
+            return ours == snapshot(yours)
+
+    __hash__ = None  # type: ignore[assignment]  # a value that holds anything cannot be hashed
+
+
+def warn_of_failure(workflow: str, event: Any) -> None:
+    """A failure is recorded with a warning; who handles it silences the logger `treadle`."""
+    import logging
+
+    logging.getLogger("treadle").warning(
+        "%s: %s failed for input %s: %s",
+        workflow,
+        event.node,
+        ".".join(map(str, event.scope)),
+        event.error,
+    )
