@@ -20,6 +20,10 @@ from bench import building, comparisons, growth, recorded, rules, steps
 from bench.measure import FLOOR, FULL, QUICK, Bench, Row, shown_number, take
 
 
+HEADINGS = ("row", "value", "unit", "bound", "status", "note")
+STATUSES = ("ok", "over", "-", "skipped", "error")
+
+
 def all_benches() -> list[Bench]:
     """Every row, those of one workload together."""
     groups = (steps, comparisons, growth, rules, building, recorded)
@@ -40,7 +44,9 @@ def chosen(benches: list[Bench], names: Iterable[str] | None) -> list[Bench]:
     wanted = set(names)
     known = {name for bench in benches for name in (bench.name, workload_of(bench))}
     if unknown := wanted - known:
-        raise SystemExit(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+        raise SystemExit(
+            f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
+        )
     return [bench for bench in benches if wanted & {bench.name, workload_of(bench)}]
 
 
@@ -74,8 +80,9 @@ def cpu_model() -> str:
     return next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")
 
 
-def line(width: int, name: str, value: str, unit: str, bound: str, status: str, note: str) -> str:
+def line(width: int, cells: Iterable[str]) -> str:
     """A line of the table."""
+    name, value, unit, bound, status, note = cells
     return f"{name:<{width}} {value:>9}  {unit:<12} {bound:>6}  {status:<7}  {note}".rstrip()
 
 
@@ -83,7 +90,7 @@ def row_line(width: int, row: Row) -> str:
     """A row as a line of the table."""
     value = "" if row.value is None else shown_number(row.value)
     bound = "-" if row.bound is None else f"{row.bound:,g}"
-    return line(width, row.name, value, row.unit, bound, row.status, row.note)
+    return line(width, (row.name, value, row.unit, bound, row.status, row.note))
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
@@ -101,10 +108,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parsed(arguments)
     benches = chosen(all_benches(), options.only)
     about = machine()
-    print(f"Python {about['python']}, {about['cpu_count']} CPUs ({about['cpu']}), load {about['load']}")
+    print(
+        f"Python {about['python']}, {about['cpu_count']} CPUs ({about['cpu']}), load {about['load']}"
+    )
     print(f"floor: a bare call takes {about['floor_ns']:.1f} ns; `calls` are counted in those\n")
     width = max(len(bench.name) for bench in benches)
-    print(line(width, "row", "value", "unit", "bound", "status", "note"), flush=True)
+    print(line(width, HEADINGS), flush=True)
     start = perf_counter()
     rows = []
     for bench in benches:
@@ -115,12 +124,13 @@ def main(arguments: list[str] | None = None) -> int:
     said = ", ".join(f"{len(names)} {status}" for status, names in counted.items() if names)
     print(f"\n{said}; floor {about['floor_ns_at_end']:.1f} ns at the end, {about['seconds']:.0f} s")
     if options.json is not None:
-        told = {"machine": about, "quick": options.quick, "rows": list(map(dataclasses.asdict, rows))}
+        told = {
+            "machine": about,
+            "quick": options.quick,
+            "rows": list(map(dataclasses.asdict, rows)),
+        }
         options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return int(bool(counted["error"] or (options.check and counted["over"])))
-
-
-STATUSES = ("ok", "over", "-", "skipped", "error")
 
 
 if __name__ == "__main__":

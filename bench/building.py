@@ -29,6 +29,11 @@ def plain() -> Callable[..., Any]:
     return lambda value: value
 
 
+def joining() -> Callable[..., Any]:
+    """The same for two parents."""
+    return lambda left, right: (left, right)
+
+
 def annotated() -> Callable[..., Any]:
     """The same with annotations to read, which are text here as they are in many modules."""
 
@@ -51,7 +56,7 @@ def add_joins(count: int, _: Any = None) -> td.Workflow:
     workflow = td.workflow("joins").add(td.step(plain(), name="s0"))
     workflow = workflow.add(td.step(plain(), name="s1"))
     for i in range(2, count):
-        step = td.step(lambda left, right: left, name=f"s{i}")
+        step = td.step(joining(), name=f"s{i}")
         workflow = workflow.add(step, to=[f"s{i - 2}", f"s{i - 1}"])
     return workflow
 
@@ -128,5 +133,7 @@ BENCHES = [
     ),
     # The stricter reading is the bound: without the start of the interpreter, which is in both.
     Bench("import.net", "x msgspec", partial(imported, net=True), 1.5, "less a bare interpreter"),
-    Bench("import.whole", "x msgspec", partial(imported, net=False), note="interpreter start in both"),
+    Bench(
+        "import.whole", "x msgspec", partial(imported, net=False), note="interpreter start in both"
+    ),
 ]

@@ -25,7 +25,16 @@ from bench.measure import (
     compare,
     shown_number,
 )
-from bench.workloads import Feed, as_workflow, chain, chain_graph, map_workflow, order, order_graph, run_by_hand
+from bench.workloads import (
+    Feed,
+    as_workflow,
+    chain,
+    chain_graph,
+    map_workflow,
+    order,
+    order_graph,
+    run_by_hand,
+)
 
 WINDOW = 200
 """So many inputs are averaged."""
@@ -54,13 +63,17 @@ def late_inputs(retain: str | int, effort: Effort) -> Measured:
     late = effort.size(20_000, 2_000)
     template = as_workflow(order_graph(), retain)
     old = Feed(template, [1])
-    old.go(late - WINDOW // 2)  # compare's own first window stands around the input meant; then older
+    old.go(
+        late - WINDOW // 2
+    )  # compare's own first window stands around the input meant; then older
     ratio = compare(
         Work(lambda _: old.go(WINDOW), WINDOW),
         Work(lambda feed: feed.go(WINDOW), WINDOW, lambda: Feed(template, [1])),
         effort,
     )
-    return ratio.measured(note=f"from the {late:,}th on against around the 100th, retain={retain!r}")
+    return ratio.measured(
+        note=f"from the {late:,}th on against around the 100th, retain={retain!r}"
+    )
 
 
 def mean_input(effort: Effort) -> Measured:

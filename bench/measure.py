@@ -29,7 +29,7 @@ FLOOR_CALLS: Final = 50_000
 """Enough to last a millisecond or more, so that reading the clock and one interrupt weigh little."""
 
 
-class Skip(Exception):  # noqa: N818 - it is no error
+class Skip(Exception):
     """A row cannot be measured here; says why."""
 
 
@@ -50,7 +50,7 @@ class Effort:
         return quick if self.quick else full
 
 
-FULL: Final = Effort(quick=False, seconds=1.2, least=7, most=101)
+FULL: Final = Effort(quick=False, seconds=1.2, least=5, most=101)
 QUICK: Final = Effort(quick=True, seconds=0.1, least=3, most=11)
 
 
@@ -169,7 +169,7 @@ def in_microseconds(work: Work, effort: Effort, note: str = "") -> Measured:
     """The cost of a unit in microseconds, where the bound is absolute; the spread is in bare calls."""
     ratio = compare(work, FLOOR, effort)
     told = f"{note}, " if note else ""
-    return ratio.measured(ratio.cost / 1000, f"{told}{ratio.value:,.0f} bare calls")
+    return ratio.measured(ratio.cost / 1000, f"{told}{shown_number(ratio.value)} bare calls")
 
 
 def quartiles(numbers: list[float]) -> tuple[float, float, float]:
@@ -184,7 +184,9 @@ def shown_number(number: float) -> str:
     """A number with three digits or so."""
     if number >= 100:
         return f"{number:,.0f}"
-    return f"{number:.1f}" if number >= 10 else f"{number:.2f}"
+    if number >= 10:
+        return f"{number:.1f}"
+    return f"{number:.2f}" if number >= 0.1 else f"{number:.1g}"
 
 
 def shown_time(nanoseconds: float) -> str:

@@ -125,7 +125,9 @@ def edge_growth(effort: Effort) -> Measured:
     """An edge of a wide join against one of a narrow join."""
     narrow, wide = 100, WIDTHS[-1]
     ratio = compare(edge_work(join_graph(wide)), edge_work(join_graph(narrow)), effort)
-    return ratio.measured(note=f"a join of {wide:,} against one of {narrow}; the square would be 20")
+    return ratio.measured(
+        note=f"a join of {wide:,} against one of {narrow}; the square would be 20"
+    )
 
 
 BENCHES = [

@@ -30,7 +30,7 @@ class Chart:
         finally:
             ended = time.perf_counter() - self._begin
             with self._lock:
-                self._rows.append((started, ended, f"{customer}  {name}"))
+                self._rows.append((started, ended, f"{customer:<14}{name:<19}"))
 
     def show(self, title: str) -> None:
         """Print the rows in the order in which the bodies began."""
@@ -40,7 +40,7 @@ class Chart:
         for started, ended, name in sorted(self._rows):
             left = min(int(started * scale), CHART_WIDTH - 1)
             marks = "#" * max(1, round((ended - started) * scale))
-            print(f"  {name:<30}|{' ' * left}{marks:<{CHART_WIDTH - left}}|")
+            print(f"  {name}|{' ' * left}{marks:<{CHART_WIDTH - left}}|")
         print()
 
 

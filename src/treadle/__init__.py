@@ -41,9 +41,9 @@ from treadle.value import Workflow
 __all__ = [
     "ABSENT",
     "ALL",
-    "INPUT",
     "Fact",
     "Failure",
+    "INPUT",
     "Outcome",
     "Runnable",
     "Workflow",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.engine.execute import aexecute_runnable, execute_runnable, failed_outcome
 from treadle.errors import UsageError
+from treadle.handle import is_count
 from treadle.model.runnables import Outcome, Runnable
 from treadle.value import Workflow
 
@@ -22,9 +23,7 @@ THREADS_DEFAULT = 64
 
 def check_concurrency(max_concurrency: int | None) -> None:
     """At least one thing must be able to run."""
-    if max_concurrency is None:
-        return
-    if not isinstance(max_concurrency, int) or max_concurrency < 1:
+    if max_concurrency is not None and (not is_count(max_concurrency) or max_concurrency == 0):
         raise UsageError(
             f"max_concurrency={max_concurrency!r} is not a number of at least 1.",
             hint="leave it out for no limit of its own.",

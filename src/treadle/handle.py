@@ -195,7 +195,7 @@ class Handle:
         """
         if run_context is not None:
             return self.with_context(run_context).prepare_for_dispatch(limit)
-        if limit is not None and (not isinstance(limit, int) or limit < 0):
+        if limit is not None and not is_count(limit):
             raise UsageError(f"limit={limit!r} is no number of runnables.", hint="None means all.")
         if self._at is None:
             return self, []
@@ -353,7 +353,7 @@ class Handle:
 
         Errors: `Forgotten` if `retain` let that go; `UsageError` if it has not happened yet.
         """
-        if not isinstance(position, int) or position < 0 or position > self.position:
+        if not is_count(position) or position > self.position:
             raise UsageError(
                 f"there is no position {position!r}: the log of {self.name!r} has {self.position} events."
             )
@@ -374,6 +374,13 @@ class Handle:
             reached += not isinstance(entry, Mark)
         return self
 
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the graph and its code."""
+        with self._program() as program:
+            components = list(program.components.values())
+        return Definition(self.name, "all", components, len(components)).defined(None).fingerprint
+
     def __eq__(self, other: object) -> bool:
         """Whether two workflows have the same graph and the same history, in every observable."""
         if not isinstance(other, Handle):
@@ -390,6 +397,11 @@ class Handle:
             return ours == snapshot(yours)
 
     __hash__ = None  # type: ignore[assignment]  # a value that holds anything cannot be hashed
+
+
+def is_count(number: Any) -> bool:
+    """Whether something is a whole number of at least 0."""
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
 
 
 def warn_of_failure(workflow: str, event: Any) -> None:

@@ -16,7 +16,7 @@ from treadle.components.fitting import ErrorOf
 from treadle.components.step import Step, as_component
 from treadle.engine.memory import Memory
 from treadle.engine.replay import definition_from, entries_from, rebuild
-from treadle.engine.tape import Log, Tape
+from treadle.engine.tape import Entry, Log, Tape
 from treadle.errors import DefinitionError, LogError, UnknownComponent, nearest
 from treadle.handle import NOTHING, Handle
 from treadle.model import calls
@@ -150,11 +150,8 @@ class Workflow(Handle):
     def _sources(self, name: str, to: Parent | Iterable[Parent] | None) -> tuple[Source, ...]:
         if to is None:
             return ((INPUT_KEY, kinds.VALUE),)
-        parents = [to] if isinstance(to, (str, Component, ErrorOf, Sentinel, Workflow)) else to
-        try:
-            listed = list(parents)
-        except TypeError:
-            listed = [parents]
+        single = isinstance(to, (str, Component, ErrorOf, Sentinel, Workflow))
+        listed: list[Any] = [to] if single or not isinstance(to, Iterable) else list(to)
         if not listed:
             raise DefinitionError(f"{name!r} was given no parent.", hint="leave `to=` out for the raw input.")
         return tuple(self._source(name, parent) for parent in listed)
@@ -316,14 +313,14 @@ class Workflow(Handle):
             )
         functions = definition._functions(components or {})
         baseline = head if isinstance(head, Baseline) else None
-        defined = baseline.defined if baseline is not None else head
+        defined = head.defined if isinstance(head, Baseline) else head
         shaped = definition_from(defined, definition._definition, functions)
         handle = definition._like(shaped)
         handle._run_key = defined.run_key
         branch = getattr(log, "branch", ()) or ((0, next(definition._forks)),)
         tape = Tape(shaped, branch, defined.run_key, baseline, entries_from(events[1:], functions))
         version = len(tape.journal)
-        tape.slot[version] = rebuild(shaped, baseline, tape.journal)
+        tape.slot[version] = rebuild_checked(shaped, baseline, tape.journal)
         handle._at = (tape, version)
         return handle
 
@@ -334,13 +331,6 @@ class Workflow(Handle):
         for name, component in components.items():
             functions[name] = Lowered(name, "", (), kinds.Wiring(()), as_component(component))
         return functions
-
-    @property
-    def fingerprint(self) -> str:
-        """A digest of the graph and its code."""
-        with self._program() as program:
-            components = list(program.components.values())
-        return Definition(self.name, "all", components, len(components)).defined(None).fingerprint
 
     def __reduce__(self) -> Any:
         with self._program() as program:
@@ -479,6 +469,21 @@ class Workflow(Handle):
         exceptions = {} if self._at is None else self._at[0].exceptions
         with self._reading() as memory:
             yield memory, exceptions
+
+
+def rebuild_checked(
+    definition: Definition, baseline: Baseline | None, journal: list[Entry]
+) -> Memory:
+    """Fold a log from elsewhere: whatever is wrong with it is said as a `LogError`."""
+    try:
+        return rebuild(definition, baseline, journal)
+    except LogError:
+        raise
+    except Exception as error:
+        raise LogError(
+            f"the log cannot be folded: {type(error).__name__}: {error}.",
+            hint="it is damaged, or belongs to another definition.",
+        ) from error
 
 
 def refuse_history(other: Workflow, what: str) -> None:

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "schedulers": "errors model engine policies interfaces",
     "executors": "errors model engine policies interfaces",
     "runner": "errors model engine components policies value interfaces",
-    "drive": "errors model engine policies value interfaces",
+    "drive": "errors model engine policies handle value interfaces",
     "views": "errors model engine components policies value",
     "render": "errors model value views",
     "testing": "errors model engine components policies value interfaces codec stores schedulers"

@@ -29,9 +29,12 @@ ENDINGS: Final = (RESULT, NO_RESULT, FAILED_INPUT, UNFINISHED, MALFORMED, NOT_RU
 TELLING_NAMES: Final = ("status", "outcome", "decision", "verdict", "state", "result", "approved")
 """Where a value says in a word how it ended; the first that is there."""
 
+OURS: Final = Path(__file__).parents[1]
 WORD_MAX: Final = 40
 KINDS_MAX: Final = 50
 EXAMPLES_MAX: Final = 5
+FIRST_MAX: Final = 3
+"""So many inputs are shown with their results; of more, only how many ended how."""
 
 
 class Record(Struct, frozen=True):
@@ -109,6 +112,7 @@ class Account:
         self.failures: dict[tuple[str, ...], FailureGroup] = {}
         self.problems: list[Record] = []
         self.no_result: list[Record] = []
+        self.first: list[Record] = []
         self.open: dict[int, Given] = {}
 
     # ------------------------------------------------------------ told by the driver
@@ -173,6 +177,8 @@ class Account:
 
     def _enter(self, record: Record) -> None:
         self.endings[record.ending] += 1
+        if len(self.first) < FIRST_MAX:
+            self.first.append(record)
         for name, value in record.results.items():
             self.outputs.setdefault(name, Output()).add(value)
         for failure in record.failures:
@@ -231,11 +237,11 @@ def how_ended(failure: Failure) -> str:
 
 
 def where_of(failure: Failure, folder: Path) -> str:
-    """The innermost line of the user's own code; of a failure in a library, its innermost line.
+    """The innermost line of the user's own code, or else of the libraries that it uses.
 
-    "Own" is what lies in the folder of the file that was run.
+    "Own" is what lies in the folder of the file that was run. What Treadle itself refuses has no place.
     """
-    frames = failure.error.frames
+    frames = [each for each in failure.error.frames if not Path(each.file).is_relative_to(OURS)]
     if not frames:
         return ""
     own = [frame for frame in frames if Path(frame.file).is_relative_to(folder)]

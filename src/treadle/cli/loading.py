@@ -6,10 +6,13 @@ import importlib.util
 import sys
 import traceback
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
+from typing import Final
 
-from treadle.errors import UsageError, nearest
+from treadle.errors import TreadleError, UsageError, nearest
 from treadle.value import Workflow
+
+OURS: Final = Path(__file__).parents[1]
 
 
 class LoadFailed(UsageError):
@@ -55,16 +58,29 @@ def load_module(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise LoadFailed(f"{path.name} could not be loaded.\n{told(error, path)}") from error
+        raise LoadFailed(f"{path.name} could not be loaded.\n{told(error)}") from error
     return module
 
 
-def told(error: BaseException, path: Path) -> str:
-    """An error as Python would tell it, from the user's file on."""
-    frame: TracebackType | None = error.__traceback__
-    while frame is not None and frame.tb_frame.f_code.co_filename != str(path):
-        frame = frame.tb_next
-    return "".join(traceback.format_exception(type(error), error, frame)).rstrip()
+def told(error: BaseException) -> str:
+    """An error as Python would tell it, without the frames that led to the user's file."""
+    telling = traceback.TracebackException.from_exception(error)
+    trim(telling)
+    return "".join(telling.format()).rstrip()
+
+
+def trim(telling: traceback.TracebackException) -> None:
+    """Leave out how the file came to be executed; of a mistake that Treadle noticed, how it did."""
+    ours = telling.exc_type is not None and issubclass(telling.exc_type, (TreadleError, ExceptionGroup))
+    hidden = str(OURS) if ours else str(OURS / "cli")
+    frames = [
+        frame
+        for frame in telling.stack
+        if not frame.filename.startswith((hidden, "<frozen importlib"))
+    ]
+    telling.stack = traceback.StackSummary.from_list(frames)
+    for inner in telling.exceptions or ():
+        trim(inner)
 
 
 def workflows_of(module: ModuleType) -> dict[str, Workflow]:

@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
-from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from treadle.cli import account as ends
 from treadle.cli.account import Account, FailureGroup, Output, Record
+from treadle.cli.jsonl import as_json
 from treadle.cli.layout import ASCII, LINES, Row, rows_of
 from treadle.value import Workflow
 
@@ -137,7 +139,11 @@ def show_account(account: Account, console: Console) -> None:
     """Say how the inputs ended, which results there are, and what went wrong."""
     if account.outputs:
         console.print(Text("results", style="bold"))
-        console.print(Padding(results_table(account.outputs), (0, 0, 1, 2), expand=False))
+        is_few = account.total <= ends.FIRST_MAX
+        lines = values_shown(account.first) if is_few else counts_shown(account.outputs)
+        for line in lines:
+            console.print(Text(f"    {clean(line)}"), soft_wrap=True)
+        console.print()
     # What somebody took care of comes last.
     for group in sorted(account.failures.values(), key=lambda group: group.ending in CARED_FOR):
         show_failure(group, console)
@@ -159,25 +165,32 @@ def show_endings(account: Account, console: Console) -> None:
     console.print(Text(f"{account.total} input{plural}: {', '.join(parts)}", style="bold"))
 
 
-def results_table(outputs: dict[str, Output]) -> Table:
+def values_shown(records: list[Record]) -> Iterator[str]:
+    """The results of a few inputs in full."""
+    for record in records:
+        for name, value in record.results.items():
+            yield f"{name}, input {record.number}" if len(records) > 1 else name
+            told = msgspec.json.format(bytes(as_json(value)))
+            yield from (f"    {line}" for line in told.decode().splitlines())
+
+
+def counts_shown(outputs: dict[str, Output]) -> Iterator[str]:
     """For each output how many inputs have a result, and how these ended."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right")
-    table.add_column()
+    width = max(map(cell_len, outputs))
+    digits = max(len(str(output.results)) for output in outputs.values())
     for name, output in outputs.items():
-        table.add_row(clean(name), str(output.results), words_text(output))
-    return table
+        padding = " " * (width - cell_len(name))
+        yield f"{name}{padding}  {output.results:>{digits}}  {words_shown(output)}".rstrip()
 
 
-def words_text(output: Output) -> Text:
+def words_shown(output: Output) -> str:
     """How often each word was the end, the most frequent first."""
     if not output.is_telling:
-        return Text()
+        return ""
     common = output.words.most_common(WORDS_SHOWN)
-    parts = [f"{count} {clean(word)}" for word, count in common]
+    parts = [f"{count} {word}" for word, count in common]
     others = len(output.words) - len(common)
-    return Text(", ".join([*parts, *([f"and {others} other words"] if others else [])]))
+    return ", ".join([*parts, *([f"and {others} other words"] if others else [])])
 
 
 def show_failure(group: FailureGroup, console: Console) -> None:
@@ -219,13 +232,18 @@ def place_of(record: Record) -> str:
 def places(inputs: list[int], lines: list[int], count: int) -> str:
     """The inputs that failures belong to; a fan-out may fail more than once for one input."""
     more = f" and {count - len(inputs)} more" if count > len(inputs) else ""
-    shown = f"input {joined(inputs)}"
-    return f"{shown} (line {joined(lines)}){more}" if lines else shown + more
+    shown = numbered("input", inputs)
+    return f"{shown} ({numbered('line', lines)}){more}" if lines else shown + more
 
 
-def joined(numbers: list[int]) -> str:
-    """Numbers, each once."""
-    return ", ".join(map(str, dict.fromkeys(numbers)))
+def numbered(what: str, numbers: list[int]) -> str:
+    """Several of one thing by their numbers, each once.
+
+    >>> numbered("line", [7, 3, 7])
+    'lines 3, 7'
+    """
+    distinct = sorted(set(numbers))
+    return f"{what}{'s' * (len(distinct) > 1)} {', '.join(map(str, distinct))}"
 
 
 def label(row: Row) -> Text:

@@ -11,7 +11,15 @@ from treadle.components.component import Component, single
 from treadle.errors import ArityMismatch, DefinitionError
 from treadle.model import nodes as kinds
 from treadle.model.fingerprints import sharing_key
-from treadle.model.nodes import Atom, Expression, Lowered, NodeCode, NodeShape, NodeSpec
+from treadle.model.nodes import (
+    Atom,
+    Expression,
+    Lowered,
+    NodeCode,
+    NodeShape,
+    NodeSpec,
+    Wiring,
+)
 from treadle.model.patterns import Pattern
 from treadle.model.portable import from_reference, to_reference
 from treadle.model.ports import Signature, annotations_of, read_signature

@@ -9,24 +9,24 @@ from treadle.engine.memory import Memory, in_flight_of
 from treadle.model import nodes as kinds
 from treadle.model.errordata import ErrorData
 from treadle.model.events import Applied, AttemptFailed, Expanded, Failed, Orphaned, Skipped
-from treadle.model.runnables import OK, SKIPPED, Outcome
-from treadle.model.work import OUT, Unit
+from treadle.model.runnables import OK, SKIPPED, Outcome, Runnable
+from treadle.model.work import Scope, Unit
 
 Settled: TypeAlias = Applied | Expanded | Skipped | Failed
 
 
-def pending_unit(memory: Memory, outcome: Outcome) -> Unit | None:
-    """The unit that an outcome answers, if it is still ready or in flight."""
+def pending_unit(memory: Memory, outcome: Outcome | Runnable) -> Unit | None:
+    """The unit that an outcome (or runnable) is of, if it is still pending."""
     node = memory.program.by_key.get(outcome.node)
     root = memory.roots.get(outcome.scope[0])
     if node is None or root is None or root.done:
         return None
-    scope = root
+    scope: Scope = root
     for opener, index in zip(node.place, outcome.scope[1:], strict=False):
         kids = (scope.children or {}).get(opener, [])
         if index >= len(kids):
             return None
-        scope = kids[index]  # type: ignore[assignment]
+        scope = kids[index]
     unit = scope.units.get(node.index)
     if unit is None or unit.generation != outcome.generation:
         return None
@@ -120,8 +120,3 @@ def orphan(memory: Memory, outcome: Outcome) -> Orphaned | None:
     )
     orphaned(memory, event)
     return event
-
-
-def is_out(unit: Unit) -> bool:
-    """Whether a unit is in flight."""
-    return unit.status == OUT

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from treadle.engine import deliver as route
+from treadle.engine.fanout import closers, open_group
 from treadle.engine.fold import failure_of, holds
 from treadle.engine.joins import catch_up
 from treadle.engine.memory import Memory, enliven
@@ -90,9 +91,9 @@ class Feeding:
         for index, value in enumerate(event.values):
             inside = self.scope(scope.root, (*scope.path, index), (*node.place, node.index))
             self.value(node, inside, value, event.position)
-        for reduce in route.closers(self.memory.program, node):
+        for reduce in closers(self.memory.program, node):
             if reduce.index in self.fresh:
-                route.open_group(self.memory, reduce, scope, len(event.values))
+                open_group(self.memory, reduce, scope, len(event.values))
 
     def gates(self, node: Node, root: Root, event: Planned) -> None:
         """New children of old gates: what held then stands in the log."""

@@ -9,9 +9,7 @@ from treadle.engine.correlate import arrive_at_correlation
 from treadle.engine.fanout import (
     arm_closers,
     arrive_at_reduce,
-    closers,
     note_failure,
-    open_group,
     open_scopes,
     release_reduce,
 )

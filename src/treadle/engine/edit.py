@@ -206,7 +206,7 @@ def _forget(memory: Memory, indices: set[int]) -> None:
             for held in (scope.waiting, scope.groups):
                 for index in indices:
                     if held is not None:
-                        held.pop(index, None)  # type: ignore[attr-defined]
+                        held.pop(index, None)
             if scope.broadcasts is not None:
                 scope.broadcasts = {
                     at: kept for at, kept in scope.broadcasts.items() if at[0] not in indices

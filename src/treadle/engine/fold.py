@@ -68,7 +68,9 @@ def _keep_results(memory: Memory, root: Root) -> None:
         for name in memory.program.components
         if memory.program.is_output(name)
     }
-    kept = [event for event in root.events if isinstance(event, Applied) and event.node in outputs]
+    kept: list[Event] = [
+        event for event in root.events if isinstance(event, Applied) and event.node in outputs
+    ]
     memory.forgotten += len(root.events) - len(kept)
     root.events = kept
     root.folded = True
@@ -266,18 +268,23 @@ def _finish(memory: Memory, root: Root, start: int, *, is_mixed: bool = True) ->
 
 def replay(memory: Memory, entry: Event | Mark) -> None:
     """Fold one entry of a journal."""
-    if type(entry) is Mark:
+    if isinstance(entry, Mark):
         _replay_mark(memory, entry)
         return
     handler = _REPLAY.get(type(entry))
     if handler is None:
         raise LogError(f"a log cannot go on with {type(entry).__name__}.", hint="it is damaged.")
-    if entry.position != memory.position:
+    check_position(memory, entry)
+    handler(memory, entry)
+
+
+def check_position(memory: Memory, event: Event) -> None:
+    """Events follow one another without gaps."""
+    if event.position != memory.position:
         raise LogError(
-            f"event {entry.position} stands where {memory.position} should.",
+            f"event {event.position} stands where {memory.position} should.",
             hint="the log lacks an event or has one twice.",
         )
-    handler(memory, entry)
 
 
 def _replay_mark(memory: Memory, mark: Mark) -> None:

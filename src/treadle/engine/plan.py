@@ -82,11 +82,11 @@ class Watch:
 
 def watch_of(memory: Memory, node: Node) -> Watch:
     """The node's watch, made on first use and dropped when the wiring changes."""
-    watches = memory.program.watches
+    watches: dict[int, Watch] = memory.program.watches
     watch = watches.get(node.index)
     if watch is None:
         watch = watches[node.index] = Watch(node, memory.program.conditions)
-    return watch  # type: ignore[no-any-return]
+    return watch
 
 
 class Planning:

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from treadle.engine.baseline import load
 from treadle.engine.edit import Edit, apply_edit
-from treadle.engine.fold import replay
+from treadle.engine.fold import check_position, replay
 from treadle.engine.memory import Memory
 from treadle.errors import DefinitionError, LogError
 from treadle.model.definition import Definition
@@ -38,6 +38,7 @@ def rebuild(
     memory = fresh(definition) if baseline is None else load(definition, baseline)
     for entry in journal:
         if isinstance(entry, Edit):
+            check_position(memory, entry.event)
             apply_edit(memory, entry)
         else:
             replay(memory, entry)

@@ -91,9 +91,10 @@ def elements(value: Any, wanted_by: str) -> Iterable[Any]:
             "Wrap it in a list to treat it as one element."
         )
     try:
-        return iter(value)
+        items: Iterable[Any] = iter(value)
     except TypeError:
         raise BadValue(f"{wanted_by} takes a collection and was given {value!r:.200}.") from None
+    return items
 
 
 class Pack(Portable):

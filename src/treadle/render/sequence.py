@@ -76,7 +76,7 @@ def shown(value: Any) -> str:
 class _Short(reprlib.Repr):
     """Shows the beginning of what is large; mappings keep their order, and addresses are left out."""
 
-    def repr_str(self, x: str, level: int) -> str:
+    def repr_str(self, x: str, level: int) -> str:  # noqa: ARG002 - the signature is reprlib's
         return repr(x[: SHOWN_CHARACTERS + 1])
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
@@ -90,7 +90,7 @@ class _Short(reprlib.Repr):
             parts.append("...")
         return f"{{{', '.join(parts)}}}"
 
-    def repr_instance(self, x: Any, level: int) -> str:
+    def repr_instance(self, x: Any, level: int) -> str:  # noqa: ARG002 - see above
         return _ADDRESS.sub("", repr(x))
 
 

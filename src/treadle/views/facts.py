@@ -90,7 +90,7 @@ def fact_id(event: Any, scope: tuple[int, ...]) -> FactId:
     return (event.node, event.generation, event.scope)
 
 
-def gate_facts(memory: Memory, node: Node, roots: Iterable[Root], reader: FactReader) -> list[Fact]:
+def gate_facts(node: Node, roots: Iterable[Root], reader: FactReader) -> list[Fact]:
     """What a condition let through: the very facts of its parent, under the condition's name."""
     found = []
     for root in roots:

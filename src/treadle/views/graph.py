@@ -17,6 +17,7 @@ from treadle.model.events import (
     Expanded,
     Failed,
     InputAccepted,
+    Path,
     Planned,
     Skipped,
 )
@@ -135,35 +136,33 @@ def _edges(program: Program, name: str) -> Iterator[EdgeEntry]:
 def _add_state(
     memory: Memory, components: list[ComponentEntry], pending: dict[str, dict[str, int]]
 ) -> None:
-    counted: dict[str, dict[str, int]] = {
-        entry["name"]: dict.fromkeys(COUNTS, 0) for entry in components
-    }
+    counted: dict[str, dict[str, int]] = {}
     for name, work in pending.items():
-        counted[name]["ready"] = work["ready"]
-        counted[name]["in_flight"] = work["in_flight"]
-        counted[name]["waiting"] = work["waiting"] + work["queued"]
+        waiting = work["waiting"] + work["queued"]
+        active = {"ready": work["ready"], "in_flight": work["in_flight"], "waiting": waiting}
+        counted[name] = {**dict.fromkeys(COUNTS, 0), **active}
     roots = list(memory.roots.values())
     for failure in failing.listed(memory, roots):
         if failure.component in counted:
             counted[failure.component]["failed"] += 1
-    for event in events_of(roots):
-        for name, what in _came_of(memory.program, event):
-            counted[name][what] += 1
+    came_of = {one for event in events_of(roots) for one in _came_of(memory.program, event)}
+    for name, what, _ in came_of:
+        counted[name][what] += 1
     for entry in components:
         entry["counts"] = counted[entry["name"]]
         entry["status"] = _status(counted[entry["name"]])
 
 
-def _came_of(program: Program, event: Any) -> Iterator[tuple[str, str]]:
-    """The components that an event says are done or skipped, once more."""
+def _came_of(program: Program, event: Any) -> Iterator[tuple[str, str, Path]]:
+    """The components that an event says are done or skipped, and the scope (a backfill plans a fact twice)."""
     if isinstance(event, Planned):
         for gate in _gates_passed(program, event):
             if gate.part is None:
-                yield gate.component, "done"
+                yield gate.component, "done", event.scope
     elif isinstance(event, Applied) and event.node in program.components:
-        yield event.node, "done"
+        yield event.node, "done", event.scope
     elif isinstance(event, Skipped) and event.error is None and event.node in program.components:
-        yield event.node, "skipped"
+        yield event.node, "skipped", event.scope
 
 
 def _gates_passed(program: Program, event: Planned) -> list[Node]:
@@ -227,8 +226,8 @@ class _Story:
     def __init__(self, memory: Memory) -> None:
         self.program = memory.program
         self.reader = FactReader(memory)
-        self.told: set[tuple[int, str]] = set()
-        self.values: dict[tuple[str, tuple[int, ...]], Any] = {}
+        self.told: set[tuple[Any, str]] = set()
+        self.values: dict[tuple[str, Path], Any] = {}
         """By node and scope: what conditions may be asked about."""
 
     def tell(self, event: Any) -> Iterator[Message]:
@@ -252,10 +251,10 @@ class _Story:
             return
         self.told.add((position, target))
         if isinstance(source, (Applied, InputAccepted)):
-            yield {"kind": "value", "source": giver, "target": target, "value": source.value}
+            yield _message("value", giver, target, source.value)
         elif not isinstance(source, Expanded):
             error = source.failed[0][1] if isinstance(source, Planned) else source.error
-            yield {"kind": "error", "source": giver, "target": target, "value": str(error)}
+            yield _message("error", giver, target, str(error))
 
     def _giver(self, target: str, key: str, source: Any) -> str:
         """The component that a value came through last: gates and checks pass on what is not their own."""
@@ -275,27 +274,26 @@ class _Story:
         return self.reader.split(origin)[0]
 
     def _planned(self, event: Planned) -> Iterator[Message]:
-        value = self.values.get((event.node, event.scope))
+        fact = (event.node, event.scope)
         for gate in _gates_passed(self.program, event):
-            source, target = gate.sources[0][0].component, gate.component
-            if gate.part is None and source != target:
-                yield {"kind": "value", "source": source, "target": target, "value": value}
+            giver, target = gate.sources[0][0].component, gate.component
+            if gate.part is None and giver != target and (fact, target) not in self.told:
+                self.told.add((fact, target))
+                yield _message("value", giver, target, self.values.get(fact))
         for key, error in event.failed:
-            yield _note("failed", self.reader.split(key)[0], str(error))
+            component, _ = self.reader.split(key)
+            yield _message("failed", component, component, str(error))
 
     def _ended(self, component: str, event: Any) -> Iterator[Message]:
         if isinstance(event, Applied):
             self.values[event.node, event.scope] = event.value
             if event.node in self.program.components and self.program.is_output(event.node):
-                result = {"source": component, "target": INPUT_KEY, "value": event.value}
-                yield {"kind": "result", **result}
-        elif isinstance(event, AttemptFailed):
-            yield _note("retried", component, str(event.error))
-        elif isinstance(event, Failed) or (isinstance(event, Skipped) and event.error is not None):
-            yield _note("failed", component, str(event.error))
-        elif isinstance(event, Skipped):
-            yield _note("skipped", component, None)
+                yield _message("result", component, INPUT_KEY, event.value)
+        elif not isinstance(event, Expanded):
+            kind = "retried" if isinstance(event, AttemptFailed) else "failed"
+            error = None if event.error is None else str(event.error)
+            yield _message("skipped" if error is None else kind, component, component, error)
 
 
-def _note(kind: str, component: str, value: Any) -> Message:
-    return {"kind": kind, "source": component, "target": component, "value": value}
+def _message(kind: str, source: str, target: str, value: Any) -> Message:
+    return {"kind": kind, "source": source, "target": target, "value": value}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from treadle.value import Workflow
 
 
-def number_of(memory: Memory, input: int) -> int:
+def number_of(memory: Memory, input: Any) -> int:
     """The number of an input; negative ones count from the end."""
     if not isinstance(input, int) or isinstance(input, bool):
         raise UsageError(f"input={input!r} is not the number of an input.", hint="see inputs().")
@@ -28,7 +28,7 @@ def number_of(memory: Memory, input: int) -> int:
     return number
 
 
-def root_of(memory: Memory, input: int, *, results_only: bool = False) -> Root:
+def root_of(memory: Memory, input: Any, *, results_only: bool = False) -> Root:
     """What is remembered of one input."""
     number = number_of(memory, input)
     root = memory.roots.get(number)

@@ -10,11 +10,11 @@ from treadle.errors import StepFailed
 from treadle.model.events import Applied, Expanded
 from treadle.model.facts import Fact
 from treadle.model.program import Node
-from treadle.model.sentinels import ABSENT, ALL
+from treadle.model.sentinels import ABSENT
 from treadle.model.work import Root
 from treadle.views import failures as failing
 from treadle.views.facts import FactReader, gate_facts
-from treadle.views.reading import check_name, events_of, number_of, roots_of
+from treadle.views.reading import check_name, roots_of
 
 if TYPE_CHECKING:
     from treadle.value import Workflow
@@ -58,7 +58,7 @@ def _value(memory: Memory, name: str, roots: list[Root]) -> Any:
 def _given(memory: Memory, node: Node, roots: Iterable[Root]) -> list[Any]:
     """The events (or, for a condition, facts) by which a node gave values."""
     if node.kind == "gate":
-        return list(gate_facts(memory, node, roots, FactReader(memory)))
+        return list(gate_facts(node, roots, FactReader(memory)))
     return [
         event
         for root in roots
@@ -117,7 +117,7 @@ def productions_by_component(workflow: Workflow, input: Any) -> dict[str, list[F
         for name in found:
             node = memory.program.output_of(name)
             if node.kind == "gate":
-                found[name] = gate_facts(memory, node, roots, reader)
+                found[name] = gate_facts(node, roots, reader)
     return found
 
 
@@ -130,14 +130,3 @@ def facts(workflow: Workflow, name: str | None, input: Any) -> list[Fact]:
         found = list(reader.facts(roots_of(memory, input)))
     return found if name is None else [fact for fact in found if fact.component == name]
 
-
-def count_events(workflow: Workflow, input: Any = ALL) -> int:
-    """How many events are remembered."""
-    with workflow.inspect() as (memory, _):
-        return len(events_of(roots_of(memory, input)))
-
-
-def newest_input(workflow: Workflow) -> int:
-    """The number of the input accepted last."""
-    with workflow.inspect() as (memory, _):
-        return number_of(memory, -1)

@@ -1,0 +1,57 @@
+"""What a workflow leaves behind: nothing."""
+
+import gc
+import weakref
+from typing import Any
+
+import treadle as td
+
+
+class Thing:
+    """An object that can be watched."""
+
+
+def boom(thing: Any) -> None:
+    """Keep the thing in a frame of the traceback, and fail."""
+    held = [thing]
+    raise RuntimeError(f"{len(held)} thing")
+
+
+def test_a_failed_workflow_is_gone_with_its_handle():
+    """A live exception's traceback holds frames, frames hold values: the collector must see through it."""
+    thing = Thing()
+    done = td.workflow("w").add(td.step(boom)).react_until_satisfied(thing)
+    watched = weakref.ref(thing)
+    assert done.failures()[0].error.text == "1 thing"
+    del thing, done
+    gc.collect()
+
+    assert watched() is None
+
+
+def test_a_template_holds_nothing_of_its_runs():
+    """S1: a template used for many runs costs nothing but itself."""
+    template = td.workflow("w").add(td.step(lambda x: x, name="keep"))
+    thing = Thing()
+    watched = weakref.ref(thing)
+    done = template.react_until_satisfied(thing)
+    assert done.results() == {"keep": thing}
+    del thing, done
+    gc.collect()
+
+    assert watched() is None
+
+
+def test_the_log_of_a_lean_workflow_stays_short():
+    """S3: with `retain=0` the log folds into a baseline now and then, and positions go on counting."""
+    w = td.workflow("w", retain=0).add(
+        td.accumulator(lambda total, x: total + x, initial=0, name="total")
+    )
+    lengths = []
+    for value in range(2_000):
+        w = w.react_until_satisfied(value)
+        lengths.append(len(w.log()))
+
+    assert max(lengths) < 700
+    assert w.position == 1 + 2 * 2_000
+    assert w.states() == {"total": {None: sum(range(2_000))}}
