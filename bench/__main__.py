@@ -19,7 +19,6 @@ from typing import Any
 from bench import building, comparisons, growth, recorded, rules, steps
 from bench.measure import FLOOR, FULL, QUICK, Bench, Row, shown_number, take
 
-
 HEADINGS = ("row", "value", "unit", "bound", "status", "note")
 STATUSES = ("ok", "over", "-", "skipped", "error")
 

@@ -91,17 +91,19 @@ FRAUD_SERVICE_OUTAGE = (1077, 1126, 1191, 1244)
 
 
 def number_of(order):
+    """The number in an order's id."""
     return int(order["order_id"].removeprefix("SO-"))
 
 
 def total_of(order):
+    """What the goods cost together."""
     return round(sum(line["quantity"] * line["price"] for line in order["items"]), 2)
 
 
 @td.step
 def check_inventory(order):
     """Ask the warehouse for every article; two lines of the same article add up."""
-    wanted = {}
+    wanted: dict[str, int] = {}
     for line in order["items"]:
         wanted[line["sku"]] = wanted.get(line["sku"], 0) + line["quantity"]
     short = sorted(sku for sku, quantity in wanted.items() if quantity > STOCK.get(sku, 0))

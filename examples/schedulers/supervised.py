@@ -162,6 +162,8 @@ class Scheduler:
                     self.crash = crash
                     self._crashes_in_a_row += 1
         finally:
+            for task in self._tasks.values():
+                task.cancel()
             for ticket in list(self._tickets):
                 self._refuse(ticket, self._not_running())
 

@@ -464,6 +464,26 @@ def test_a_crashed_async_body_is_the_failure_of_its_runnable(
     assert done.results() == {"risky": 2}
 
 
+@each_dispatching
+def test_a_task_cancelled_before_it_began_is_the_failure_of_its_runnable(finish: Finish):
+    """A body cancels the task of its sister, which begins after it: so that one never runs a line."""
+
+    async def murderer(value):
+        (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "victim@0"]
+        task.cancel()
+        return value
+
+    async def victim(value):
+        raise AssertionError("it did begin")
+
+    done = finish(td.workflow("crime", steps=[murderer, victim]), 1)
+    (failure,) = done.failures()
+
+    assert failure.component == "victim"
+    assert "CancelledError" in failure.error.text
+    assert done.results() == {"murderer": 1}
+
+
 async def started_and_cancelled(
     run: Callable[[Any], Awaitable[Any]], *, at_work: asyncio.Event
 ) -> Any:
@@ -598,9 +618,14 @@ def test_a_caller_who_gave_up_harms_nothing():
         async with async_dispatch.Scheduler(order_workflow()) as scheduler:
             scheduler.run(order_of("a")).cancel()
             await scheduler.run(order_of("b"))
-            return await scheduler.get_results(input=0)
+            dispatched = await scheduler.get_results(input=0)
+        async with supervised.Supervisor() as supervisor:
+            scheduler = supervisor.start(order_workflow(), "it")
+            scheduler.run(order_of("a")).cancel()
+            await scheduler.run(order_of("b"))
+            return dispatched, supervisor.get_results("it", input=0), scheduler.lives
 
-    assert run_async(main()) == decision_of("a")
+    assert run_async(main()) == (decision_of("a"), decision_of("a"), 1)
 
 
 def test_leaving_the_block_cancels_and_answers():
@@ -643,13 +668,23 @@ def test_an_actor_that_crashes_leaves_nobody_waiting():
 
 def test_a_workflow_under_way_goes_on():
     """What was ready before the actor had it is dispatched without being asked for."""
-    under_way = order_workflow().plan_eagerly(order_of("early"))
-    done = finish_by_dispatch(under_way, order_of("late"))
 
-    assert [done.results(input=number) for number in (0, 1)] == [
-        decision_of("early"),
-        decision_of("late"),
-    ]
+    async def main():
+        ended = asyncio.Event()
+
+        async def end(value):
+            ended.set()
+
+        under_way = td.workflow("w", steps=[end]).plan_eagerly(1)
+        async with async_dispatch.Scheduler(under_way):
+            await ended.wait()
+        ended.clear()
+        async with supervised.Supervisor() as supervisor:
+            supervisor.start(under_way, "it")
+            await ended.wait()
+        return True
+
+    assert run_async(main())
 
 
 # ------------------------------------------------------------------------- the supervisor

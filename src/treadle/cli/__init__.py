@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 from treadle.errors import MissingExtra
 
@@ -24,7 +25,7 @@ except ModuleNotFoundError as error:
 def main() -> None:
     """Run the command line; where its libraries are missing, say how to install them."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):
             # A name that the terminal's encoding cannot show must not end the run.
             stream.reconfigure(errors="backslashreplace")
     if app is None:

@@ -26,6 +26,9 @@ NOT_RUN: Final = "not_run"
 ENDINGS: Final = (RESULT, NO_RESULT, FAILED_INPUT, UNFINISHED, MALFORMED, NOT_RUN)
 """How a line can end. Failed: something failed and nobody handled it, also where there are results."""
 
+UNUSUAL: Final = (MALFORMED, NO_RESULT, UNFINISHED)
+"""Endings of which a reader wants to see some examples; failures are told by their kinds."""
+
 TELLING_NAMES: Final = ("status", "outcome", "decision", "verdict", "state", "result", "approved")
 """Where a value says in a word how it ended; the first that is there."""
 
@@ -110,9 +113,8 @@ class Account:
         self.gates = [name for name in self.work if workflow[name].kind == "condition"]
         self.outputs: dict[str, Output] = {}
         self.failures: dict[tuple[str, ...], FailureGroup] = {}
-        self.problems: list[Record] = []
-        self.no_result: list[Record] = []
         self.first: list[Record] = []
+        self.examples: dict[str, list[Record]] = {ending: [] for ending in UNUSUAL}
         self.open: dict[int, Given] = {}
 
     # ------------------------------------------------------------ told by the driver
@@ -142,15 +144,13 @@ class Account:
 
     def finished(self, workflow: Workflow, number: int) -> None:
         """Enter an input of which nothing is left to do, before the next one is accepted."""
-        for name in self.gates:
-            self.work[name].done += len(workflow.raw_productions(name, input=number))
         self._enter(self.record(workflow, number, is_finished=True))
 
     def close(self, workflow: Workflow) -> None:
         """Enter what is not finished: inputs that wait, and after an interrupt lines not begun."""
         for number in list(self.open):
             self._enter(self.record(workflow, number, is_finished=False))
-        self.endings[NOT_RUN] = self.total - sum(self.endings.values())
+        self.endings[NOT_RUN] = self.total - self.endings.total()
         self.count_waiting(workflow)
 
     def count_waiting(self, workflow: Workflow) -> None:
@@ -163,6 +163,8 @@ class Account:
     def record(self, workflow: Workflow, number: int, *, is_finished: bool) -> Record:
         """Read what became of an input."""
         given = self.open.pop(number)
+        for name in self.gates:  # they are asked in planning, so no outcome tells of them
+            self.work[name].done += len(workflow.raw_productions(name, input=number))
         failures = tuple(workflow.failures(input=number))
         results = workflow.results(input=number)
         ending = RESULT if results else NO_RESULT
@@ -179,14 +181,12 @@ class Account:
         self.endings[record.ending] += 1
         if len(self.first) < FIRST_MAX:
             self.first.append(record)
+        if record.ending in UNUSUAL and len(self.examples[record.ending]) < EXAMPLES_MAX:
+            self.examples[record.ending].append(record)
         for name, value in record.results.items():
             self.outputs.setdefault(name, Output()).add(value)
         for failure in record.failures:
             self._enter_failure(record, failure)
-        if record.ending == MALFORMED:
-            self.problems.append(record)
-        if record.ending in {NO_RESULT, UNFINISHED}:
-            self.no_result.append(record)
         self.on_record(record)
 
     def _enter_failure(self, record: Record, failure: Failure) -> None:
@@ -225,7 +225,7 @@ def part_of(value: Any, name: str) -> Any:
     """What a value holds under a name, as a key or as an attribute."""
     try:
         return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-    except Exception:  # a property of the user's may do anything; then the value has no such part
+    except Exception:  # noqa: BLE001 - a property of the user's may raise anything
         return None
 
 

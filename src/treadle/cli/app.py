@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib import metadata
 from typing import Annotated, Literal
 
@@ -40,10 +40,35 @@ Target = Annotated[
 ]
 
 
+Inputs = Annotated[
+    list[str] | None, typer.Option("--input", metavar="JSON", help="An input; may be repeated.")
+]
+InputFile = Annotated[
+    str | None,
+    typer.Option("--inputs", metavar="FILE.jsonl", help="Inputs, one in JSON a line; - is stdin."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object per input, then one for the run.")
+]
+Executor = Annotated[
+    Literal["inline", "threads"],
+    typer.Option(help="Where steps run: one after the other, or side by side in threads."),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(min=1, help="How many run at once; by default 1 inline, and 64 in threads."),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if an input failed.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only how many inputs ended how.")]
+Format = Annotated[
+    Literal["mermaid", "dot", "cytoscape", "edges"],
+    typer.Option("--format", "-f", help="Edges are lines of parent, child and kind."),
+]
+Version = Annotated[bool, typer.Option("--version", help="Show the version and exit.")]
+
+
 @app.callback(invoke_without_command=True)
-def root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
-) -> None:
+def root(*, version: Version = False) -> None:
     """Run workflows, and draw their graphs."""
     if version:
         try:
@@ -56,30 +81,14 @@ def root(
 @app.command()
 def run(
     target: Target,
-    input: Annotated[
-        list[str] | None, typer.Option("--input", metavar="JSON", help="An input; may be repeated.")
-    ] = None,
-    inputs: Annotated[
-        str | None,
-        typer.Option("--inputs", metavar="FILE.jsonl", help="Inputs, one in JSON a line; - is stdin."),
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per input, then one for the run.")
-    ] = False,
-    executor: Annotated[
-        Literal["inline", "threads"],
-        typer.Option(help="Where steps run: one after the other, or side by side in threads."),
-    ] = "inline",
-    max_concurrency: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many run at once; by default 1 inline, and 64 in threads."),
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 if an input failed.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print only how many inputs ended how.")
-    ] = False,
+    *,
+    input: Inputs = None,
+    inputs: InputFile = None,
+    json: AsJson = False,
+    executor: Executor = "inline",
+    max_concurrency: Concurrency = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run a workflow over inputs, watch it, and say what came of each.
 
@@ -107,12 +116,7 @@ def run(
 
 
 @app.command()
-def graph(
-    target: Target,
-    format: Annotated[
-        Literal["mermaid", "dot", "cytoscape", "edges"], typer.Option("--format", "-f")
-    ] = "mermaid",
-) -> None:
+def graph(target: Target, *, format: Format = "mermaid") -> None:
     """Draw the graph of a workflow, without running it.
 
     Exit codes: 0; 2 if there is no such file, workflow or option, or the file itself raised.
@@ -141,7 +145,9 @@ def given_by(texts: list[str] | None, path: str | None) -> list[Given]:
         return from_file(path)
     if texts:
         return from_options(texts)
-    raise UsageError("there is nothing to run on.", hint="give --input JSON or --inputs FILE.jsonl.")
+    raise UsageError(
+        "there is nothing to run on.", hint="give --input JSON or --inputs FILE.jsonl."
+    )
 
 
 def exit_code(account: Account, *, strict: bool) -> int:
@@ -153,7 +159,7 @@ def exit_code(account: Account, *, strict: bool) -> int:
 
 
 @contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
+def usage_errors() -> Generator[None]:
     """Say what is wrong with the call, without a traceback of ours."""
     try:
         yield

@@ -134,13 +134,27 @@ class EventLoop:
         return asyncio.run_coroutine_threadsafe(execute_async(runnable), self.loop)
 
     def stop(self) -> None:
-        """End the loop. After an interrupt a step that blocks it is abandoned with it."""
+        """End the loop. After an interrupt, a step that blocks it is abandoned with it."""
         if self.loop is None or self.thread is None:
             return
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop.call_soon_threadsafe(self._cancel_all)
         self.thread.join(STOP_S)
         if not self.thread.is_alive():
             self.loop.close()
+
+    def _cancel_all(self) -> None:
+        """Cancel what is out, and stop the loop when that has taken effect."""
+        import asyncio
+
+        if self.loop is None:
+            return
+        tasks = asyncio.all_tasks(self.loop)
+        if tasks:
+            for task in tasks:
+                task.cancel()
+            self.loop.call_soon(self._cancel_all)
+        else:
+            self.loop.stop()
 
 
 async def execute_async(runnable: Runnable) -> Outcome:

@@ -15,7 +15,7 @@ def told(value: Any) -> str:
     """A value as text, whatever its own `__repr__` does."""
     try:
         return repr(value)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a user's own repr may raise anything
         return f"<{type(value).__name__} whose repr failed: {type(error).__name__}>"
 
 
@@ -30,7 +30,7 @@ def as_json(value: Any) -> msgspec.Raw:
     """
     try:
         return msgspec.Raw(ENCODER.encode(value))
-    except Exception:  # cycles, lone surrogates, and whatever a user's type raises when it is encoded
+    except Exception:  # noqa: BLE001 - cycles, lone surrogates, whatever a user's type raises
         return msgspec.Raw(msgspec.json.encode(told(value).encode("utf-8", "replace").decode()))
 
 

@@ -71,7 +71,7 @@ def told(error: BaseException) -> str:
 
 def trim(telling: traceback.TracebackException) -> None:
     """Leave out how the file came to be executed; of a mistake that Treadle noticed, how it did."""
-    ours = telling.exc_type is not None and issubclass(telling.exc_type, (TreadleError, ExceptionGroup))
+    ours = telling.exc_type and issubclass(telling.exc_type, (TreadleError, ExceptionGroup))
     hidden = str(OURS) if ours else str(OURS / "cli")
     frames = [
         frame

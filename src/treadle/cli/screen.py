@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -26,7 +26,6 @@ from treadle.value import Workflow
 LOOK_EVERY_S: Final = 0.1
 PLAIN_WIDTH: Final = 120
 WORDS_SHOWN: Final = 8
-PLACES_SHOWN: Final = 5
 BAR_WIDTH: Final = 32
 
 ENDING_WORDS: Final = {
@@ -45,9 +44,7 @@ def make_console() -> Console:
     """A console that writes control codes to a terminal only, also if the environment asks for colours."""
     if sys.stdout.isatty():
         return Console(highlight=False)
-    return Console(
-        highlight=False, force_terminal=False, width=PLAIN_WIDTH, legacy_windows=False
-    )
+    return Console(highlight=False, force_terminal=False, width=PLAIN_WIDTH, legacy_windows=False)
 
 
 class Screen:
@@ -64,7 +61,7 @@ class Screen:
         self.next_look = 0.0
 
     @contextmanager
-    def showing(self) -> Iterator[None]:
+    def showing(self) -> Generator[None]:
         """Show the view while the block runs; failures are shown in it, so they are not logged too."""
         if not self.is_live:
             with unlogged(logging.NullHandler()):
@@ -105,7 +102,8 @@ class Screen:
 
     def progress(self) -> Table:
         """A bar over all lines."""
-        done, total = sum(self.account.endings.values()), self.account.total
+        endings, total = self.account.endings, self.account.total
+        done = endings.total() - endings[ends.UNFINISHED] - endings[ends.NOT_RUN]
         line = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(total, 1), completed=done, width=BAR_WIDTH)
         line.add_row(bar, Text(f"{done} of {total} inputs"))
@@ -113,7 +111,7 @@ class Screen:
 
 
 @contextmanager
-def unlogged(handler: logging.Handler | None) -> Iterator[None]:
+def unlogged(handler: logging.Handler | None) -> Generator[None]:
     """Keep the library's warnings of failures from where the account of them will be.
 
     With a handler, only those that nobody asked for: what a user's file has set up still gets them.
@@ -147,8 +145,8 @@ def show_account(account: Account, console: Console) -> None:
     # What somebody took care of comes last.
     for group in sorted(account.failures.values(), key=lambda group: group.ending in CARED_FOR):
         show_failure(group, console)
-    show_records("lines that are not JSON", account.problems, console)
-    show_records("inputs without a result", account.no_result, console)
+    for ending, records in account.examples.items():
+        show_records(ENDING_WORDS[ending], records, account.endings[ending], console)
     show_endings(account, console)
 
 
@@ -208,18 +206,18 @@ def show_failure(group: FailureGroup, console: Console) -> None:
     console.print()
 
 
-def show_records(title: str, records: list[Record], console: Console) -> None:
-    """Some of the lines that ended in an unusual way, with what is known of the reason."""
+def show_records(title: str, records: list[Record], count: int, console: Console) -> None:
+    """Some of those that ended in an unusual way, with what is known of the reason."""
     if not records:
         return
-    console.print(Text(f"{title}: {len(records)}", style="bold"))
-    for record in records[:PLACES_SHOWN]:
+    console.print(Text(title, style="bold"))
+    for record in records:
         problem = record.given.problem
         reasons = [problem] if problem else [*record.starved]
         told = ": ".join([place_of(record), *(["; ".join(reasons)] if reasons else [])])
         console.print(Text(f"    {clean(told)}"), soft_wrap=True)
-    if len(records) > PLACES_SHOWN:
-        console.print(f"    and {len(records) - PLACES_SHOWN} more")
+    if count > len(records):
+        console.print(f"    and {count - len(records)} more")
     console.print()
 
 
@@ -260,10 +258,10 @@ def count_text(name: str, count: int) -> Text:
 
 
 def clean(text: str) -> str:
-    """Text that cannot steer a terminal: what is not printable is shown escaped.
+    r"""Text that cannot steer a terminal: what is not printable is shown escaped.
 
-    >>> clean("a\\x1b[2Jb")
-    'a\\\\x1b[2Jb'
+    >>> print(clean("a\x1b[2Jb"))
+    a\x1b[2Jb
     """
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text

@@ -219,7 +219,7 @@ def close_if_quiet(memory: Memory, root: Root) -> None:
         return
     root.done = True
     memory.quiet.append(root.number)
-    if root.waiting or root.children:
+    if memory.program.can_starve and (root.waiting or root.children):
         root.starved = tuple(_starved(memory, root))
     root.units = {}
     root.waiting = root.broadcasts = root.children = root.counts = root.groups = None
@@ -231,11 +231,11 @@ def _starved(memory: Memory, root: Root) -> list[tuple[str, tuple[int, ...], tup
     found = []
     scopes: list[Scope] = [root]
     for scope in scopes:
-        for index, waiting in (scope.waiting or {}).items():
-            node = memory.program.nodes[index]
-            if node is not None and joins.is_partial(node, waiting):
-                found.append((node.key, scope.path, joins.missing_ports(waiting)))
-        for opener, kids in (scope.children or {}).items():
+        if scope.waiting:
+            found.extend(joins.partial_joins(memory.program, scope))
+        if not scope.children:
+            continue
+        for opener, kids in scope.children.items():
             for join in joins.broadcast_joins(memory.program, opener):
                 for kid in kids:
                     joins.join_record(join, kid)

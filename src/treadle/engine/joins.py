@@ -10,6 +10,7 @@ from typing import Any
 
 from treadle.engine.barriers import arm, disarm
 from treadle.engine.memory import Memory, ancestor, scopes_below, spawn
+from treadle.model.events import Path
 from treadle.model.nodes import ERROR
 from treadle.model.program import ALL, RACE, SETTLED, Node, Program
 from treadle.model.sentinels import ABSENT
@@ -206,6 +207,16 @@ def release_settled(memory: Memory, node: Node, scope: Scope) -> None:
     waiting.is_done = True
     _fire(memory, node, scope, waiting)
     disarm(memory, node, scope)
+
+
+def partial_joins(program: Program, scope: Scope) -> list[tuple[str, Path, tuple[int, ...]]]:
+    """The joins of a scope that were given something and did not fire: node, scope, the ports still empty."""
+    found = []
+    for index, waiting in (scope.waiting or {}).items():
+        node = program.nodes[index]
+        if node is not None and is_partial(node, waiting):
+            found.append((node.key, scope.path, missing_ports(waiting)))
+    return found
 
 
 def missing_ports(waiting: Waiting) -> tuple[int, ...]:

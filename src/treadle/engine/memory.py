@@ -122,30 +122,40 @@ def count_up(barrier: Node, scope: Scope, by: int = 1) -> None:
     counts = scope.counts
     if counts is None:
         counts = scope.counts = {}
-    index = barrier.index
-    before = counts.get(index, 0)
-    counts[index] = before + by
-    if before == 0:
-        for behind in barrier.near:
-            count_up(behind, scope)
+    before = counts.get(barrier.index, 0)
+    counts[barrier.index] = before + by
+    if before or not barrier.near:
+        return
+    behind = [(each, scope) for each in barrier.near]
+    while behind:  # by hand, for a chain of barriers may be longer than the stack
+        barrier, scope = behind.pop()
+        while scope.depth > barrier.depth:
+            scope = scope.parent  # type: ignore[assignment]
+        if scope.counts is None:
+            scope.counts = {}
+        before = scope.counts.get(barrier.index, 0)
+        scope.counts[barrier.index] = before + 1
+        if not before:
+            behind.extend((each, scope) for each in barrier.near)
 
 
 def count_down(memory: Memory, barrier: Node, scope: Scope) -> None:
     """Undo one `count_up`; a barrier with nothing left upstream is to be looked at."""
-    while scope.depth > barrier.depth:
-        scope = scope.parent  # type: ignore[assignment]
-    counts = scope.counts
-    if counts is None:
-        return
-    index = barrier.index
-    before = counts.get(index, 0)
-    if before > 1:
-        counts[index] = before - 1
-    elif before:
-        del counts[index]
+    behind = [(barrier, scope)]
+    while behind:
+        barrier, scope = behind.pop()
+        while scope.depth > barrier.depth:
+            scope = scope.parent  # type: ignore[assignment]
+        counts = scope.counts
+        before = 0 if counts is None else counts.get(barrier.index, 0)
+        if counts is None or not before:
+            continue
+        if before > 1:
+            counts[barrier.index] = before - 1
+            continue
+        del counts[barrier.index]
         memory.checks.append((barrier, scope))
-        for behind in barrier.near:
-            count_down(memory, behind, scope)
+        behind.extend((each, scope) for each in barrier.near)
 
 
 def ancestor(scope: Scope, depth: int) -> Scope:

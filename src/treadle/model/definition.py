@@ -52,8 +52,9 @@ class Definition:
     def program(self, *, seal: bool = False) -> Program:
         """The compiled program, to read; `seal` it when a run starts from it."""
         program = self._claim()
-        program.sealed = program.sealed or seal
-        program.settle()
+        if seal:
+            program.settle()
+            program.sealed = True
         self._slot[:] = [program]
         return program
 

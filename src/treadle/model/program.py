@@ -145,6 +145,7 @@ class Program:
     __slots__ = (
         "broadcast_joins",
         "by_key",
+        "can_starve",
         "closers",
         "components",
         "conditions",
@@ -162,6 +163,8 @@ class Program:
         self.components: dict[str, Lowered] = {}
         self.conditions: dict[str, Atom] = {}
         self.has_barriers = False
+        self.can_starve = False
+        """Some join may be left half full."""
         self.near_is_stale = False
         self.sealed = False
         """Some run uses this program: whoever wants to change it makes one of their own."""
@@ -218,6 +221,8 @@ class Program:
                 parent.plans = True
             else:
                 _insert(parent.children, node, port)
+        if node.arrival in (ALL, RACE):
+            self.can_starve = True
         if node.is_barrier or self.has_barriers:
             self.has_barriers = self.near_is_stale = True
 

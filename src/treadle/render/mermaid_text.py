@@ -22,7 +22,8 @@ _UNSAFE: Final = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
-_PLAIN: Final = re.compile(r"[A-Za-z](?:[A-Za-z0-9_]*[A-Za-z0-9])?")
+_PLAIN: Final = re.compile(r"(?!TB|BT|LR|RL|TD)[A-Za-z](?:[A-Za-z0-9_]*[A-Za-z0-9])?")
+"""Not `LRU`: behind a line that ends in `redirection`, Mermaid reads it as `direction LR`."""
 
 _FLOWCHART: Final = (
     "accdescr acctitle br bt call class classdef click default direction end flowchart graph href"
