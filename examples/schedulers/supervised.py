@@ -70,7 +70,7 @@ class Supervisor:
             raise DuplicateId(
                 f"{workflow_id!r} is taken; stop that one first, or choose another id"
             )
-        if workflow.position == 0:
+        if workflow.position == 0 and workflow.run_key is None:
             # Runs of one template must not share idempotency keys.
             workflow = workflow.with_run_key(workflow_id)
         scheduler = self._schedulers[workflow_id] = Scheduler(workflow, workflow_id, self._threads)

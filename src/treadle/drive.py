@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.engine.execute import aexecute_runnable, execute_runnable, failed_outcome
 from treadle.errors import UsageError
-from treadle.handle import is_count
+from treadle.handle import NOTHING, is_count
 from treadle.model.runnables import Outcome, Runnable
 from treadle.value import Workflow
 
@@ -39,10 +39,12 @@ def react(workflow: Workflow) -> Workflow:
 
 
 def react_on(
-    workflow: Workflow, executor: Executor | str, max_concurrency: int | None
+    workflow: Workflow, executor: Executor | str | None, max_concurrency: int | None
 ) -> Workflow:
     """React until nothing is ready and all that was submitted here has come back."""
     check_concurrency(max_concurrency)
+    if executor is None:  # one at a time is within any limit
+        return workflow.run_inline(NOTHING, None)
     if executor == "threads":
         from concurrent.futures import ThreadPoolExecutor
 

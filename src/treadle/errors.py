@@ -28,7 +28,6 @@ This module imports nothing of Treadle.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -163,6 +162,8 @@ def nearest(name: object, known: Iterable[str]) -> str:
     >>> nearest("chekc", ["check", "decide"])
     " Did you mean 'check'?"
     """
+    import difflib  # only a message needs it, and importing Treadle should stay cheap
+
     names = sorted(known)
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     if close:

@@ -10,7 +10,7 @@ So linear use costs O(1) an event, a fork costs one replay, and an exception in 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
@@ -161,27 +161,36 @@ class Handle:
         """
         if run_context is not None:
             return self.with_context(run_context).plan_eagerly(input, key=key, at=at)
-        if input is NOTHING and (self._at is None or not self._has_unplanned()):
+        return self._driven(input, key, at, Drive.plan)
+
+    def _driven(
+        self, input: Any, key: str | None, at: float | None, go_on: Callable[[Drive], None]
+    ) -> Self:
+        """One operation: accept the input, if there is one, and drive the memory on."""
+        if input is NOTHING and self._at is None:
             return self
         tape, _, memory = self._claim()
-        drive = self._drive(tape, memory)
-        if input is not NOTHING:
-            if key is not None and key in memory.keys:
-                return self._unchanged(tape, memory)
+        if input is NOTHING or (key is not None and key in memory.keys):
+            drive = self._drive(tape, memory)
+        else:
             event = InputAccepted(memory.position, (memory.next_number,), input, key, at)
             accept(memory, event)
-            drive.entries.append(event)
-            if is_worth_folding(memory):
+            if memory.forgotten and is_worth_folding(memory):
                 tape = tape.folded(memory)
                 drive = self._drive(tape, memory)
-        drive.plan()
+            else:
+                drive = self._drive(tape, memory)
+                drive.entries.append(event)
+        go_on(drive)
+        for failed in drive.failures:
+            warn_of_failure(self.name, failed)
+        if not drive.entries and self._at is not None and self._at[0] is tape:
+            return self._unchanged(tape, memory)
         return self._commit(tape, memory, drive.entries)
 
-    def _has_unplanned(self) -> bool:
-        tape, version, memory = self._claim()
-        waiting = bool(memory.unplanned)
-        tape.slot[version] = memory
-        return waiting
+    def run_inline(self, input: Any, key: str | None) -> Self:
+        """Accept the input, if there is one, and go on until nothing is ready, as one operation."""
+        return self._driven(input, key, None, Drive.run)
 
     def _drive(self, tape: Tape, memory: Memory) -> Drive:
         return Drive(memory, tape.exceptions, tape.run_key, tape.branch, self._context)
@@ -319,18 +328,6 @@ class Handle:
                 return all(root.live == 0 for root in memory.roots.values())
             root = memory.roots.get(input if input >= 0 else memory.next_number + input)
             return root is None or root.live == 0
-
-    def _run_inline(self) -> Self:
-        if self._at is None:
-            return self
-        tape, _, memory = self._claim()
-        drive = self._drive(tape, memory)
-        drive.run()
-        if not drive.entries:
-            return self._unchanged(tape, memory)
-        for event in drive.failures:
-            warn_of_failure(self.name, event)
-        return self._commit(tape, memory, drive.entries)
 
     def _edit(self, event: EditEvent, lowered: tuple[Lowered, ...]) -> Self:
         """Fold an edit; if it is refused, the memory that may be half changed is dropped, not put back."""

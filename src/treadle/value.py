@@ -73,14 +73,12 @@ class Workflow(Handle):
         `executor`: None runs inline, one after the other; `"threads"` or any `concurrent.futures.Executor`
         runs up to `max_concurrency` at once. A failed step does not raise: see `failures()`.
         """
+        given = self if run_context is None else self.with_context(run_context)
+        if executor is None and max_concurrency is None:
+            return given.run_inline(input, key)
         from treadle import drive
 
-        planned = self.plan_eagerly(input, key=key, run_context=run_context)
-        if executor is None:
-            if max_concurrency is not None:
-                drive.check_concurrency(max_concurrency)
-            return planned._run_inline()
-        return drive.react_on(planned, executor, max_concurrency)
+        return drive.react_on(given.plan_eagerly(input, key=key), executor, max_concurrency)
 
     async def areact_until_satisfied(
         self,

@@ -73,7 +73,9 @@ def workflows(draw: st.DrawFn) -> Any:
     listed = draw(st.lists(names, min_size=1, max_size=7, unique=True))
     workflow = build(draw, td.workflow(draw(names)), listed)
     if draw(st.booleans()):
-        inner = build(draw, td.workflow(draw(names)), draw(st.lists(names, max_size=3, unique=True)))
+        inner = build(
+            draw, td.workflow(draw(names)), draw(st.lists(names, max_size=3, unique=True))
+        )
         parents = [None, *workflow.components()]
         try:
             workflow = workflow.add(inner, to=draw(st.sampled_from(parents)))

@@ -28,9 +28,7 @@ def order_workflow() -> Any:
 
 def nested_workflow() -> Any:
     """Give a map in a map, a failure with its handler, a sub-workflow, and a reader of a state."""
-    inner = td.workflow(
-        "sub", steps=[(td.step(same, name="first"), [td.step(same, name="last")])]
-    )
+    inner = td.workflow("sub", steps=[(td.step(same, name="first"), [td.step(same, name="last")])])
     return (
         td.workflow("nested")
         .add(td.map(same, name="rows"))

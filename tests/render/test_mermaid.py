@@ -236,7 +236,7 @@ def test_sequence_shortens_values_whatever_they_do() -> None:
 
     for value, expected in [
         ("x" * 10**6, "'" + "x" * 38 + "…"),
-        ({"b": "x" * 50, "a": 1}, "#123;'b'#58; '" + "x" * 33 + "…"),
+        ({"b": "x" * 50, "a": 1}, "#123;'b'#58; '" + "x" * 32 + "…"),
         (Sulking(), "#60;Sulking#62;"),
         ([Sulking()], "#60;list#62;"),
         ("two\nlines; one", "'two#92;nlines#59; one'"),
@@ -313,7 +313,10 @@ def test_identifiers_are_safe_and_differ(listed: list[str]) -> None:
 
 def test_no_two_lines_make_a_direction() -> None:
     """Mermaid's `direction\\s+LR` reaches over the end of a line, so no identifier begins with `LR`."""
-    steps = [td.step(same, name="LRU"), (td.step(same, name="a"), [td.step(same, name="redirection")])]
+    steps = [
+        td.step(same, name="LRU"),
+        (td.step(same, name="a"), [td.step(same, name="redirection")]),
+    ]
     drawn = td.workflow("w", steps=steps).add(td.step(same, name="b"), to="LRU").to_mermaid()
 
     assert 'n_LRU["LRU"]' in drawn

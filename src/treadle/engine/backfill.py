@@ -10,9 +10,10 @@ from typing import Any
 
 from treadle.engine import deliver as route
 from treadle.engine.fanout import closers, open_group
-from treadle.engine.fold import failure_of, holds
+from treadle.engine.fold import failure_of
 from treadle.engine.joins import catch_up
 from treadle.engine.memory import Memory, enliven
+from treadle.engine.watch import holds
 from treadle.model import nodes as kinds
 from treadle.model.events import Applied, Expanded, Failed, InputAccepted, Planned, Skipped
 from treadle.model.program import RACE, SETTLED, Node

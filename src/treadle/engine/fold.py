@@ -12,6 +12,7 @@ from typing import Any
 from treadle.engine import deliver as route
 from treadle.engine.memory import Memory, count_down, hand_out, new_root, put_back, retire, scope_at, sort_tail
 from treadle.engine.state import leave_cell
+from treadle.engine.watch import watch_of
 from treadle.errors import LogError
 from treadle.model import nodes as kinds
 from treadle.model.errordata import ErrorData
@@ -181,23 +182,24 @@ def planned(memory: Memory, entry: Unplanned, event: Planned) -> None:
     root = entry.scope.root
     root.events.append(event)
     start = len(memory.ready)
-    held, keys, failed = set(event.held), dict(event.keys), dict(event.failed)
+    keys, failed = dict(event.keys), dict(event.failed)
     stack = [entry.node]
     while stack and not root.halted:
         node = stack.pop()
-        for watcher in node.watchers:
-            if node is entry.node and entry.only is not None and watcher.index not in entry.only:
-                continue
-            if watcher.key in failed:
-                _watcher_failed(memory, entry, watcher, failed[watcher.key], event)
-            elif watcher.kind == kinds.GATE:
-                if watcher.shape.expression is None or holds(watcher.shape.expression, held):
-                    _let_through(memory, entry, watcher)
-                    stack.append(watcher)
-            elif watcher.key in keys:
-                port = next(i for i, (parent, _) in enumerate(watcher.sources) if parent is node)
+        watch = watch_of(memory.program, node)
+        only = entry.only if node is entry.node else None
+        for gate in watch.through(event.held, failed):
+            if only is None or gate.index in only:
+                _let_through(memory, entry, gate)
+                if gate.watchers:
+                    stack.append(gate)
+        for keyed in watch.keyed:
+            if keyed.key in keys:
+                port = next(i for i, (parent, _) in enumerate(keyed.sources) if parent is node)
                 arrival = (entry.value, entry.position)
-                route.arrive(memory, watcher, port, entry.scope, arrival, keys[watcher.key])
+                route.arrive(memory, keyed, port, entry.scope, arrival, keys[keyed.key])
+    for key, error in event.failed:
+        _watcher_failed(memory, entry, memory.program.by_key[key], error, event)
     retire(memory, entry.node, entry.scope)
     _finish(memory, root, start)
 
@@ -223,17 +225,6 @@ def _watcher_failed(
         on_failure=output.shape.on_failure,
     )
     route.fail(memory, output, entry.scope, failure, event.position, event.in_flight)
-
-
-def holds(expression: kinds.Expression, held: set[str]) -> bool:
-    """Whether an expression over conditions is true, given those that held."""
-    operator = expression[0]
-    if operator == "is":
-        return expression[1] in held
-    if operator == "not":
-        return not holds(expression[1], held)
-    parts = (holds(part, held) for part in expression[1:])
-    return all(parts) if operator == "all" else any(parts)
 
 
 def orphaned(memory: Memory, event: Orphaned) -> None:

@@ -1,6 +1,6 @@
-"""The evaluated state of a workflow: a fold over its log, owned by one handle at a time.
+"""Bookkeeping of a memory, shared by the other modules of the engine: scopes, the ready queue, counts of live work.
 
-Nothing here decides anything; it is the bookkeeping that the other modules of the engine share.
+Nothing here decides anything.
 """
 
 from __future__ import annotations
@@ -11,69 +11,10 @@ from typing import Any
 
 from treadle.errors import LogError
 from treadle.model.events import Path, Positions, Work
-from treadle.model.program import Node, Program
-from treadle.model.work import (
-    OUT,
-    READY,
-    Cell,
-    Partners,
-    Root,
-    Scope,
-    Track,
-    Unit,
-    Unplanned,
-)
+from treadle.model.program import Node
+from treadle.model.work import OUT, READY, Memory, Root, Scope, Unit
 
-
-class Memory:
-    """All that is live: ready work in order, unplanned facts, roots by number, states."""
-
-    __slots__ = (
-        "absents",
-        "cells",
-        "checks",
-        "definition",
-        "forgotten",
-        "keys",
-        "next_number",
-        "out",
-        "partners",
-        "position",
-        "program",
-        "quiet",
-        "ready",
-        "released",
-        "retain",
-        "roots",
-        "tracks",
-        "unplanned",
-        "withdrawn",
-    )
-
-    def __init__(self, program: Program, definition: Any, retain: str | int, position: int) -> None:
-        self.program = program
-        self.definition = definition
-        self.retain = retain
-        self.position = position
-        """The position that the next event will have."""
-        self.ready: deque[Unit] = deque()
-        self.released: list[tuple[int, int, Path, Unit]] = []
-        """Work put back, as a heap: it goes out again in its old place in the order."""
-        self.out: dict[Unit, None] = {}
-        self.unplanned: deque[Unplanned] = deque()
-        self.roots: dict[int, Root] = {}
-        self.next_number = 0
-        self.cells: dict[int, dict[Any, Cell]] = {}
-        self.partners: dict[int, Partners] = {}
-        self.tracks: dict[int, Track] = {}
-        self.keys: dict[str, int] = {}
-        self.quiet: deque[int] = deque()
-        """Finished inputs that are still remembered, oldest first."""
-        self.forgotten = 0
-        """How many events belong to inputs that `retain` has let go since the last baseline."""
-        self.withdrawn: dict[tuple[str, int, Path], None] = {}
-        self.absents: deque[tuple[Node, Scope]] = deque()
-        self.checks: deque[tuple[Node, Scope]] = deque()
+__all__ = ["Memory"]  # re-exported: whoever uses this bookkeeping uses it on a memory
 
 
 def new_root(memory: Memory, number: int, key: str | None) -> Root:

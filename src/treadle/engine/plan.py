@@ -10,83 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from treadle.engine.fold import holds
-from treadle.engine.index import Index
 from treadle.engine.memory import Memory, in_flight_of
 from treadle.engine.prepare import inject
+from treadle.engine.watch import Watch, holds, watch_of
 from treadle.errors import BadValue, MissingFunction
-from treadle.model import nodes as kinds
 from treadle.model.errordata import ErrorData, describe
 from treadle.model.events import Planned
 from treadle.model.nodes import Atom, Context
-from treadle.model.patterns import Pattern
 from treadle.model.placing import conditions_in
 from treadle.model.program import Node
 from treadle.model.types import is_instance
 from treadle.model.work import Scope, Unplanned
-
-
-class Watch:
-    """The conditions over one node's facts, each once, and the gates that use them."""
-
-    __slots__ = ("always", "atoms", "by_name", "eager", "index", "keyed", "names", "users")
-
-    def __init__(self, node: Node, conditions: dict[str, Atom]) -> None:
-        self.atoms: list[Atom] = []
-        self.by_name: dict[str, int] = {}
-        self.names: list[list[str]] = []
-        """By condition: all the names it goes by."""
-        self.index = Index()
-        self.always: list[int] = []
-        """Conditions that no index can rule out."""
-        self.users: list[list[Node]] = []
-        """By condition: the gates whose expression asks for it."""
-        self.eager: list[Node] = []
-        """Gates that may hold although none of their conditions does."""
-        self.keyed = [watcher for watcher in node.watchers if watcher.kind != kinds.GATE]
-        shared: dict[Any, int] = {}
-        for gate in node.watchers:
-            if gate.kind == kinds.GATE:
-                self._watch(gate, conditions, shared)
-
-    def _watch(self, gate: Node, conditions: dict[str, Atom], shared: dict[Any, int]) -> None:
-        expression = gate.shape.expression
-        own = {atom.key: atom for atom in gate.code.atoms}
-        for name in conditions_in(expression):
-            atom = own.get(name) or conditions.get(name) or Atom(name)
-            number = self._number(name, atom, shared)
-            if gate not in self.users[number]:
-                self.users[number].append(gate)
-        if expression is None or holds(expression, set()):
-            self.eager.append(gate)
-
-    def _number(self, name: str, atom: Atom, shared: dict[Any, int]) -> int:
-        """The condition's number here; conditions that say the same are one."""
-        number = shared.get(atom.sharing_key) if atom.sharing_key is not None else None
-        if number is None:
-            number = len(self.atoms)
-            self.atoms.append(atom)
-            self.users.append([])
-            self.names.append([])
-            if atom.sharing_key is not None:
-                shared[atom.sharing_key] = number
-            if isinstance(atom.pattern, Pattern):
-                self.index.add(number, atom.pattern)
-            else:
-                self.always.append(number)
-        if name not in self.by_name:
-            self.by_name[name] = number
-            self.names[number].append(name)
-        return number
-
-
-def watch_of(memory: Memory, node: Node) -> Watch:
-    """The node's watch, made on first use and dropped when the wiring changes."""
-    watches: dict[int, Watch] = memory.program.watches
-    watch = watches.get(node.index)
-    if watch is None:
-        watch = watches[node.index] = Watch(node, memory.program.conditions)
-    return watch
 
 
 class Planning:
@@ -108,7 +42,7 @@ class Planning:
 
     def ask(self, node: Node, only: frozenset[int] | None) -> list[Node]:
         """Ask all that watches this node's fact (or `only` some); return the gates that let it through."""
-        watch = watch_of(self.memory, node)
+        watch = watch_of(self.memory.program, node)
         answers = self._answers(watch)
         held = {name for number, error in answers.items() if error is None for name in watch.names[number]}
         touched = dict.fromkeys(watch.eager)

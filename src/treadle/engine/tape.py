@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any, TypeAlias
+
+from msgspec import Struct, field
 
 from treadle.engine.baseline import fold_past
 from treadle.engine.edit import Edit
@@ -23,42 +26,22 @@ class Log(tuple[Any, ...]):
     branch: Branch = ()
 
 
-class Tape:
+class Tape(Struct, eq=False):
     """A journal of what was done, for all handles on it; `slot` holds the memory of the newest version.
 
     To take the memory is `dict.pop`, which is atomic among threads: one taker works on it, whoever comes
     meanwhile rebuilds a memory of his own from the journal's prefix, which never changes.
     """
 
-    __slots__ = (
-        "baseline",
-        "branch",
-        "definition",
-        "exceptions",
-        "forks",
-        "journal",
-        "run_key",
-        "slot",
-    )
-
-    def __init__(
-        self,
-        definition: Definition,
-        branch: Branch,
-        run_key: str | None,
-        baseline: Baseline | None = None,
-        journal: list[Entry] | None = None,
-        exceptions: dict[int, BaseException] | None = None,
-    ) -> None:
-        self.definition = definition
-        self.branch = branch
-        self.run_key = run_key
-        self.baseline = baseline
-        self.journal: list[Entry] = [] if journal is None else journal
-        self.exceptions: dict[int, BaseException] = {} if exceptions is None else exceptions
-        """The live exceptions of failures, by position: kept beside the log, and no part of it."""
-        self.slot: dict[int, Memory] = {}
-        self.forks = itertools.count()
+    definition: Definition
+    branch: Branch
+    run_key: str | None
+    baseline: Baseline | None = None
+    journal: list[Entry] = []
+    exceptions: dict[int, BaseException] = {}
+    """The live exceptions of failures, by position: kept beside the log, and no part of it."""
+    slot: dict[int, Memory] = {}
+    forks: Iterator[int] = field(default_factory=itertools.count)
 
     def fork(self, version: int) -> tuple[Tape, Memory]:
         """A tape of its own, and its memory, that go on from a version of this one."""

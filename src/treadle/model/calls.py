@@ -5,7 +5,6 @@ They are classes, not closures, so that a `Runnable` pickles. Functions travel b
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -148,6 +147,8 @@ class Initial(Portable):
     def __call__(self) -> Any:
         if callable(self.value):
             return self.value()
+        import copy
+
         return copy.deepcopy(self.value)
 
 

@@ -6,7 +6,6 @@ Two questions, two answers: `sharing_key` is quick and holds within a process (m
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import CodeType, FunctionType, MethodType
@@ -51,6 +50,8 @@ def fingerprint(parts: Iterable[Any]) -> str:
     >>> fingerprint([lambda x: x + 1]) == fingerprint([lambda x: x + 2])
     False
     """
+    import hashlib  # loads OpenSSL, which most programs never need
+
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         digest.update(msgspec.json.encode(_plain(part, 0)))

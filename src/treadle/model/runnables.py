@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -26,6 +24,9 @@ def idempotency_key(run_key: str | None, node: str, generation: int, scope: Path
 
     Source: S6; RFC 7693 (BLAKE2b), 20 bytes, in lower-case base32 so that it fits everywhere.
     """
+    import base64  # these load OpenSSL, which most programs never need
+    import hashlib
+
     text = "\0".join([run_key or "", node, str(generation), ".".join(map(str, scope))])
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=20).digest()
     return base64.b32encode(digest).decode().lower()

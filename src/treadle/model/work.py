@@ -11,9 +11,10 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import Struct, field
 
+from treadle.model.definition import Definition
 from treadle.model.events import Event, Path, Positions
 from treadle.model.facts import Failure
-from treadle.model.program import Node
+from treadle.model.program import Node, Program
 
 READY: Final = 0
 OUT: Final = 1
@@ -141,3 +142,35 @@ class Mark(Struct, frozen=True):
 
     out: bool
     work: tuple[tuple[str, Path], ...]
+
+
+class Memory(Struct, eq=False):
+    """The evaluated state of a workflow: a fold over its log, owned by one handle at a time."""
+
+    program: Program
+    definition: Definition
+    retain: str | int
+    position: int
+    """The position that the next event will have."""
+    ready: deque[Unit] = field(default_factory=deque)
+    released: list[tuple[int, int, Path, Unit]] = []
+    """Work put back, as a heap: it goes out again in its old place in the order."""
+    out: dict[Unit, None] = {}
+    """Work in flight, in the order in which it went out."""
+    unplanned: deque[Unplanned] = field(default_factory=deque)
+    roots: dict[int, Root] = {}
+    next_number: int = 0
+    cells: dict[int, dict[Any, Cell]] = {}
+    partners: dict[int, Partners] = {}
+    tracks: dict[int, Track] = {}
+    keys: dict[str, int] = {}
+    quiet: deque[int] = field(default_factory=deque)
+    """Finished inputs that are still remembered, oldest first."""
+    forgotten: int = 0
+    """How many events belong to inputs that `retain` has let go since the last baseline."""
+    withdrawn: dict[tuple[str, int, Path], None] = {}
+    """Work whose first outcome, should one come, is to be recorded as orphaned."""
+    absents: deque[tuple[Node, Scope]] = field(default_factory=deque)
+    """Nodes that give ABSENT, to be followed up before the event is over."""
+    checks: deque[tuple[Node, Scope]] = field(default_factory=deque)
+    """Barriers that may be clear, to be looked at before the event is over."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from treadle.engine.fold import holds
 from treadle.engine.memory import Memory
+from treadle.engine.watch import holds
 from treadle.model.events import Applied, Event, Expanded, InputAccepted, Planned
 from treadle.model.facts import Fact, FactId
 from treadle.model.program import Node

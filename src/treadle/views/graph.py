@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
 
-from treadle.engine.fold import holds
 from treadle.engine.memory import Memory
+from treadle.engine.watch import holds
 from treadle.model import nodes as kinds
 from treadle.model.events import (
     Applied,
