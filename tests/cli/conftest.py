@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tests.cli.calling import Call, Called
 from treadle.cli.app import app
 
-SHOP = '''
+SHOP = """
 import treadle as td
 
 
@@ -30,7 +30,7 @@ def notice(number):
 
 
 shop = td.workflow("the shop", steps=[(halve, [describe])], rules=[notice])
-'''
+"""
 
 
 @pytest.fixture
@@ -39,10 +39,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "shop.py").write_text(SHOP, encoding="utf-8")
-    before = set(sys.modules)
     yield tmp_path
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -81,7 +81,9 @@ def test_nothing_is_lost_of_a_workflow_that_forgets(retain: Any, executor: str) 
     assert account.work["check"].failed == 2
 
 
-@pytest.mark.parametrize(("executor", "limit"), [("inline", None), ("inline", 8), ("threads", None)])
+@pytest.mark.parametrize(
+    ("executor", "limit"), [("inline", None), ("inline", 8), ("threads", None)]
+)
 def test_async_steps_are_awaited(executor: str, limit: int | None) -> None:
     """Async functions share one event loop, also between inputs; one that cancels itself has failed."""
     loops = set()
@@ -96,9 +98,7 @@ def test_async_steps_are_awaited(executor: str, limit: int | None) -> None:
     def double(n: int) -> int:
         return n * 2
 
-    account, done = driven(
-        td.workflow("w", steps=[(fetch, [double])]), [1, 2, 3], executor, limit
-    )
+    account, done = driven(td.workflow("w", steps=[(fetch, [double])]), [1, 2, 3], executor, limit)
 
     assert done.raw_productions("double", input=2) == [6]
     assert +account.endings == {"result": 2, "failed": 1}
@@ -107,12 +107,10 @@ def test_async_steps_are_awaited(executor: str, limit: int | None) -> None:
 
 def test_side_by_side_means_side_by_side() -> None:
     """Async steps of several inputs can wait for one another, as far as the limit allows."""
-    arrived: list[int] = []
+    all_here = asyncio.Barrier(3)
 
     async def meet(n: int) -> int:
-        arrived.append(n)
-        while len(arrived) < 3:
-            await asyncio.sleep(0)
+        await all_here.wait()
         return n
 
     account, _ = driven(td.workflow("w", steps=[meet]), [1, 2, 3], limit=3)

@@ -20,7 +20,9 @@ def graphs(draw: st.DrawFn) -> td.Workflow:
     workflow = td.workflow("w")
     for number in range(draw(st.integers(0, 12))):
         earlier = [f"s{each}" for each in range(number)]
-        parents = draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3)) if earlier else []
+        parents = (
+            draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3)) if earlier else []
+        )
         failing = len(parents) == 1 and draw(st.booleans())
         to = [td.error_of(parents[0])] if failing else parents
         step = td.step(taking(len(parents)), name=f"s{number}")

@@ -73,7 +73,9 @@ def test_two_of_one_name_are_told_apart_by_variable(folder: Path, call: Call) ->
     """A workflow's name that two have does not say which."""
     write(folder, "same.py", SEVERAL.replace('"second"', '"first"'))
 
-    assert "holds 2 workflows named 'first': alpha" in call("run", "same.py:first", "--input", "5").err
+    assert (
+        "holds 2 workflows named 'first': alpha" in call("run", "same.py:first", "--input", "5").err
+    )
     assert call("run", "same.py:beta", "--input", "5").code == 0
 
 
@@ -153,7 +155,9 @@ def test_the_main_part_of_a_file_is_not_run(folder: Path, call: Call) -> None:
 def test_a_file_imports_its_neighbours(folder: Path, call: Call) -> None:
     """As with `python FILE`, the file's folder is first on the path, wherever one stands."""
     (folder / "sub").mkdir()
-    write(folder / "sub", "parts.py", "import treadle as td\n\n\ndef double(n):\n    return 2 * n\n")
+    write(
+        folder / "sub", "parts.py", "import treadle as td\n\n\ndef double(n):\n    return 2 * n\n"
+    )
     write(
         folder / "sub",
         "flow.py",

@@ -200,7 +200,9 @@ def test_every_order_is_accounted_for() -> None:
     """Each order ends in exactly one way: a decision, a rejection or a failure."""
     done = fulfilled(orders())
     ended = Counter(entry["status"] for entry in done.inputs())
-    numbers = [fact.input for name in ("decide_fulfillment", "reject_order") for fact in done.facts(name)]
+    numbers = [
+        fact.input for name in ("decide_fulfillment", "reject_order") for fact in done.facts(name)
+    ]
     failed = [failure.input for failure in done.failures() if not failure.handled]
 
     assert sorted(numbers + failed) == list(range(300))
@@ -238,7 +240,9 @@ def test_the_carriers_failures_are_handled() -> None:
     assert all(each.handled for each in done.failures() if each.component == "estimate_shipping")
 
 
-@pytest.mark.parametrize("junk", [None, 7, "order", [], {}, {"items": 5}, {"items": [None]}], ids=repr)
+@pytest.mark.parametrize(
+    "junk", [None, 7, "order", [], {}, {"items": 5}, {"items": [None]}], ids=repr
+)
 def test_anything_can_be_fed(junk: Any) -> None:
     """What is no order at all is rejected with reasons, and nothing raises."""
     done = fulfilled([junk])

@@ -1,5 +1,7 @@
 """Names that want to break out of a picture, and workflows made of them."""
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ NASTY = [
     "direction TB", "x direction LR y", "style: #1;", "classDef: #1;", "wrap: x", "note over a: b", "title: x",
     "end", "End", "subgraph a", "click a", "a\\nb", "\\N", "a\\l", "strict", "node", "digraph", "->", "b}",
     "a.b", "a-b", "a b", "a_b", "a_b_2", "n_end", "root", "INPUTS", "fan_out_a", "über", "日本", "🎉", "ﬂ°lt¶ß",
-    "e\u0301", "Ⅷ", "1", "1.5", "x", "o", "v", "constructor", "done", "x" * 200,
+    "e\u0301", "Ⅷ", "1", ".", "a..", "1.5", "x", "o", "v", "constructor", "done", "x" * 200,
 ]  # fmt: skip
 
 KINDS = ("step", "rule", "condition", "map", "collect", "reduce", "accumulator", "error", "state")
@@ -52,7 +54,7 @@ def component(kind: str, name: str, parent: str | None) -> Any:
         "reduce": lambda: td.reduce(lambda total, value: [total, value], initial=0, name=name),
         "accumulator": lambda: td.accumulator(lambda total, _: total, initial=0, name=name),
         "error": lambda: td.step(same, name=name),
-        "state": lambda: td.step(lambda value, *, read=td.latest(parent): value, name=name),
+        "state": lambda: td.step(reader(td.latest(str(parent))), name=name),
     }
     return made[kind]()
 
@@ -60,6 +62,15 @@ def component(kind: str, name: str, parent: str | None) -> Any:
 def same(value: Any) -> Any:
     """Give back what came."""
     return value
+
+
+def reader(marker: Any) -> Callable[[Any], Any]:
+    """Give a function that has something injected."""
+
+    def read(value: Any, *, injected: Any = marker) -> Any:
+        return value, injected
+
+    return read
 
 
 def is_odd(value: Any) -> bool:
@@ -77,10 +88,8 @@ def workflows(draw: st.DrawFn) -> Any:
             draw, td.workflow(draw(names)), draw(st.lists(names, max_size=3, unique=True))
         )
         parents = [None, *workflow.components()]
-        try:
+        with contextlib.suppress(DefinitionError):
             workflow = workflow.add(inner, to=draw(st.sampled_from(parents)))
-        except DefinitionError:
-            pass
     return workflow
 
 
@@ -90,7 +99,7 @@ def build(draw: st.DrawFn, workflow: Any, listed: list[str]) -> Any:
         parents = workflow.components()
         parent = draw(st.sampled_from(parents)) if parents and draw(st.booleans()) else None
         kind = draw(st.sampled_from(KINDS if parent else KINDS[:7]))
-        to = td.error_of(parent) if kind == "error" else parent
+        to: Any = td.error_of(str(parent)) if kind == "error" else parent
         try:
             workflow = workflow.add(component(kind, name, parent), to=to)
         except DefinitionError:

@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,7 @@ from treadle.render.dot import SHAPES, quoted
 
 QUOTED = r'"(?:[^"\\&\n]|\\["\\nr]|&amp;)*"'
 COLOUR = r'"#[0-9a-f]{6}"'
+COLOURS = f"fillcolor={COLOUR}, color={COLOUR}, fontcolor={COLOUR}"
 SHAPE = rf"(?:circle|oval|{'|'.join(sorted(set(SHAPES.values())))})"
 GRAMMAR = [
     rf"digraph {QUOTED} \{{",
@@ -26,8 +27,7 @@ GRAMMAR = [
     rf" +subgraph {QUOTED} \{{",
     rf' +label={QUOTED}; fontname="sans-serif";',
     rf" +color={COLOUR}; style=rounded;",
-    rf" +{QUOTED} \[label={QUOTED}, shape={SHAPE}, "
-    rf"fillcolor={COLOUR}, color={COLOUR}, fontcolor={COLOUR}\];",
+    rf" +{QUOTED} \[label={QUOTED}, shape={SHAPE}, {COLOURS}\];",
     rf"    {QUOTED} -> {QUOTED}(?: \[label=\"(?:error|state|condition)\", style=dashed\])?;",
     r" *\}",
 ]
@@ -50,7 +50,7 @@ def drawn_by_graphviz(text: str) -> tuple[list[str], list[str], int]:
         ["dot", "-Tsvg"], input=text, capture_output=True, text=True, check=True, timeout=60
     ).stdout
     labels: dict[str, list[str]] = {"node": [], "cluster": [], "edge": [], "graph": []}
-    for group in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}g"):
+    for group in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}g"):
         texts = [each.text or "" for each in group.findall("{http://www.w3.org/2000/svg}text")]
         labels[group.attrib["class"]].append("\n".join(texts).replace("\xa0", " "))
     return labels["node"], labels["cluster"], len(labels["edge"])

@@ -312,8 +312,8 @@ def test_identifiers_are_safe_and_differ(listed: list[str]) -> None:
 
 
 def test_no_two_lines_make_a_direction() -> None:
-    """Mermaid's `direction\\s+LR` reaches over the end of a line, so no identifier begins with `LR`."""
-    steps = [
+    """Mermaid's lexer looks for `direction LR` over the end of a line too, so no node is called LR."""
+    steps: list[Any] = [
         td.step(same, name="LRU"),
         (td.step(same, name="a"), [td.step(same, name="redirection")]),
     ]

@@ -21,6 +21,16 @@ def second_only(value: int) -> int:
     return value
 
 
+def telling(value: Any, *, seen: int = td.state_of("seen"), last: int = td.latest("a")) -> Any:
+    """Read a state and a history."""
+    return value, seen, last
+
+
+def seen_twice(value: Any, *, count: int = td.count("seen")) -> bool:
+    """Read a history while planning."""
+    return count > 1 and value is not None
+
+
 def step(name: str) -> Any:
     """Give a step that passes its value on."""
     return td.step(same, name=name)
@@ -120,20 +130,18 @@ def test_edges_that_carry_no_value_say_so() -> None:
         .add(td.accumulator(lambda n, _: n + 1, initial=0, name="seen"), to="a")
         .add(td.condition(bool, name="filled"), to="a")
         .add(step("handle"), to=[td.error_of("a")])
-        .add(td.step(lambda x, *, n=td.state_of("seen"), m=td.latest("a"): x, name="tell"), to="a")
+        .add(td.step(telling), to="a")
         .add(
-            td.rule(
-                same, name="r", condition=td.all_of("filled", lambda x, *, n=td.count("seen"): n)
-            ),
+            td.rule(same, name="r", condition=td.all_of("filled", seen_twice)),
             to="a",
         )
     )
 
     assert edges(workflow)[3:] == [
         ("a", "handle", "error"),
-        ("a", "tell", "value"),
-        ("seen", "tell", "state"),
-        ("a", "tell", "state"),
+        ("a", "telling", "value"),
+        ("seen", "telling", "state"),
+        ("a", "telling", "state"),
         ("a", "r", "value"),
         ("filled", "r", "condition"),
         ("seen", "r", "state"),

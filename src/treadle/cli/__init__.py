@@ -17,9 +17,9 @@ missing: str | None = None
 try:
     from treadle.cli.app import app
 except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] not in {"typer", "rich"}:
+    missing = (error.name or "").partition(".")[0]
+    if missing not in {"typer", "rich"}:
         raise
-    missing = error.name
 
 
 def main() -> None:

@@ -195,8 +195,8 @@ class Account:
         key = (failure.component, failure.error.name, where, how_ended(failure))
         group = self.failures.get(key)
         if group is None:
-            group = self.failures[key] = FailureGroup(*key, failure.error.text)
-        group.is_one_text &= group.text == failure.error.text
+            group = self.failures[key] = FailureGroup(*key, sayable(failure.error.text))
+        group.is_one_text &= group.text == sayable(failure.error.text)
         group.count += 1
         if len(group.inputs) < EXAMPLES_MAX:
             group.inputs.append(failure.input)
@@ -218,7 +218,12 @@ def word_of(value: Any) -> str | None:
         value = value.name
     if isinstance(value, bool):
         return str(value)
-    return value if isinstance(value, str) and 0 < len(value) <= WORD_MAX else None
+    return sayable(value) if isinstance(value, str) and 0 < len(value) <= WORD_MAX else None
+
+
+def sayable(text: str) -> str:
+    """Text that can be written: lone surrogates, which no encoding has, are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def part_of(value: Any, name: str) -> Any:
@@ -249,7 +254,7 @@ def where_of(failure: Failure, folder: Path) -> str:
     path = Path(frame.file)
     if path.is_relative_to(Path.cwd()):
         path = Path(os.path.relpath(path))
-    return f"{path}:{frame.line} in {frame.function}"
+    return sayable(f"{path}:{frame.line} in {frame.function}")
 
 
 def starving(entry: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from treadle.cli.account import ENDINGS, MALFORMED, Account, Record, how_ended, where_of
+from treadle.cli.account import ENDINGS, MALFORMED, Account, Record, how_ended, sayable, where_of
 from treadle.model.facts import Failure
 
 
@@ -83,7 +83,7 @@ def failure_data(failure: Failure, folder: Path) -> dict[str, Any]:
         "component": failure.component,
         "scope": failure.scope,
         "error": failure.error.type,
-        "text": failure.error.text,
+        "text": sayable(failure.error.text),
         "where": where_of(failure, folder),
         "attempt": failure.attempt,
         "ending": how_ended(failure),

@@ -84,20 +84,15 @@ def trim(telling: traceback.TracebackException) -> None:
 
 
 def workflows_of(module: ModuleType) -> dict[str, Workflow]:
-    """The workflows a module holds, by variable; of two names for the same one, the first."""
-    found: dict[str, Workflow] = {}
-    for variable, value in vars(module).items():
-        if isinstance(value, Workflow) and not any(value is known for known in found.values()):
-            found[variable] = value
-    return found
+    """The workflows a module holds, by variable."""
+    return {name: value for name, value in vars(module).items() if isinstance(value, Workflow)}
 
 
 def choose(found: dict[str, Workflow], name: str | None, path: str) -> Workflow:
     """The workflow of a name (a variable's, or its own); without a name, the only one."""
-    # What a script has driven already is a result, not a workflow to run.
-    templates = {variable: each for variable, each in found.items() if each.position == 0}
     if name is not None:
         return named(found, name, path)
+    templates = distinct(found)
     if len(templates) == 1:
         return next(iter(templates.values()))
     if not templates:
@@ -113,20 +108,32 @@ def choose(found: dict[str, Workflow], name: str | None, path: str) -> Workflow:
 
 def named(found: dict[str, Workflow], name: str, path: str) -> Workflow:
     """The workflow of a variable, or else the one that is called so."""
-    matching = [found[name]] if name in found else [w for w in found.values() if w.name == name]
-    matching = [each for each in matching if each.position == 0] or matching
-    if len(matching) > 1:
-        same = {variable: each for variable, each in found.items() if each in matching}
-        raise UsageError(f"{path} holds {len(matching)} workflows named {name!r}: {listed(same)}.")
-    if not matching:
-        known = {*found, *[each.name for each in found.values()]}
-        raise UsageError(f"{path} holds no workflow {name!r}.{nearest(name, known)}")
-    if matching[0].position:
+    asked = {name: found[name]} if name in found else {}
+    asked = asked or {variable: each for variable, each in found.items() if each.name == name}
+    templates = distinct(asked)
+    if len(templates) == 1:
+        return next(iter(templates.values()))
+    if templates:
+        raise UsageError(
+            f"{path} holds {len(templates)} workflows named {name!r}: {listed(templates)}."
+        )
+    if asked:
         raise UsageError(
             f"the workflow {name!r} of {path} has inputs already.",
             hint="name the one from before its first input.",
         )
-    return matching[0]
+    known = {*found, *[each.name for each in found.values()]}
+    raise UsageError(f"{path} holds no workflow {name!r}.{nearest(name, known)}")
+
+
+def distinct(found: dict[str, Workflow]) -> dict[str, Workflow]:
+    """Those without inputs: what a script has driven is a result. Of two names for one, the first."""
+    first = {id(each): variable for variable, each in reversed(found.items())}
+    return {
+        variable: each
+        for variable, each in found.items()
+        if each.position == 0 and first[id(each)] == variable
+    }
 
 
 def listed(found: dict[str, Workflow]) -> str:

@@ -18,7 +18,15 @@ from treadle.model.program import Program, compile_program
 class Definition:
     """A name, components, and what to retain. Immutable to whoever holds it."""
 
-    __slots__ = ("_defined", "_length", "_lowered", "_slot", "name", "retain")
+    __slots__ = (
+        "_defined",
+        "_length",
+        "_lowered",
+        "_right_to_append",
+        "_slot",
+        "name",
+        "retain",
+    )
 
     def __init__(
         self,
@@ -34,6 +42,8 @@ class Definition:
         self._length = length
         self._slot: list[Program] = [] if program is None else [program]
         """Holds the program when nobody is at work on it; `pop` is the claim, atomic among threads."""
+        self._right_to_append = [True]
+        """Only the first to go on from here may append to the list that both then share."""
         self._defined: Defined | None = None
 
     def components(self) -> list[Lowered]:
@@ -60,21 +70,31 @@ class Definition:
 
     def extended(self, lowered: Lowered) -> Definition:
         """This definition with one more component; raises and changes nothing if it does not fit."""
+        try:
+            right = self._right_to_append.pop()
+        except IndexError:  # somebody went on from here already: this is a branch of its own
+            return self._branched(lowered)
         program = self._claim()
         if program.sealed:
             self._slot[:] = [program]
-            program = compile_program(self.components())
+            self._right_to_append.append(right)
+            return self._branched(lowered)
         try:
             program.add(lowered)
         except BaseException:
-            if not program.sealed:
-                self._slot[:] = [program]
+            self._slot[:] = [program]
+            self._right_to_append.append(right)
             raise
-        components = self._lowered
-        if len(components) != self._length:  # somebody else went on from here already
-            components = self.components()
-        components.append(lowered)
-        return Definition(self.name, self.retain, components, self._length + 1, program)
+        self._lowered.append(lowered)
+        return Definition(self.name, self.retain, self._lowered, self._length + 1, program)
+
+    def _branched(self, lowered: Lowered) -> Definition:
+        components = self.components()
+        program = compile_program(components)
+        program.add(lowered)
+        return Definition(
+            self.name, self.retain, [*components, lowered], self._length + 1, program
+        )
 
     def with_components(self, components: Iterable[Lowered]) -> Definition:
         """A definition of the same name with other components; compiled at once, so that it is checked."""

@@ -17,7 +17,7 @@ FRAMES_MAX = 50
 """How many frames of one traceback are kept: the outermost few and the innermost, as Python shows."""
 
 
-class Frame(Struct, frozen=True):
+class Frame(Struct, frozen=True, gc=False):
     """One line of a traceback."""
 
     file: str
@@ -25,7 +25,7 @@ class Frame(Struct, frozen=True):
     function: str
 
 
-class ErrorData(Struct, frozen=True):
+class ErrorData(Struct, frozen=True, gc=False):
     """An exception as data: `type` is its qualified name, `text` its message."""
 
     type: str

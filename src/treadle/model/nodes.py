@@ -42,7 +42,7 @@ Expression: TypeAlias = tuple[Any, ...]
 """`("is", condition)`, `("all", e, ...)`, `("any", e, ...)` or `("not", e)`."""
 
 
-class NodeShape(Struct, frozen=True, omit_defaults=True):
+class NodeShape(Struct, frozen=True, omit_defaults=True, gc=False):
     """One node as data: its stable key, its kind, its parents, and how it treats what they give."""
 
     key: str
@@ -57,7 +57,7 @@ class NodeShape(Struct, frozen=True, omit_defaults=True):
     on_item_failure: str = "fail"
 
 
-class ComponentShape(Struct, frozen=True, omit_defaults=True):
+class ComponentShape(Struct, frozen=True, omit_defaults=True, gc=False):
     """One component as data: what the log says of it. `output` is the node its children attach to.
 
     `sources`, `join` and `correlate` say how it was added; `prefix` is that of its sub-workflow, if any.

@@ -30,6 +30,11 @@ STATE: Final = "state"
 GATE: Final = "gate"
 
 
+NO_EDGES: Final[list[Any]] = []
+NO_NODES: Final[list[Any]] = []
+"""What most nodes have of error handlers and watchers: shared by all of them, and never appended to."""
+
+
 class Node:
     """One compiled node. `place` is the stack of openers (fan-outs, correlated joins) above its work."""
 
@@ -72,8 +77,8 @@ class Node:
         self.generation = 0
         self.sources: list[tuple[Node, str]] = []
         self.children: list[tuple[Node, int]] = []
-        self.error_children: list[tuple[Node, int]] = []
-        self.watchers: list[Node] = []
+        self.error_children: list[tuple[Node, int]] = NO_EDGES
+        self.watchers: list[Node] = NO_NODES
         """Gates and keyed children: what must be planned when this node gives a fact."""
         self.tracked = False
         """Some injection marker asks for this component's values; `tracks_all`: for all of them."""
@@ -215,8 +220,11 @@ class Program:
         node.settle()
         for port, (parent, gives) in enumerate(node.sources):
             if gives == kinds.ERROR:
+                parent.error_children = [*parent.error_children]
                 _insert(parent.error_children, node, port)
             elif node.kind == kinds.GATE or node.shape.keyed:
+                if parent.watchers is NO_NODES:
+                    parent.watchers = []
                 parent.watchers.append(node)
                 parent.plans = True
             else:

@@ -106,6 +106,9 @@ def _candidates(graph: Graph) -> list[tuple[Box, list[str]]]:
 
 def _prefixes(prefix: str) -> Iterator[str]:
     """A sub-workflow's prefix, after those of the workflows it may stand in."""
-    parts = prefix.split(".") if prefix else []
-    for count in range(1, len(parts) + 1):
-        yield ".".join(parts[:count])
+    end = prefix.find(".", 1)
+    while end > 0:
+        yield prefix[:end]
+        end = prefix.find(".", end + 1)
+    if prefix:
+        yield prefix
