@@ -22,7 +22,7 @@ from treadle.components.match import (
 )
 from treadle.components.rule import rule
 from treadle.components.step import step
-from treadle.engine.execute import aexecute_runnable, execute_runnable
+from treadle.engine.execute import aexecute_runnable, execute_runnable, failed_outcome
 from treadle.model.facts import Fact, Failure
 from treadle.model.markers import (
     all_values,
@@ -62,6 +62,7 @@ __all__ = [
     "error_of",
     "errors",
     "execute_runnable",
+    "failed_outcome",
     "ge",
     "gt",
     "idempotency_key",

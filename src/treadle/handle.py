@@ -146,6 +146,14 @@ class Handle:
         with self._reading() as memory:
             return memory.position
 
+    @property
+    def last_input(self) -> int | None:
+        """The number of the input accepted last."""
+        if self._at is None:
+            return None
+        with self._reading() as memory:
+            return memory.next_number - 1 if memory.next_number else None
+
     def plan_eagerly(
         self,
         input: Any = NOTHING,
@@ -274,7 +282,7 @@ class Handle:
                 tape.exceptions[event.position] = outcome.exception
         if event is None:
             return self._unchanged(tape, memory)
-        if unit is not None and outcome.error is not None:
+        if unit is not None and outcome.status == FAILED:
             warn_of_failure(self.name, event)
         return self._commit(tape, memory, [event])
 

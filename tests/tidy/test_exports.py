@@ -46,6 +46,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "count": lambda: td.count("double"),
     "error_of": lambda: td.error_of("double"),
     "execute_runnable": lambda: td.execute_runnable(prepared()),
+    "failed_outcome": lambda: td.failed_outcome(prepared(), RuntimeError("lost")),
     "ge": lambda: td.ge(1),
     "gt": lambda: td.gt(1),
     "idempotency_key": lambda: td.idempotency_key(),

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from treadle.engine.fold import orphaned, retry, settle, settle_failure
 from treadle.engine.memory import Memory, in_flight_of
 from treadle.model import nodes as kinds
-from treadle.model.errordata import ErrorData
+from treadle.model.errordata import ErrorData, describe
 from treadle.model.events import Applied, AttemptFailed, Expanded, Failed, Orphaned, Skipped
 from treadle.model.runnables import OK, SKIPPED, Outcome, Runnable
 from treadle.model.work import Scope, Unit
@@ -68,7 +68,7 @@ def event_of(memory: Memory, unit: Unit, outcome: Outcome) -> Settled:
     if outcome.status == SKIPPED:
         error: ErrorData | None = None
     else:
-        error = outcome.error or ErrorData("", "")
+        error = error_of(outcome)
         if node.shape.on_failure != "skip":
             on_failure = node.shape.on_failure
             return Failed(
@@ -89,13 +89,22 @@ def event_of(memory: Memory, unit: Unit, outcome: Outcome) -> Settled:
     )
 
 
+def error_of(outcome: Outcome) -> ErrorData:
+    """A failed outcome's error; one made by hand may have the exception alone, or nothing to say."""
+    if outcome.error is not None:
+        return outcome.error
+    if outcome.exception is not None:
+        return describe(outcome.exception)
+    return ErrorData("treadle.errors.WorkError", "the outcome says that it failed, and not how.")
+
+
 def try_again(memory: Memory, unit: Unit, outcome: Outcome) -> AttemptFailed:
     """Record a failed attempt and make the same work ready again."""
     event = AttemptFailed(
         memory.position,
         unit.node.key,
         unit.scope.path,
-        outcome.error or ErrorData("", ""),
+        error_of(outcome),
         unit.generation,
         outcome.attempt,
         outcome.read_at,

@@ -94,7 +94,10 @@ def _outcome(runnable: Runnable, value: Any) -> Outcome:
 
 
 def failed_outcome(runnable: Runnable, error: BaseException) -> Outcome:
-    """The outcome of a runnable that failed with `error`, wherever that happened."""
+    """The outcome of a runnable that failed with `error`, for whoever executes it elsewhere.
+
+    `execute_runnable` makes its own; this is for a crashed task or a lost worker, which never got to say.
+    """
     return Outcome(
         component=runnable.component,
         node=runnable.node,
