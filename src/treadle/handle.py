@@ -21,7 +21,7 @@ from treadle.engine.fold import accept, take_out
 from treadle.engine.loop import Drive
 from treadle.engine.memory import Memory, hand_out, put_back, take_ready
 from treadle.engine.prepare import make_runnable
-from treadle.engine.replay import fresh
+from treadle.engine.replay import at_rest, fresh
 from treadle.engine.tape import Entry, Log, Tape
 from treadle.errors import ForeignOutcome, Forgotten, UsageError
 from treadle.model.definition import Definition
@@ -81,12 +81,14 @@ class Handle:
     @contextmanager
     def _reading(self) -> Iterator[Memory]:
         """The memory, to look at only; put back under the same version."""
+        if self._at is None:
+            yield at_rest(self._definition)
+            return
         tape, version, memory = self._claim()
         try:
             yield memory
         finally:
-            if self._at is not None:
-                tape.slot[version] = memory
+            tape.slot[version] = memory
 
     def _commit(self, tape: Tape, memory: Memory, entries: Iterable[Entry]) -> Self:
         tape.journal.extend(entries)

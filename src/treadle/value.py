@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from msgspec import structs
+
 from treadle.components import fitting
 from treadle.components.component import Component
 from treadle.components.fitting import ErrorOf
@@ -204,9 +206,9 @@ class Workflow(Handle):
         entry = sources[0]
         if not wiring.is_plain or correlate is not None:
             call = calls.PassOn() if join == "any" or len(sources) == 1 else calls.Pack()
-            entry = (f"{prefix}.input", kinds.VALUE)
+            entry = (f"{prefix}.(input)", kinds.VALUE)
             passing = Step(call, name=entry[0]).lower(entry[0], wiring)
-            added = added._add_lowered(passing, backfill)
+            added = added._add_lowered(structs.replace(passing, prefix=prefix), backfill)
         for lowered in other._definition.components():
             added = added._add_lowered(prefixed(lowered, prefix, entry), backfill)
         return added

@@ -250,7 +250,7 @@ def test_a_named_condition_is_asked_once_for_all_rules():
     done = w.react_until_satisfied(1).react_until_satisfied(1)
 
     assert asked == [1, 1]
-    assert len(done.results()) == 9
+    assert {name for name in done.results() if name != "c"} == {f"r{n}" for n in range(8)} | {"both"}
 
 
 def test_equal_conditions_are_one():
@@ -377,7 +377,9 @@ ORDER = {"items": ["book"], "customer_id": "c1", "total": 250, "to": {"country":
         (td.match([str, int]), ("a", 1), True),
         (td.match([str, int]), ("a", 1, 2), False),
         (td.match([int, ...]), [1, 2, 3], True),
-        (td.match([int, ...]), [1, "2"], False),
+        (td.match([int, ...]), [1, "any rest"], True),
+        (td.match([int, ...]), ["1", 2], False),
+        (td.match([int, int, ...]), [1], False),
         (td.match((int, (str, int))), (1, ("a", 2)), True),
         (td.match({"a": [1, {"b": int}]}), {"a": [1, {"b": 2}], "c": 0}, True),
         (td.match(Order, status="open", total=td.gt(1)), Order("open", 2), True),
@@ -402,7 +404,7 @@ def test_a_pattern_of_another_shape_is_no_error(value: Any):
     assert not fires(td.match(items=[str, ...], total=td.gt(3)), value)
 
 
-def test_a_classmatches_even_where_attributes_raise():
+def test_a_class_does_not_match_where_an_attribute_raises():
     """S13: an attribute that cannot be read does not match, and tears nothing down."""
 
     class Broken:

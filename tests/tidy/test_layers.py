@@ -30,7 +30,7 @@ MAY_IMPORT = {
     " executors runner drive views",
     "wiring": "errors model policies interfaces codec stores schedulers executors runner",
     "web": "errors model value runner views render wiring",
-    "cli": "errors model components value runner drive views render wiring web",
+    "cli": "errors model engine components value runner drive views render wiring web",
     "__init__": "errors model engine components policies value build interfaces runner drive",
     "__main__": "cli",
 }

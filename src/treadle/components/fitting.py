@@ -119,6 +119,19 @@ def _check_together(program: Program, old: Lowered, rewired: list[Lowered]) -> N
                 f"{old.name!r} cannot be removed: {name!r} would not fit: {error.message}",
                 hint="remove or replace it first.",
             ) from error
+    moved = [name for name in trial.components if place_of(trial, name) != place_of(program, name)]
+    if moved:
+        raise DefinitionError(
+            f"{old.name!r} cannot be removed: {', '.join(map(repr, moved))} would move into or out of a "
+            "fan-out.",
+            hint="remove these first, and add them again as you want them.",
+        )
+
+
+def place_of(program: Program, name: str) -> list[str]:
+    """The keys of the openers around what a component gives."""
+    openers = [program.nodes[index] for index in program.output_of(name).inner]
+    return ["" if opener is None else opener.key for opener in openers]
 
 
 def check_unreferenced(program: Program, old: Lowered) -> None:

@@ -107,6 +107,8 @@ class Feeding:
         while stack:
             for gate in stack.pop().watchers:
                 old = gate.kind == kinds.GATE and gate.index not in self.fresh
+                if event.asked and gate.key not in event.asked and gate in node.watchers:
+                    continue
                 expression = gate.shape.expression
                 if old and gate.key not in failed and expression and holds(expression, held):
                     self.value(gate, scope, *fact)

@@ -136,6 +136,12 @@ class Planning:
         self.errors.append(error)
 
 
+def _asked(memory: Memory, entry: Unplanned) -> tuple[str, ...]:
+    if entry.only is None:
+        return ()
+    return tuple([node.key for node in entry.node.watchers if node.index in entry.only])
+
+
 def plan_fact(
     memory: Memory, entry: Unplanned, context: Context
 ) -> tuple[Planned, list[BaseException]]:
@@ -155,6 +161,7 @@ def plan_fact(
         tuple(planning.failed),
         memory.position if planning.reads else None,
         in_flight_of(memory, entry.scope.root) if planning.failed else (),
+        _asked(memory, entry),
     )
     return event, planning.errors
 

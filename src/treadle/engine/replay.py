@@ -31,6 +31,11 @@ def fresh(definition: Definition) -> Memory:
     return Memory(definition.program(seal=True), definition, definition.retain, 1)
 
 
+def at_rest(definition: Definition) -> Memory:
+    """The memory of a template, to look at: nothing will run in it, so its program stays open to `add`."""
+    return Memory(definition.program(), definition, definition.retain, 0)
+
+
 def rebuild(
     definition: Definition, baseline: Baseline | None, journal: Iterable[Event | Mark | Edit]
 ) -> Memory:

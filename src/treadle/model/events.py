@@ -81,6 +81,8 @@ class Planned(Struct, frozen=True, tag=True):
     failed: tuple[tuple[str, ErrorData], ...] = ()
     read_at: int | None = None
     in_flight: tuple[Work, ...] = ()
+    asked: tuple[str, ...] = ()
+    """The watchers that were asked, where it was not all: a backfill asks the new ones alone."""
 
 
 class Applied(MadeFrom, frozen=True, tag=True):

@@ -98,6 +98,8 @@ def gate_facts(node: Node, roots: Iterable[Root], reader: FactReader) -> list[Fa
             expression = node.shape.expression
             if not isinstance(event, Planned) or expression is None:
                 continue
+            if event.asked and node.key not in event.asked:
+                continue
             if holds(expression, set(event.held)) and _watches(node, event.node):
                 fact = _planned_fact(event, root, reader)
                 if fact is not None:
