@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
-from treadle.engine.apply import conclude, orphan, pending_unit, try_again
+from treadle.engine.apply import conclude, error_of, orphan, pending_unit, try_again
 from treadle.engine.baseline import is_worth_folding, snapshot
 from treadle.engine.edit import Edit, EditEvent, apply_edit
 from treadle.engine.fold import accept, take_out
@@ -25,6 +25,7 @@ from treadle.engine.replay import at_rest, fresh
 from treadle.engine.tape import Entry, Log, Tape
 from treadle.errors import ForeignOutcome, Forgotten, UsageError
 from treadle.model.definition import Definition
+from treadle.model.errordata import ErrorData
 from treadle.model.events import Event, InputAccepted
 from treadle.model.nodes import Context, Lowered
 from treadle.model.program import Program
@@ -193,7 +194,7 @@ class Handle:
                 drive.entries.append(event)
         go_on(drive)
         for failed in drive.failures:
-            warn_of_failure(self.name, failed)
+            warn_of_failure(self.name, *failed)
         if not drive.entries and self._at is not None and self._at[0] is tape:
             return self._unchanged(tape, memory)
         return self._commit(tape, memory, drive.entries)
@@ -224,6 +225,8 @@ class Handle:
             drive = self._drive(tape, memory)
             drive.plan()
             entries = drive.entries
+            for failed in drive.failures:
+                warn_of_failure(self.name, *failed)
         runnables: list[Runnable] = []
         handed: list[tuple[str, tuple[int, ...]]] = []
         while limit is None or len(runnables) < limit:
@@ -285,7 +288,7 @@ class Handle:
         if event is None:
             return self._unchanged(tape, memory)
         if unit is not None and outcome.status == FAILED:
-            warn_of_failure(self.name, event)
+            warn_of_failure(self.name, outcome.node, outcome.scope, error_of(outcome))
         return self._commit(tape, memory, [event])
 
     def _check_ours(self, work: Runnable | Outcome) -> None:
@@ -336,7 +339,13 @@ class Handle:
         with self._reading() as memory:
             if input is None:
                 return all(root.live == 0 for root in memory.roots.values())
-            root = memory.roots.get(input if input >= 0 else memory.next_number + input)
+            number = input if input >= 0 else memory.next_number + input
+            if not 0 <= number < memory.next_number:
+                raise UsageError(
+                    f"there is no input {input}: {memory.next_number} were accepted.",
+                    hint="see inputs().",
+                )
+            root = memory.roots.get(number)
             return root is None or root.live == 0
 
     def _edit(self, event: EditEvent, lowered: tuple[Lowered, ...]) -> Self:
@@ -411,14 +420,9 @@ def is_count(number: Any) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and number >= 0
 
 
-def warn_of_failure(workflow: str, event: Any) -> None:
+def warn_of_failure(workflow: str, node: str, scope: tuple[int, ...], error: ErrorData) -> None:
     """A failure is recorded with a warning; who handles it silences the logger `treadle`."""
-    import logging
+    import logging  # loads much, and a workflow that never fails never needs it
 
-    logging.getLogger("treadle").warning(
-        "%s: %s failed for input %s: %s",
-        workflow,
-        event.node,
-        ".".join(map(str, event.scope)),
-        event.error,
-    )
+    place = ".".join(map(str, scope))
+    logging.getLogger("treadle").warning("%s: %s failed for input %s: %s", workflow, node, place, error)

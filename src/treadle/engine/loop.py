@@ -13,8 +13,8 @@ from treadle.engine.fold import planned, settle, settle_failure, settle_value
 from treadle.engine.memory import Memory, hand_out, in_flight_of, take_ready
 from treadle.engine.plan import plan_fact
 from treadle.engine.prepare import make_runnable
-from treadle.model.errordata import describe
-from treadle.model.events import Applied, Event, Failed, Skipped
+from treadle.model.errordata import ErrorData, describe
+from treadle.model.events import Applied, Event, Failed, Path, Skipped
 from treadle.model.nodes import Context
 from treadle.model.runnables import Branch, Outcome
 from treadle.model.sentinels import ABSENT
@@ -42,7 +42,8 @@ class Drive:
         self.branch = branch
         self.context = context
         self.entries: list[Event | Mark | Edit] = []
-        self.failures: list[Failed | Skipped] = []
+        self.failures: list[tuple[str, Path, ErrorData]] = []
+        """What failed: the node, where, and how; for whoever warns of it."""
 
     def plan(self) -> None:
         """Plan all facts that nobody has planned yet."""
@@ -54,6 +55,7 @@ class Drive:
                 self.exceptions[event.position] = errors[0]
             planned(memory, entry, event)
             self.entries.append(event)
+            self.failures.extend((key, event.scope, error) for key, error in event.failed)
 
     def run(self) -> None:
         """Plan, execute and apply until nothing is ready."""
@@ -99,7 +101,7 @@ class Drive:
         if outcome.exception is not None:
             self.exceptions[event.position] = outcome.exception
         if isinstance(event, (Failed, Skipped)) and event.error is not None:
-            self.failures.append(event)
+            self.failures.append((event.node, event.scope, event.error))
         self.entries.append(event)
 
     def _failed(self, unit: Unit, error: BaseException) -> None:
@@ -110,7 +112,7 @@ class Drive:
         if node.shape.on_failure == "skip":
             skipped = Skipped(position, node.key, path, unit.made_from, told, unit.generation)
             self.entries.append(skipped)
-            self.failures.append(skipped)
+            self.failures.append((node.key, path, told))
             settle(memory, unit, skipped)
             return
         failed = Failed(
@@ -127,7 +129,7 @@ class Drive:
             else (),
         )
         self.entries.append(failed)
-        self.failures.append(failed)
+        self.failures.append((node.key, path, told))
         settle_failure(memory, unit, failed)
 
     def _skipped(self, unit: Unit) -> None:

@@ -12,12 +12,11 @@ from typing import Any
 
 from treadle.engine.memory import Memory, in_flight_of
 from treadle.engine.prepare import inject
-from treadle.engine.watch import Watch, holds, watch_of
+from treadle.engine.watch import Watch, watch_of
 from treadle.errors import BadValue, MissingFunction
 from treadle.model.errordata import ErrorData, describe
 from treadle.model.events import Planned
-from treadle.model.nodes import Atom, Context
-from treadle.model.placing import conditions_in
+from treadle.model.nodes import Atom, Context, Expression
 from treadle.model.program import Node
 from treadle.model.types import is_instance
 from treadle.model.work import Scope, Unplanned
@@ -33,7 +32,7 @@ class Planning:
         self.scope = scope
         self.value = value
         self.context = context
-        self.held: list[str] = []
+        self.held: dict[str, None] = {}
         self.keys: list[tuple[str, Any]] = []
         self.failed: list[tuple[str, ErrorData]] = []
         self.errors: list[BaseException] = []
@@ -43,55 +42,50 @@ class Planning:
     def ask(self, node: Node, only: frozenset[int] | None) -> list[Node]:
         """Ask all that watches this node's fact (or `only` some); return the gates that let it through."""
         watch = watch_of(self.memory.program, node)
-        answers = self._answers(watch)
-        held = {name for number, error in answers.items() if error is None for name in watch.names[number]}
-        touched = dict.fromkeys(watch.eager)
-        for number in answers:
-            touched.update(dict.fromkeys(watch.users[number]))
+        touched = dict.fromkeys(watch.asking)
+        if watch.index is not None:
+            for number in watch.index.candidates(self.value):
+                touched.update(dict.fromkeys(watch.users[number]))
         through = []
         for gate in touched:
             if only is not None and gate.index not in only:
                 continue
-            error = self._error_in(gate, watch, answers)
-            if error is not None:
+            try:
+                if self._holds(watch, gate.shape.expression):
+                    through.append(gate)
+            except Exception as error:  # noqa: BLE001 - a condition may raise anything
                 self._fail(gate.key, error)
-            elif gate.shape.expression is None or holds(gate.shape.expression, held):
-                through.append(gate)
-        self.held.extend(sorted(held))
         for keyed in watch.keyed:
             if only is None or keyed.index in only:
                 self._ask_key(keyed)
         return sorted(through, key=lambda gate: gate.index)
 
-    def _answers(self, watch: Watch) -> dict[int, BaseException | None]:
-        """The conditions that held or raised, by number."""
-        candidates = watch.index.candidates(self.value) if len(watch.atoms) > len(watch.always) else []
-        answers: dict[int, BaseException | None] = {}
-        for number in [*candidates, *watch.always]:
-            answer = self._answer(watch.atoms[number])
-            if answer is not False:
-                answers[number] = None if answer is True else answer
-        return answers
+    def _holds(self, watch: Watch, expression: Expression | None) -> bool:
+        """Whether an expression holds, asking no more conditions than decide it, from left to right."""
+        if expression is None:
+            return True
+        operator = expression[0]
+        if operator == "is":
+            return self._answer(watch.atom(expression[1]), expression[1])
+        if operator == "not":
+            return not self._holds(watch, expression[1])
+        parts = (self._holds(watch, part) for part in expression[1:])
+        return all(parts) if operator == "all" else any(parts)
 
-    def _answer(self, atom: Atom) -> bool | BaseException:
-        """Ask a condition about this fact, once, however many gates come to it."""
-        answer = self.asked.get(atom.key)
-        if answer is None:
+    def _answer(self, atom: Atom, name: str) -> bool:
+        """Ask a condition about this fact, once, however many gates come to it; raises what it raised."""
+        known = self.asked.get(atom.key)
+        if known is None:
             try:
-                answer = self._is_true(atom)
-            except Exception as error:
-                answer = error
-            self.asked[atom.key] = answer
-        return answer
-
-    def _error_in(
-        self, gate: Node, watch: Watch, answers: dict[int, BaseException | None]
-    ) -> BaseException | None:
-        for name in conditions_in(gate.shape.expression):
-            error = answers.get(watch.by_name[name])
-            if error is not None:
-                return error
-        return None
+                known = self._is_true(atom)
+            except Exception as error:  # noqa: BLE001 - a condition may raise anything
+                known = error
+            self.asked[atom.key] = known
+        if known is True:
+            self.held[name] = None
+        elif known is not False:
+            raise known
+        return known
 
     def _is_true(self, atom: Atom) -> bool:
         value = self.value
@@ -156,7 +150,7 @@ def plan_fact(
         memory.position,
         entry.node.key,
         entry.scope.path,
-        tuple(planning.held),
+        tuple(sorted(planning.held)),
         tuple(planning.keys),
         tuple(planning.failed),
         memory.position if planning.reads else None,

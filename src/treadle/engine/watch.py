@@ -21,20 +21,19 @@ from treadle.model.program import Node, Program
 class Watch:
     """The conditions over one node's facts, each once, and the gates that use them."""
 
-    __slots__ = ("always", "atoms", "by_name", "eager", "index", "keyed", "names", "users")
+    __slots__ = ("asking", "atoms", "by_name", "eager", "index", "keyed", "users")
 
     def __init__(self, node: Node, conditions: dict[str, Atom]) -> None:
         self.atoms: list[Atom] = []
         self.by_name: dict[str, int] = {}
-        self.names: list[list[str]] = []
-        """By condition: all the names it goes by."""
-        self.index = Index()
-        self.always: list[int] = []
-        """Conditions that no index can rule out."""
+        self.index: Index | None = None
+        """Finds the patterns that may match; what none of a gate's patterns can match is never asked."""
         self.users: list[list[Node]] = []
         """By condition: the gates whose expression asks for it."""
         self.eager: list[Node] = []
         """Gates that may hold although none of their conditions does."""
+        self.asking: list[Node] = []
+        """Gates that are asked about every fact: no index can rule them out."""
         self.keyed = [watcher for watcher in node.watchers if watcher.kind != kinds.GATE]
         shared: dict[Any, int] = {}
         for gate in node.watchers:
@@ -44,32 +43,39 @@ class Watch:
     def _watch(self, gate: Node, conditions: dict[str, Atom], shared: dict[Any, int]) -> None:
         expression = gate.shape.expression
         own = {atom.key: atom for atom in gate.code.atoms}
+        indexed = True
         for name in conditions_in(expression):
             atom = own.get(name) or conditions.get(name) or Atom(name)
             number = self._number(name, atom, shared)
-            if gate not in self.users[number]:
+            indexed = indexed and isinstance(atom.pattern, Pattern)
+            if self.users[number][-1:] != [gate]:
                 self.users[number].append(gate)
         if expression is None or holds(expression, set()):
             self.eager.append(gate)
+        if not indexed or gate in self.eager:
+            self.asking.append(gate)
 
     def _number(self, name: str, atom: Atom, shared: dict[Any, int]) -> int:
         """The condition's number here; conditions that say the same are one."""
+        if name in self.by_name:
+            return self.by_name[name]
         number = shared.get(atom.sharing_key) if atom.sharing_key is not None else None
         if number is None:
             number = len(self.atoms)
             self.atoms.append(atom)
             self.users.append([])
-            self.names.append([])
             if atom.sharing_key is not None:
                 shared[atom.sharing_key] = number
             if isinstance(atom.pattern, Pattern):
+                if self.index is None:
+                    self.index = Index()
                 self.index.add(number, atom.pattern)
-            else:
-                self.always.append(number)
-        if name not in self.by_name:
-            self.by_name[name] = number
-            self.names[number].append(name)
+        self.by_name[name] = number
         return number
+
+    def atom(self, name: str) -> Atom:
+        """The condition of a name."""
+        return self.atoms[self.by_name[name]]
 
     def through(self, held: Iterable[str], failed: Any) -> list[Node]:
         """The gates that let a fact through for which these conditions held, in the order of the graph."""

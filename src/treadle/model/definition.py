@@ -114,7 +114,9 @@ class Definition:
         """The first event of every log of this definition; computed when first asked for."""
         if self._defined is None:
             shapes = self.shapes()
-            digest = fingerprint([shape.fingerprint for shape in shapes])
+            digest = fingerprint(
+                [(s.name, s.sources, str(s.join), s.correlate, s.fingerprint) for s in shapes]
+            )
             self._defined = Defined(0, self.name, shapes, self.retain, digest)
         defined = self._defined
         if run_key is None:

@@ -16,12 +16,16 @@ from treadle.views.reading import events_of
 
 
 class FactReader:
-    """Turns events into facts, resolving the positions of their sources."""
+    """Turns events into facts, resolving the positions of their sources.
 
-    def __init__(self, memory: Memory) -> None:
+    `roots` are the inputs asked about: their events are looked at first, and those of all others only if a source
+    is not among them.
+    """
+
+    def __init__(self, memory: Memory, roots: Iterable[Root] = ()) -> None:
         self.memory = memory
-        self.by_position: dict[int, Event] = {}
-        self.known: set[int] = set()
+        self.by_position = {event.position: event for root in roots for event in root.events}
+        self.has_all = False
 
     def facts(self, roots: Iterable[Root]) -> Iterator[Fact]:
         """All facts of some inputs, in log order."""
@@ -68,15 +72,13 @@ class FactReader:
 
     def event_at(self, position: int) -> Any:
         """The event of a position, if it is remembered."""
-        if not self.known:
-            self._index()
-        return self.by_position.get(position)
-
-    def _index(self) -> None:
-        for number, root in self.memory.roots.items():
-            self.known.add(number)
-            for event in root.events:
-                self.by_position[event.position] = event
+        event = self.by_position.get(position)
+        if event is None and not self.has_all:
+            self.has_all = True
+            for root in self.memory.roots.values():
+                self.by_position.update((event.position, event) for event in root.events)
+            event = self.by_position.get(position)
+        return event
 
 
 def fact_id(event: Any, scope: tuple[int, ...]) -> FactId:

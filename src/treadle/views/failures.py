@@ -29,7 +29,7 @@ def listed(memory: Memory, roots: list[Root]) -> list[Failure]:
     events = events_of(roots)
     if not any(_failed(event) for event in events):
         return []
-    reader = FactReader(memory)
+    reader = FactReader(memory, roots)
     handled = _handled(memory, events)
     return [
         structs.replace(failure, handled=failure.position in handled)
@@ -83,16 +83,27 @@ def _of(memory: Memory, event: Any, reader: FactReader) -> list[Failure]:
 def _conditions(memory: Memory, event: Planned, reader: FactReader) -> list[Failure]:
     """A condition that raised is a failure of each component that uses it."""
     found = []
+    value = planned_value(event, reader)
     for key, error in event.failed:
         component, _ = reader.split(key)
         known = component in memory.program.components
         on_failure = memory.program.output_of(component).shape.on_failure if known else "block"
         found.append(
             Failure(
-                component, None, event.scope, (), error, on_failure=on_failure, position=event.position
+                component, None, event.scope, value, error, on_failure=on_failure, position=event.position
             )
         )
     return found
+
+
+def planned_value(event: Planned, reader: FactReader) -> tuple[Any, ...]:
+    """The value of the fact that a `Planned` is about, as far as it is remembered."""
+    root = reader.memory.roots.get(event.scope[0])
+    for other in root.events if root is not None else ():
+        for fact in reader.of(other):
+            if fact.id[0] == event.node and fact.scope == event.scope:
+                return (fact.value,)
+    return ()
 
 
 def inputs_of(event: Any, reader: FactReader) -> tuple[Any, ...]:

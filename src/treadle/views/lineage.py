@@ -107,7 +107,7 @@ def touched(workflow: Workflow, input: int) -> dict[str, Any]:
     """All that one input caused: the input's entry, and under `led_to` what was made from each fact."""
     with workflow.inspect() as (memory, _):
         root = root_of(memory, input)
-        reader = FactReader(memory)
+        reader = FactReader(memory, [root])
         entries: dict[tuple[Any, ...], dict[str, Any]] = {}
         top: dict[str, Any] = {}
         for event in root.events:

@@ -55,10 +55,10 @@ def _value(memory: Memory, name: str, roots: list[Root]) -> Any:
     return ABSENT
 
 
-def _given(memory: Memory, node: Node, roots: Iterable[Root]) -> list[Any]:
+def _given(memory: Memory, node: Node, roots: list[Root]) -> list[Any]:
     """The events (or, for a condition, facts) by which a node gave values."""
     if node.kind == "gate":
-        return list(gate_facts(node, roots, FactReader(memory)))
+        return list(gate_facts(node, roots, FactReader(memory, roots)))
     return [
         event
         for root in roots
@@ -109,7 +109,7 @@ def productions_by_component(workflow: Workflow, input: Any) -> dict[str, list[F
     """The facts that are components' own results, by name, in log order."""
     with workflow.inspect() as (memory, _):
         roots = list(roots_of(memory, input))
-        reader = FactReader(memory)
+        reader = FactReader(memory, roots)
         found: dict[str, list[Fact]] = {name: [] for name in memory.program.components}
         for fact in reader.facts(roots):
             if fact.part is None and fact.component in found:
@@ -126,7 +126,7 @@ def facts(workflow: Workflow, name: str | None, input: Any) -> list[Fact]:
     with workflow.inspect() as (memory, _):
         if name is not None:
             check_name(workflow, memory, name)
-        reader = FactReader(memory)
-        found = list(reader.facts(roots_of(memory, input)))
+        roots = list(roots_of(memory, input))
+        found = list(FactReader(memory, roots).facts(roots))
     return found if name is None else [fact for fact in found if fact.component == name]
 
