@@ -20,7 +20,7 @@ from treadle.engine.edit import Edit, EditEvent, apply_edit
 from treadle.engine.fold import accept, take_out
 from treadle.engine.loop import Drive
 from treadle.engine.memory import Memory, hand_out, put_back, take_ready
-from treadle.engine.prepare import make_runnable
+from treadle.engine.prepare import make_runnable, peek_runnable
 from treadle.engine.replay import at_rest, fresh
 from treadle.engine.tape import Entry, Log, Tape
 from treadle.errors import ForeignOutcome, Forgotten, UsageError
@@ -239,7 +239,7 @@ class Handle:
                 make_runnable(memory, unit, tape.run_key, tape.branch, self._context)
             )
         if handed:
-            entries.append(Mark(True, tuple(handed)))
+            entries.append(Mark(out=True, work=tuple(handed)))
         if not entries:
             return self._unchanged(tape, memory), []
         return self._commit(tape, memory, entries), runnables
@@ -252,7 +252,7 @@ class Handle:
         if unit is None or unit.status != OUT:
             return self._unchanged(tape, memory)
         put_back(memory, unit)
-        return self._commit(tape, memory, [Mark(False, ((unit.node.key, unit.scope.path),))])
+        return self._commit(tape, memory, [Mark(out=False, work=((unit.node.key, unit.scope.path),))])
 
     def apply_runnable(self, outcome: Outcome, *, retry: bool = False) -> Self:
         """Fold an outcome in; what becomes ready downstream does so at once.
@@ -319,7 +319,7 @@ class Handle:
             units = [*memory.ready, *[entry[3] for entry in memory.released]]
             units.sort(key=lambda unit: (unit.made_at, unit.node.index, unit.scope.path))
             return [
-                make_runnable(memory, unit, tape.run_key, tape.branch, self._context)
+                peek_runnable(memory, unit, tape.run_key, tape.branch, self._context)
                 for unit in units
             ]
 
@@ -403,7 +403,9 @@ class Handle:
             return NotImplemented
         if self is other:
             return True
-        if self.position != other.position or self.fingerprint != other.fingerprint:
+        if (self.name, self.position) != (other.name, other.position):
+            return False
+        if self.fingerprint != other.fingerprint:
             return False
         if self._at is None or other._at is None:
             return self._at is other._at or self.position == other.position == 0

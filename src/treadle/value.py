@@ -124,23 +124,14 @@ class Workflow(Handle):
         Errors: `DefinitionError` and its kinds, at once; nothing is changed.
         """
         if isinstance(component, Workflow):
-            return self._add_workflow(component, to, join, correlate, backfill)
+            sources = self._sources(component.name, to)
+            wiring = fitting.make_wiring(component.name, sources, join, correlate)
+            return self._add_workflow(component, wiring, backfill=backfill)
         made = as_component(component)
-        return self._add_as(made.name, made, to, join, correlate, backfill)
+        wiring = fitting.make_wiring(made.name, self._sources(made.name, to), join, correlate)
+        return self._add_lowered(made.lower(made.name, wiring), backfill=backfill)
 
-    def _add_as(
-        self,
-        name: str,
-        component: Component[Any, Any],
-        to: Parent | Iterable[Parent] | None,
-        join: str | int,
-        correlate: str | Callable[[Any], Any] | None,
-        backfill: bool,
-    ) -> Workflow:
-        wiring = fitting.make_wiring(name, self._sources(name, to), join, correlate)
-        return self._add_lowered(component.lower(name, wiring), backfill)
-
-    def _add_lowered(self, lowered: Lowered, backfill: bool) -> Workflow:
+    def _add_lowered(self, lowered: Lowered, *, backfill: bool) -> Workflow:
         if self._at is None:
             return self._like(self._definition.extended(lowered))
         with self._reading() as memory:
@@ -190,27 +181,21 @@ class Workflow(Handle):
             hint=f"name one of them: {', '.join(map(repr, outputs or inside))}.",
         )
 
-    def _add_workflow(
-        self,
-        other: Workflow,
-        to: Parent | Iterable[Parent] | None,
-        join: str | int,
-        correlate: str | Callable[[Any], Any] | None,
-        backfill: bool,
-    ) -> Workflow:
+    def _add_workflow(self, other: Workflow, wiring: kinds.Wiring, *, backfill: bool) -> Workflow:
         """Add a workflow's components under its name; what hung on its input hangs on the parents."""
         refuse_history(other, "added")
         added, prefix = self, other.name
-        sources = self._sources(prefix, to)
-        wiring = fitting.make_wiring(prefix, sources, join, correlate)
-        entry = sources[0]
-        if not wiring.is_plain or correlate is not None:
-            call = calls.PassOn() if join == "any" or len(sources) == 1 else calls.Pack()
+        entry = wiring.sources[0]
+        if not wiring.is_plain:
+            one = wiring.join == "any" or len(wiring.sources) == 1
+            call = calls.PassOn() if one else calls.Pack()
             entry = (f"{prefix}.(input)", kinds.VALUE)
             passing = Step(call, name=entry[0]).lower(entry[0], wiring)
-            added = added._add_lowered(structs.replace(passing, prefix=prefix), backfill)
+            added = added._add_lowered(
+                structs.replace(passing, prefix=prefix), backfill=backfill
+            )
         for lowered in other._definition.components():
-            added = added._add_lowered(prefixed(lowered, prefix, entry), backfill)
+            added = added._add_lowered(prefixed(lowered, prefix, entry), backfill=backfill)
         return added
 
     def merge(self, other: Workflow) -> Workflow:

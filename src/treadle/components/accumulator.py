@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, overload
 
-from treadle.components.component import Component, single
+from treadle.components.component import Component, Maker, single
 from treadle.components.step import OnFailure
 from treadle.errors import ArityMismatch, DefinitionError
 from treadle.model import calls
@@ -48,10 +48,12 @@ class Accumulator(Component[Any, Any]):
         self.merge = merge
 
     def parts(self) -> tuple[Any, ...]:
+        """What its fingerprint is made of."""
         return (self.function, self.initial.value, self.key, self.merge, self.on_failure)
 
     def lower(self, name: str, wiring: Wiring) -> Lowered:
-        before, source = single(self.kind, name, wiring)
+        """This component as nodes."""
+        before, source = single(name, wiring)
         call = calls.FoldInto(self.function, self.value_ports)
         if self.merge is not None:
             return self._merging(name, wiring, before, source, call)
@@ -153,4 +155,4 @@ def accumulator(
             fn, initial=initial, name=name, key=key, merge=merge, on_failure=on_failure
         )
 
-    return make if function is None else make(function)
+    return Maker("accumulator", name, make) if function is None else make(function)

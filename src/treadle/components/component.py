@@ -31,6 +31,8 @@ class Component(Generic[P, R]):
     def __init__(
         self, function: Callable[P, R], *, name: str | None, on_failure: str = "block"
     ) -> None:
+        if isinstance(function, Maker):
+            raise function.refuse()
         if not callable(function):
             raise DefinitionError(
                 f"a {self.kind} is made from a function, and was given {function!r:.80}.",
@@ -79,7 +81,9 @@ class Component(Generic[P, R]):
 
     def lower(self, name: str, wiring: Wiring) -> Lowered:
         """This component as nodes, under a name and a wiring."""
-        raise DefinitionError(f"a {self.kind} cannot be added to a workflow.")
+        raise DefinitionError(
+            f"{name!r} cannot be added to {wiring.sources}: a {self.kind} says nothing of how it runs."
+        )
 
     def functions(self) -> tuple[FunctionType, ...]:
         """The plain functions inside, in a fixed order: pickling finds them again through this."""
@@ -99,6 +103,30 @@ class Component(Generic[P, R]):
 
     def __reduce__(self) -> Any:
         return component_reference(self)
+
+
+class Maker:
+    """A decorator in waiting: `td.step(name="x")` until it is given its function."""
+
+    __slots__ = ("kind", "make", "name")
+
+    def __init__(self, kind: str, name: str | None, make: Callable[[Any], Any]) -> None:
+        self.kind = kind
+        self.name = name
+        self.make = make
+
+    def __call__(self, function: Any, /) -> Any:
+        """Make the component."""
+        return self.make(function)
+
+    def refuse(self) -> DefinitionError:
+        """It was used as if it were the component."""
+        named = "" if self.name is None else f" {self.name!r}"
+        needed = "reaction" if self.kind == "rule" else "function"
+        return DefinitionError(
+            f"{self.kind}{named} has no {needed}.",
+            hint=f"pass the {needed}, or use td.{self.kind}(...) as a decorator.",
+        )
 
 
 def name_of(function: Callable[..., Any], kind: str) -> str:
@@ -149,7 +177,7 @@ def bind(
     )
 
 
-def single(kind: str, name: str, wiring: Wiring) -> tuple[tuple[NodeSpec, ...], Source]:
+def single(name: str, wiring: Wiring) -> tuple[tuple[NodeSpec, ...], Source]:
     """For what takes one fact: several parents (or an error port) are joined by a node before it."""
     if wiring.is_plain:
         return (), wiring.sources[0]

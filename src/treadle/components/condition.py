@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, TypeAlias, overload
 
 from msgspec import Struct
 
-from treadle.components.component import Component, single
+from treadle.components.component import Component, Maker, single
 from treadle.errors import ArityMismatch, DefinitionError
 from treadle.model import nodes as kinds
 from treadle.model.fingerprints import sharing_key
@@ -44,6 +44,7 @@ class Condition(Component[P, bool]):
             check_predicate(self.kind, self.name, self.signature)
 
     def parts(self) -> tuple[Any, ...]:
+        """What its fingerprint is made of."""
         return (self.function if self.pattern is None else self.pattern, self.on_failure)
 
     def atom(self, key: str) -> Atom:
@@ -51,7 +52,8 @@ class Condition(Component[P, bool]):
         return make_atom(key, self.pattern if self.pattern is not None else self.function)
 
     def lower(self, name: str, wiring: Wiring) -> Lowered:
-        before, source = single(self.kind, name, wiring)
+        """This component as nodes."""
+        before, source = single(name, wiring)
         shape = NodeShape(
             name, kinds.GATE, (source,), expression=("is", name), on_failure=self.on_failure
         )
@@ -174,4 +176,4 @@ def condition(predicate: Any = None, /, *, name: str | None = None) -> Any:
     def make(asked: Any) -> Condition[Any]:
         return Condition(asked, name=name)
 
-    return make if predicate is None else make(predicate)
+    return Maker("condition", name, make) if predicate is None else make(predicate)

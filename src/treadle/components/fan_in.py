@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Literal, overload
 
-from treadle.components.component import Component, name_of, only_one_parent
+from treadle.components.component import Component, Maker, name_of, only_one_parent
 from treadle.components.step import OnFailure
 from treadle.errors import ArityMismatch, DefinitionError
 from treadle.model import calls
@@ -79,10 +80,12 @@ class Reduce(FanIn):
         self.initial = None if initial is ABSENT else calls.Initial(initial)
 
     def parts(self) -> tuple[Any, ...]:
+        """What its fingerprint is made of."""
         initial = () if self.initial is None else (self.initial.value,)
         return (self.function, self.over, self.on_item_failure, self.on_failure, *initial)
 
     def lower(self, name: str, wiring: Wiring) -> Lowered:
+        """This component as nodes."""
         return self._lower(name, wiring, calls.Fold(self.function, self.initial))
 
 
@@ -91,10 +94,24 @@ class Collect(FanIn):
 
     kind = "collect"
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function; `@collect(over="m")` without one takes the function that it decorates."""
+        if self.function is list and len(args) == 1 and isinstance(args[0], FunctionType):
+            return Collect(
+                args[0],
+                over=self.over,
+                on_item_failure=self.on_item_failure,
+                name=None if self.name == self.kind else self.name,
+                on_failure=self.on_failure,
+            )
+        return super().__call__(*args, **kwargs)
+
     def parts(self) -> tuple[Any, ...]:
+        """What its fingerprint is made of."""
         return (self.function, self.over, self.on_item_failure, self.on_failure)
 
     def lower(self, name: str, wiring: Wiring) -> Lowered:
+        """This component as nodes."""
         return self._lower(name, wiring, calls.Gather(self.function))
 
 
@@ -148,7 +165,7 @@ def reduce(
             on_failure=on_failure,
         )
 
-    return make if function is None else make(function)
+    return Maker("reduce", name, make) if function is None else make(function)
 
 
 def collect(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
-from treadle.components.component import Component, bind, single
+from treadle.components.component import Component, Maker, bind, single
 from treadle.components.step import OnFailure
 from treadle.model import calls
 from treadle.model import nodes as kinds
@@ -28,7 +28,7 @@ class Map(Component[P, R]):
             before: tuple[NodeSpec, ...] = ()
             source = wiring.sources[0]
         else:
-            before, source = single(self.kind, name, wiring)
+            before, source = single(name, wiring)
             rest = ()
         key = f"{name}/items"
         inside = Wiring(((key, kinds.VALUE), *rest))
@@ -78,4 +78,4 @@ def map(
     def make(fn: Callable[..., Any]) -> Map[Any, Any]:
         return Map(fn, name=name, on_failure=on_failure)
 
-    return make if function is None else make(function)
+    return Maker("map", name, make) if function is None else make(function)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
-from treadle.components.component import Component, bind, single
+from treadle.components.component import Component, Maker, bind, single
 from treadle.components.condition import Asking, Compound, Condition, check_predicate
 from treadle.components.step import OnFailure
 from treadle.errors import DefinitionError
+from treadle.model import calls
 from treadle.model import nodes as kinds
 from treadle.model.nodes import Lowered, NodeCode, NodeShape, NodeSpec, Wiring
 from treadle.model.patterns import Pattern
@@ -55,15 +56,17 @@ class Rule(Component[P, R]):
             check_predicate("the condition of rule", self.name, read_signature(condition))
 
     def parts(self) -> tuple[Any, ...]:
+        """What its fingerprint is made of."""
         asked = self.condition
         if isinstance(asked, Condition):
             asked = asked.function if asked.pattern is None else asked.pattern
         return (self.function, asked, self.dispatch, self.on_failure)
 
     def lower(self, name: str, wiring: Wiring) -> Lowered:
+        """This component as nodes."""
         if self.condition is None:
             return self._react(name, wiring, wiring, ())
-        before, source = single(self.kind, name, wiring)
+        before, source = single(name, wiring)
         when = f"{name}/when"
         if self.dispatch:
             asked = self._dispatched(when, source)
@@ -84,6 +87,7 @@ class Rule(Component[P, R]):
         signature = read_signature(condition)
         call, _ = bind("the condition of rule", self.name, condition, signature, Wiring((source,)))
         shape = NodeShape(when, kinds.CHECK, (source,), on_failure=self.on_failure)
+        call = calls.Truth(call, is_async=signature.is_async)
         return NodeSpec(
             shape, NodeCode(call=call, is_async=signature.is_async, injected=signature.injected)
         )
@@ -172,4 +176,4 @@ def rule(
         )
 
     given = function if function is not None else reaction
-    return make if given is None else make(given)
+    return Maker("rule", name, make) if given is None else make(given)

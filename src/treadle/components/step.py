@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from treadle.components.component import Component, bind
+from treadle.components.component import Component, Maker, bind
 from treadle.errors import DefinitionError
 from treadle.model import calls
 from treadle.model import nodes as kinds
@@ -35,15 +35,19 @@ class Step(Component[P, R]):
         self.validate = validate
 
     def parts(self) -> tuple[Any, ...]:
+        """What its fingerprint is made of."""
         return (self.function, self.on_failure, self.validate)
 
     def lower(self, name: str, wiring: Wiring) -> Lowered:
+        """This component as nodes."""
         signature = self.signature
         function: Callable[..., Any] = self.function
         hints = annotations_of(function) if getattr(function, "__annotations__", None) else {}
         if self.validate:
             takes = tuple([hints.get(port) for port in signature.names])
-            function = calls.Validated(function, takes, hints.get("return"), signature.is_async)
+            function = calls.Validated(
+                function, takes, hints.get("return"), is_async=signature.is_async
+            )
         call, takes = bind(self.kind, name, self.function, signature, wiring)
         if self.validate:
             call = _rebind(call, function)
@@ -112,13 +116,15 @@ def step(
     def make(fn: Callable[..., Any]) -> Step[Any, Any]:
         return Step(fn, name=name, on_failure=on_failure, validate=validate)
 
-    return make if function is None else make(function)
+    return Maker("step", name, make) if function is None else make(function)
 
 
 def as_component(value: Any) -> Component[Any, Any]:
     """A component as it is; a plain function as a step."""
     if isinstance(value, Component):
         return value
+    if isinstance(value, Maker):
+        raise value.refuse()
     if callable(value):
         return Step(value)
     raise DefinitionError(

@@ -18,7 +18,7 @@ from treadle.model.events import (
 )
 from treadle.model.nodes import Lowered
 from treadle.model.program import Node, Program, compile_program
-from treadle.model.work import QUEUED, READY, Root, Scope, Unit
+from treadle.model.work import QUEUED, READY, Scope, Unit
 
 EditEvent = ComponentAdded | ComponentReplaced | ComponentRemoved
 

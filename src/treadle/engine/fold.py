@@ -10,7 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 from treadle.engine import deliver as route
-from treadle.engine.memory import Memory, count_down, hand_out, new_root, put_back, retire, scope_at, sort_tail
+from treadle.engine.memory import (
+    Memory,
+    count_down,
+    hand_out,
+    new_root,
+    put_back,
+    retire,
+    scope_at,
+    sort_tail,
+)
 from treadle.engine.state import leave_cell
 from treadle.engine.watch import watch_of
 from treadle.errors import LogError
@@ -30,7 +39,7 @@ from treadle.model.events import (
 )
 from treadle.model.facts import Failure
 from treadle.model.program import Node
-from treadle.model.work import Mark, Root, Scope, Unit, Unplanned
+from treadle.model.work import Mark, Root, Unit, Unplanned
 
 
 def accept(memory: Memory, event: InputAccepted) -> None:

@@ -118,7 +118,7 @@ class Planning:
                 raise MissingFunction(f"the key function of {node.key!r} is not in the definition.")
             key = key_of(self.value)
             hash(key)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a key function may raise anything
             if isinstance(error, TypeError) and "unhashable" in str(error):
                 error = BadValue(f"the key function gave {key!r:.80}, which cannot be a key: it is unhashable.")
             self._fail(node.key, error)

@@ -28,7 +28,7 @@ def make_runnable(
             fill_in(memory, unit, run_key, context)
         if unit.cell is not None:
             args = (state_value(unit), *args)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a factory or key function may raise anything
         problem = error
     return Runnable(
         component=node.component,
@@ -46,6 +46,16 @@ def make_runnable(
         read_at=unit.read_at,
         problem=problem,
     )
+
+
+def peek_runnable(
+    memory: Memory, unit: Unit, run_key: str | None, branch: Branch, context: Context
+) -> Runnable:
+    """What preparing a unit would give now; the unit's markers are not read for good."""
+    injected, read_at = unit.injected, unit.read_at
+    runnable = make_runnable(memory, unit, run_key, branch, context)
+    unit.injected, unit.read_at = injected, read_at
+    return runnable
 
 
 def missing_function(component: str) -> MissingFunction:
@@ -70,7 +80,7 @@ def fill_in(memory: Memory, unit: Unit, run_key: str | None, context: Context) -
     """Read a unit's markers, once for all its attempts (except the attempt itself)."""
     node = unit.node
     if unit.injected is None:
-        markers = [entry for entry in node.code.injected if entry[1].kind not in ("attempt",)]
+        markers = [entry for entry in node.code.injected if entry[1].kind != "attempt"]
         filled = inject(memory, markers, node.component, unit.args, context)
         for name, marker in markers:
             if marker.kind == "idempotency_key":

@@ -99,10 +99,7 @@ def definition_from(
 
 def entries_from(events: Iterable[Event], functions: Functions) -> list[Event | Mark | Edit]:
     """A log's events as journal entries: edits get their functions back."""
-    entries: list[Event | Mark | Edit] = []
-    for event in events:
-        entries.append(_entry(event, functions))
-    return entries
+    return [_entry(event, functions) for event in events]
 
 
 def _entry(event: Any, functions: Functions) -> Event | Edit:

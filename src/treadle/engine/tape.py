@@ -20,7 +20,7 @@ from treadle.model.work import Mark
 Entry: TypeAlias = Event | Mark | Edit
 
 
-class Log(tuple[Any, ...]):
+class Log(tuple[Any, ...]):  # noqa: SLOT001 - it carries its branch
     """A workflow's events in order. `branch` says which fork of which run they are of."""
 
     branch: Branch = ()
@@ -61,7 +61,7 @@ class Tape(Struct, eq=False):
         tape.forks = self.forks
         out = tuple((unit.node.key, unit.scope.path) for unit in memory.out)
         if out:
-            tape.journal.append(Mark(True, out))
+            tape.journal.append(Mark(out=True, work=out))
         return tape
 
     def events(self, version: int) -> list[Event]:

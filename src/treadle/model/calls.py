@@ -48,7 +48,12 @@ class Validated(Portable):
     """Checks arguments and result against the annotations, where a component asks for it."""
 
     def __init__(
-        self, function: Callable[..., Any], takes: tuple[Any, ...], gives: Any, is_async: bool
+        self,
+        function: Callable[..., Any],
+        takes: tuple[Any, ...],
+        gives: Any,
+        *,
+        is_async: bool,
     ) -> None:
         self.function = function
         self.takes = takes
@@ -73,6 +78,22 @@ class Validated(Portable):
 def _demand(value: Any, hint: Any, where: str) -> None:
     if value is not ABSENT and not types.is_instance(value, hint):
         raise BadValue(f"{where} should be {types.name_of(hint)}, and is {value!r:.200}.")
+
+
+class Truth(Portable):
+    """A dispatched predicate: its answer as a plain bool, so that one without truth is its own failure."""
+
+    def __init__(self, function: Callable[..., Any], *, is_async: bool) -> None:
+        self.function = function
+        self.is_async = is_async
+
+    def __call__(self, *values: Any, **injected: Any) -> Any:
+        if self.is_async:
+            return self._awaited(values, injected)
+        return bool(self.function(*values, **injected))
+
+    async def _awaited(self, values: tuple[Any, ...], injected: dict[str, Any]) -> bool:
+        return bool(await self.function(*values, **injected))
 
 
 class Elements(Portable):

@@ -60,7 +60,7 @@ def describe(error: BaseException, *, depth: int = 0, skip_file: str | None = No
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as worse:  # a broken __str__ must not hide the failure itself
+    except Exception as worse:  # noqa: BLE001 - a broken __str__ may raise anything
         return f"<the message itself failed with {type(worse).__name__}>"
 
 

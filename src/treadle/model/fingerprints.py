@@ -99,7 +99,7 @@ def _collection(value: Any, depth: int) -> Any:
         return ["named", str(getattr(value, "__module__", "")), str(value.__name__)]
     try:
         return ["value", _type_name(type(value)), msgspec.json.encode(value).decode()]
-    except Exception:  # a lock, a connection: only its type can be said
+    except Exception:  # noqa: BLE001 - what cannot be encoded counts by its type
         return ["a", _type_name(type(value))]
 
 

@@ -81,7 +81,7 @@ def _of_other(function: Callable[..., Any]) -> Signature:
     """Classes, partials, builtins and callable objects, through `inspect`."""
     import inspect
 
-    call = function if isinstance(function, type) else getattr(function, "__call__", function)
+    call = function if isinstance(function, type) else type(function).__call__
     inner = getattr(function, "func", call)
     is_async = inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(call)
     is_generator = inspect.isgeneratorfunction(inner) or inspect.isgeneratorfunction(call)
@@ -118,5 +118,5 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
 
     try:
         return typing.get_type_hints(function)
-    except Exception:  # a name that exists only for type checkers: then nothing is promised
+    except Exception:  # noqa: BLE001 - an annotation may raise anything
         return {name: value for name, value in raw.items() if not isinstance(value, str)}

@@ -145,7 +145,7 @@ def portable_exception(exception: BaseException | None) -> BaseException | None:
     import pickle
 
     try:
-        pickle.loads(pickle.dumps(exception))
-    except Exception:
+        pickle.loads(pickle.dumps(exception))  # noqa: S301 - our own dump of a moment ago
+    except Exception:  # noqa: BLE001 - a user's exception may refuse in any way
         return None
     return exception

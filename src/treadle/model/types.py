@@ -33,7 +33,7 @@ def _ask_beartype(gives: Any, takes: Any) -> bool:
 
     try:
         return bool(is_subhint(gives, takes))
-    except Exception:  # a hint that beartype does not know promises nothing
+    except Exception:  # noqa: BLE001 - beartype refuses odd hints in many ways
         return True
 
 

@@ -32,7 +32,7 @@ def listed(memory: Memory, roots: list[Root]) -> list[Failure]:
     reader = FactReader(memory, roots)
     handled = _handled(memory, events)
     return [
-        structs.replace(failure, handled=failure.position in handled)
+        structs.replace(failure, handled=(failure.position, failure.component) in handled)
         for event in events
         for failure in _of(memory, event, reader)
     ]
@@ -46,15 +46,17 @@ def _failed(event: Any) -> bool:
     )
 
 
-def _handled(memory: Memory, events: Iterable[Any]) -> set[int]:
-    """The positions of failures from which a handler on an error port made a fact."""
-    handlers = {
-        child.key for node in memory.program.by_key.values() for child, _ in node.error_children
-    }
+def _handled(memory: Memory, events: Iterable[Any]) -> set[tuple[int, str]]:
+    """The failures, by position and component, from which a handler on an error port made a fact."""
+    handlers: dict[str, set[str]] = {}
+    for node in memory.program.by_key.values():
+        for child, _ in node.error_children:
+            handlers.setdefault(child.key, set()).add(node.component)
     return {
-        position
+        (position, component)
         for event in events
-        if isinstance(event, Applied) and event.node in handlers
+        if isinstance(event, Applied)
+        for component in handlers.get(event.node, ())
         for position in event.sources
     }
 

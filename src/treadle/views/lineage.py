@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.model.events import Applied, Expanded, Failed, InputAccepted, Planned, Skipped
 from treadle.model.facts import Fact, Failure
-from treadle.model.markers import READS_HISTORY
+from treadle.model.markers import READS_HISTORY, Marker
 from treadle.model.placing import markers_of
+from treadle.model.work import Root
 from treadle.views.facts import FactReader, fact_id
 from treadle.views.reading import root_of
 
@@ -82,25 +83,46 @@ class _Telling:
         for watcher in node.watchers if isinstance(event, Planned) else ():
             markers += list(markers_of(watcher.code))
         return [
-            {"marker": repr(marker), "at": read_at, "newest": self._newest(marker.name, read_at)}
+            {"marker": repr(marker), "at": read_at, "newest": self._newest(marker, read_at)}
             for marker in markers
             if marker.kind in READS_HISTORY
         ]
 
-    def _newest(self, name: str, before: int) -> dict[str, Any] | None:
+    def _newest(self, marker: Marker, before: int) -> dict[str, Any] | None:
+        """The newest entry of what a marker read; of a keyed state, the newest of the key that was read."""
         found = None
         for root in self.memory.roots.values():
+            scopes = None
+            if marker.key is not None and not callable(marker.key):
+                scopes = _scopes_of_key(root, marker)
             for event in root.events:
                 if (
                     isinstance(event, Applied)
-                    and event.node == name
+                    and event.node == marker.name
                     and event.position < before
+                    and (scopes is None or event.scope in scopes)
                     and (found is None or event.position > found.position)
                 ):
                     found = event
         if found is None:
             return None
-        return {"node": found.node, "scope": found.scope, "position": found.position, "value": found.value}
+        return {
+            "node": found.node,
+            "scope": found.scope,
+            "position": found.position,
+            "value": found.value,
+        }
+
+
+def _scopes_of_key(root: Root, marker: Marker) -> set[tuple[int, ...]]:
+    """The scopes of one input in which a keyed accumulator was given values of this key."""
+    return {
+        event.scope
+        for event in root.events
+        if isinstance(event, Planned)
+        for node, key in event.keys
+        if node == marker.name and key == marker.key
+    }
 
 
 def touched(workflow: Workflow, input: int) -> dict[str, Any]:
