@@ -80,7 +80,7 @@ def _raise_first(memory: Memory, exceptions: dict[int, BaseException], roots: li
         if failure.handled or failure.on_failure == "skip":
             continue
         error = StepFailed(
-            f"{failure}.",
+            str(failure),
             component=failure.component,
             input=failure.input,
             attempt=failure.attempt,
