@@ -36,6 +36,7 @@ NOTHING: Final = object()
 """No input was given; None is a value."""
 
 NO_CONTEXT: Final[Context] = {}
+NO_EXCEPTIONS: Final[Mapping[int, BaseException]] = {}
 
 
 class Handle:
@@ -91,7 +92,16 @@ class Handle:
         finally:
             tape.slot[version] = memory
 
-    def _commit(self, tape: Tape, memory: Memory, entries: Iterable[Entry]) -> Self:
+    def _commit(
+        self,
+        tape: Tape,
+        memory: Memory,
+        entries: Iterable[Entry],
+        exceptions: Mapping[int, BaseException] = NO_EXCEPTIONS,
+    ) -> Self:
+        """The last act of an operation: what it did is now so."""
+        if exceptions:
+            tape.exceptions.update(exceptions)
         tape.journal.extend(entries)
         version = len(tape.journal)
         tape.slot[version] = memory
@@ -157,6 +167,11 @@ class Handle:
         with self._reading() as memory:
             return memory.next_number - 1 if memory.next_number else None
 
+    def input_of_key(self, key: str) -> int | None:
+        """The number of the input that was accepted under a key, if it is remembered."""
+        with self._reading() as memory:
+            return memory.keys.get(key)
+
     def plan_eagerly(
         self,
         input: Any = NOTHING,
@@ -197,14 +212,14 @@ class Handle:
             warn_of_failure(self.name, *failed)
         if not drive.entries and self._at is not None and self._at[0] is tape:
             return self._unchanged(tape, memory)
-        return self._commit(tape, memory, drive.entries)
+        return self._commit(tape, memory, drive.entries, drive.exceptions)
 
     def run_inline(self, input: Any, key: str | None) -> Self:
         """Accept the input, if there is one, and go on until nothing is ready, as one operation."""
         return self._driven(input, key, None, Drive.run)
 
     def _drive(self, tape: Tape, memory: Memory) -> Drive:
-        return Drive(memory, tape.exceptions, tape.run_key, tape.branch, self._context)
+        return Drive(memory, tape.run_key, tape.branch, self._context)
 
     def prepare_for_dispatch(
         self, limit: int | None = None, *, run_context: Context | None = None
@@ -221,10 +236,11 @@ class Handle:
             return self, []
         tape, _, memory = self._claim()
         entries: list[Entry] = []
+        exceptions: Mapping[int, BaseException] = NO_EXCEPTIONS
         if memory.unplanned:
             drive = self._drive(tape, memory)
             drive.plan()
-            entries = drive.entries
+            entries, exceptions = drive.entries, drive.exceptions
             for failed in drive.failures:
                 warn_of_failure(self.name, *failed)
         runnables: list[Runnable] = []
@@ -242,7 +258,7 @@ class Handle:
             entries.append(Mark(out=True, work=tuple(handed)))
         if not entries:
             return self._unchanged(tape, memory), []
-        return self._commit(tape, memory, entries), runnables
+        return self._commit(tape, memory, entries, exceptions), runnables
 
     def release(self, runnable: Runnable) -> Self:
         """Put a runnable that was handed out back, into its old place in the order."""
@@ -272,6 +288,7 @@ class Handle:
         tape, _, memory = self._claim()
         unit = pending_unit(memory, outcome)
         event: Event | None
+        exceptions: Mapping[int, BaseException] = NO_EXCEPTIONS
         if unit is None:
             event = orphan(memory, outcome)
         elif unit.status == QUEUED or (
@@ -284,12 +301,12 @@ class Handle:
             again = retry and outcome.status == FAILED
             event = (try_again if again else conclude)(memory, unit, outcome)
             if outcome.exception is not None:
-                tape.exceptions[event.position] = outcome.exception
+                exceptions = {event.position: outcome.exception}
         if event is None:
             return self._unchanged(tape, memory)
         if unit is not None and outcome.status == FAILED:
             warn_of_failure(self.name, outcome.node, outcome.scope, error_of(outcome))
-        return self._commit(tape, memory, [event])
+        return self._commit(tape, memory, [event], exceptions)
 
     def _check_ours(self, work: Runnable | Outcome) -> None:
         if self._at is not None and self._at[0].is_ours(work):

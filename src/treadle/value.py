@@ -99,10 +99,11 @@ class Workflow(Handle):
         planned = self.plan_eagerly(input, key=key, run_context=run_context)
         return await drive.areact(planned, max_concurrency)
 
-    def run_or_raise(self, input: Any, **options: Any) -> Workflow:
+    def run_or_raise(self, input: Any, *, key: str | None = None, **options: Any) -> Workflow:
         """`react_until_satisfied(input)`, raising `StepFailed` if a step of this input failed for good."""
-        done = self.react_until_satisfied(input, **options)
-        done.results(raise_on_failure=True)
+        done = self.react_until_satisfied(input, key=key, **options)
+        number = done.last_input if key is None else done.input_of_key(key)
+        done.results(input=number, raise_on_failure=True)
         return done
 
     def add(

@@ -41,10 +41,12 @@ class Feeding:
         self.memory = memory
         self.fresh = frozenset(node.index for node in added)
         self.joins = [node for node in added if node.arrival in (RACE, SETTLED)]
+        self.events: dict[int, Any] = {}
         self.facts: dict[tuple[str, tuple[int, ...]], tuple[Any, int]] = {}
 
     def feed(self, event: Any, root: Root) -> None:
         """Give one old event to the new nodes."""
+        self.events[event.position] = event
         key = INPUT_KEY if isinstance(event, InputAccepted) else getattr(event, "node", "")
         node = self.memory.program.by_key.get(key)
         if node is None:
@@ -57,6 +59,13 @@ class Feeding:
             self.gates(node, root, event)
         elif isinstance(event, (Failed, Skipped)) and event.error is not None:
             self.failure(node, self.scope(root, event.scope, node.place), event)
+
+    def given(self, position: int, path: tuple[int, ...]) -> Any:
+        """The value that the event of a position gave to a node in a scope."""
+        event = self.events[position]
+        if isinstance(event, Expanded):
+            return event.values[path[len(event.scope)]]
+        return getattr(event, "value", None)
 
     def scope(self, root: Root, path: tuple[int, ...], place: tuple[int, ...]) -> Scope:
         """The scope of a path; where it was let go it is opened again."""
@@ -115,8 +124,10 @@ class Feeding:
                     stack.append(gate)
 
     def failure(self, node: Node, scope: Scope, event: Failed | Skipped) -> None:
-        """A failure, for new handlers. The inputs of the failed call are not in the log."""
-        unit = Unit(node, scope, (), event.made_from, event.position)
+        """A failure, for new handlers."""
+        inputs = tuple([self.given(position, scope.path) for position in event.sources])
+        args = (inputs,) if node.closes is not None else inputs
+        unit = Unit(node, scope, args, event.made_from, event.position)
         told = failure_of(unit, event, getattr(event, "on_failure", "skip"))
         for child, port in node.error_children:
             if child.index in self.fresh:

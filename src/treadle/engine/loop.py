@@ -31,13 +31,12 @@ class Drive:
     def __init__(
         self,
         memory: Memory,
-        exceptions: Exceptions,
         run_key: str | None,
         branch: Branch,
         context: Context,
     ) -> None:
         self.memory = memory
-        self.exceptions = exceptions
+        self.exceptions: Exceptions = {}
         self.run_key = run_key
         self.branch = branch
         self.context = context

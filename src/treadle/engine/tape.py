@@ -48,8 +48,9 @@ class Tape(Struct, eq=False):
         journal = self.journal[:version]
         memory = rebuild(self.definition, self.baseline, journal)
         branch = (*self.branch, (memory.position, next(self.forks)))
+        earlier = {at: error for at, error in self.exceptions.items() if at < memory.position}
         tape = Tape(
-            self.definition, branch, self.run_key, self.baseline, journal, dict(self.exceptions)
+            self.definition, branch, self.run_key, self.baseline, journal, earlier
         )
         return tape, memory
 

@@ -47,18 +47,33 @@ def _failed(event: Any) -> bool:
 
 
 def _handled(memory: Memory, events: Iterable[Any]) -> set[tuple[int, str]]:
-    """The failures, by position and component, from which a handler on an error port made a fact."""
+    """The failures, by position and component, from which a handler on an error port made its own fact.
+
+    A handler may have inner nodes (a rule's join, say): what counts is that the component itself gave something.
+    """
+    listed = list(events)
+    by_position = {event.position: event for event in listed}
+    handlers = _handlers(memory)
+    handled: set[tuple[int, str]] = set()
+    for event in listed:
+        if isinstance(event, Applied) and event.node in handlers:
+            stack = list(event.sources)
+            while stack:
+                position = stack.pop()
+                source = by_position.get(position)
+                if isinstance(source, Applied) and source.node.startswith(f"{event.node}/"):
+                    stack.extend(source.sources)
+                handled.update((position, component) for component in handlers[event.node])
+    return handled
+
+
+def _handlers(memory: Memory) -> dict[str, set[str]]:
+    """By component that stands on an error port: whose failures it is given."""
     handlers: dict[str, set[str]] = {}
     for node in memory.program.by_key.values():
         for child, _ in node.error_children:
-            handlers.setdefault(child.key, set()).add(node.component)
-    return {
-        (position, component)
-        for event in events
-        if isinstance(event, Applied)
-        for component in handlers.get(event.node, ())
-        for position in event.sources
-    }
+            handlers.setdefault(child.component, set()).add(node.component)
+    return handlers
 
 
 def _of(memory: Memory, event: Any, reader: FactReader) -> list[Failure]:

@@ -10,7 +10,7 @@ from treadle.errors import StepFailed
 from treadle.model.events import Applied, Expanded
 from treadle.model.facts import Fact
 from treadle.model.program import Node
-from treadle.model.sentinels import ABSENT
+from treadle.model.sentinels import ABSENT, ALL
 from treadle.model.work import Root
 from treadle.views import failures as failing
 from treadle.views.facts import FactReader, gate_facts
@@ -28,7 +28,7 @@ def results(
     with workflow.inspect() as (memory, exceptions):
         for name in wanted:
             check_name(workflow, memory, name)
-        if not memory.next_number:
+        if not memory.next_number and (input is ALL or input == -1):
             return dict.fromkeys(wanted, ABSENT)
         roots = list(roots_of(memory, input, results_only=not wanted))
         if raise_on_failure:
