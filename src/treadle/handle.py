@@ -35,6 +35,9 @@ from treadle.model.work import OUT, QUEUED, Mark
 NOTHING: Final = object()
 """No input was given; None is a value."""
 
+RUNS: Final = itertools.count()
+"""Numbers the runs of this process, so that no two of them take each other's outcomes; no result depends on it."""
+
 NO_CONTEXT: Final[Context] = {}
 NO_EXCEPTIONS: Final[Mapping[int, BaseException]] = {}
 
@@ -42,14 +45,13 @@ NO_EXCEPTIONS: Final[Mapping[int, BaseException]] = {}
 class Handle:
     """A version of a tape: an immutable value, of which `Workflow` is the public kind."""
 
-    __slots__ = ("__weakref__", "_at", "_context", "_definition", "_forks", "_run_key")
+    __slots__ = ("__weakref__", "_at", "_context", "_definition", "_run_key")
 
     def __init__(self, definition: Definition) -> None:
         self._definition = definition
         self._at: tuple[Tape, int] | None = None
         self._context: Context = NO_CONTEXT
         self._run_key: str | None = None
-        self._forks = itertools.count()
 
     def _on(self, tape: Tape, version: int) -> Self:
         handle = type(self).__new__(type(self))
@@ -57,20 +59,19 @@ class Handle:
         handle._at = (tape, version)
         handle._context = self._context
         handle._run_key = self._run_key
-        handle._forks = self._forks
         return handle
 
     def _like(self, definition: Definition, at: tuple[Tape, int] | None = None) -> Self:
         """A handle with this one's context, run key and branches."""
         handle = type(self)(definition)
-        handle._context, handle._run_key, handle._forks = self._context, self._run_key, self._forks
+        handle._context, handle._run_key = self._context, self._run_key
         handle._at = at
         return handle
 
     def _claim(self) -> tuple[Tape, int, Memory]:
         """The tape, version and memory to work on; makes them where they are not there."""
         if self._at is None:
-            tape = Tape(self._definition, ((0, next(self._forks)),), self._run_key)
+            tape = Tape(self._definition, ((0, next(RUNS)),), self._run_key)
             return tape, 0, fresh(self._definition)
         tape, version = self._at
         memory = tape.slot.pop(version, None)
@@ -392,20 +393,15 @@ class Handle:
             )
         if self._at is None:
             return self
-        tape, version = self._at
+        tape, _ = self._at
         if position < tape.first_position and tape.baseline is not None:
             raise Forgotten(
-                f"position {position} lies before the baseline at {tape.first_position}.",
+                f"position {position} lies before {tape.first_position}, where what is remembered begins.",
                 hint="keep more with `retain=`.",
             )
         if position == 0:
             return self._like(tape.definition)
-        reached = tape.first_position
-        for index, entry in enumerate(tape.journal[:version]):
-            if reached == position:
-                return self._on(tape, index)
-            reached += not isinstance(entry, Mark)
-        return self
+        return self._on(*tape.until(position))
 
     @property
     def fingerprint(self) -> str:

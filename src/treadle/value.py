@@ -20,7 +20,7 @@ from treadle.engine.memory import Memory
 from treadle.engine.replay import definition_from, entries_from, rebuild
 from treadle.engine.tape import Entry, Log, Tape
 from treadle.errors import DefinitionError, LogError, UnknownComponent, nearest
-from treadle.handle import NOTHING, Handle
+from treadle.handle import NOTHING, RUNS, Handle
 from treadle.model import calls
 from treadle.model import nodes as kinds
 from treadle.model.definition import Definition, shape_of
@@ -303,7 +303,7 @@ class Workflow(Handle):
         shaped = definition_from(defined, definition._definition, functions)
         handle = definition._like(shaped)
         handle._run_key = defined.run_key
-        branch = getattr(log, "branch", ()) or ((0, next(definition._forks)),)
+        branch = getattr(log, "branch", ()) or ((0, next(RUNS)),)
         tape = Tape(shaped, branch, defined.run_key, baseline, entries_from(events[1:], functions))
         version = len(tape.journal)
         tape.slot[version] = rebuild_checked(shaped, baseline, tape.journal)

@@ -41,7 +41,7 @@ def test_looking_at_a_template_changes_nothing():
         assert w.facts() == [] and w.to_edgelist()
         assert not w._definition.program().sealed
 
-    assert w.plan_eagerly(1).next_runnables()[0].branch == ((0, 0),)
+    assert len(w.components()) == 30
 
 
 def test_a_joined_sub_workflow_may_have_a_component_named_input():

@@ -29,7 +29,7 @@ from treadle.model.work import (
     Waiting,
 )
 
-TRIM_AFTER = 256
+TRIM_AFTER = 128
 """How many forgotten events are worth a baseline; more where the baseline itself is larger."""
 
 
@@ -97,6 +97,7 @@ def _root(memory: Memory, root: Root) -> dict[str, Any]:
         "halted": root.halted,
         "done": root.done,
         "folded": root.folded,
+        "fired": sorted(root.fired),
         "starved": root.starved,
         "events": list(root.events),
         "scopes": scopes,
@@ -237,6 +238,7 @@ def _load_root(memory: Memory, told: dict[str, Any], units: list[tuple[Unit, boo
     for name in ("live", "halted", "done", "folded", "starved"):
         setattr(root, name, told[name])
     root.events = list(told["events"])
+    root.fired = frozenset(told["fired"])
     found: dict[tuple[Path, tuple[str, ...]], Scope] = {((root.number,), ()): root}
     for entry in told["scopes"]:
         scope = _open(memory, found, entry["path"], tuple(entry["openers"]))

@@ -78,6 +78,9 @@ def _keep_results(memory: Memory, root: Root) -> None:
         for name in memory.program.components
         if memory.program.is_output(name)
     }
+    root.fired = frozenset(
+        [event.node for event in root.events if isinstance(event, Expanded)]
+    )
     kept: list[Event] = [
         event for event in root.events if isinstance(event, Applied) and event.node in outputs
     ]
@@ -88,7 +91,7 @@ def _keep_results(memory: Memory, root: Root) -> None:
 
 def settle(memory: Memory, unit: Unit, event: Applied | Expanded | Skipped) -> None:
     """A unit's outcome was applied: its fact goes on its way, its work is over."""
-    if type(event) is Applied and unit.cell is None and unit.node.kind is not kinds.CHECK:
+    if type(event) is Applied and unit.cell is None and unit.node.kind != kinds.CHECK:
         settle_value(memory, unit, event)
         return
     node, scope, root = unit.node, unit.scope, unit.scope.root

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from treadle.engine.memory import Memory, in_flight_of
-from treadle.engine.prepare import inject
+from treadle.engine.prepare import inject, missing_function
 from treadle.engine.watch import Watch, watch_of
 from treadle.errors import BadValue, MissingFunction
 from treadle.model.errordata import ErrorData, describe
@@ -53,6 +53,8 @@ class Planning:
             try:
                 if self._holds(watch, gate.shape.expression):
                     through.append(gate)
+            except MissingFunction:
+                raise
             except Exception as error:  # noqa: BLE001 - a condition may raise anything
                 self._fail(gate.key, error)
         for keyed in watch.keyed:
@@ -78,6 +80,8 @@ class Planning:
         if known is None:
             try:
                 known = self._is_true(atom)
+            except MissingFunction:
+                raise
             except Exception as error:  # noqa: BLE001 - a condition may raise anything
                 known = error
             self.asked[atom.key] = known
@@ -92,7 +96,7 @@ class Planning:
         predicate = atom.predicate
         if predicate is None:
             if atom.pattern is None:
-                raise MissingFunction(f"the condition {atom.key!r} is in the log, and not in the definition.")
+                raise missing_function(atom.key.partition("/")[0])
             return bool(atom.pattern.matches(value))
         if atom.pattern is not None and atom.spread == 1 and not is_instance(value, atom.pattern):
             return False
@@ -113,9 +117,9 @@ class Planning:
 
     def _ask_key(self, node: Node) -> None:
         key_of: Callable[[Any], Any] | None = node.code.key_of
+        if key_of is None:
+            raise missing_function(node.component)
         try:
-            if key_of is None:
-                raise MissingFunction(f"the key function of {node.key!r} is not in the definition.")
             key = key_of(self.value)
             hash(key)
         except Exception as error:  # noqa: BLE001 - a key function may raise anything

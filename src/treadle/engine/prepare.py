@@ -18,12 +18,15 @@ from treadle.model.work import Unit
 def make_runnable(
     memory: Memory, unit: Unit, run_key: str | None, branch: Branch, context: Context
 ) -> Runnable:
-    """All that is needed to execute a unit anywhere; what cannot be found becomes its failure."""
+    """All that is needed to execute a unit anywhere; what its markers cannot give becomes its failure.
+
+    Errors: `MissingFunction` if the definition lacks the component; nothing is lost by that.
+    """
     node = unit.node
     args, problem = unit.args, unit.problem
+    if node.code.missing:
+        raise missing_function(node.component)
     try:
-        if node.code.missing:
-            raise missing_function(node.component)
         if node.code.injected:
             fill_in(memory, unit, run_key, context)
         if unit.cell is not None:

@@ -54,6 +54,21 @@ class Tape(Struct, eq=False):
         )
         return tape, memory
 
+    def until(self, position: int) -> tuple[Tape, int]:
+        """A tape of its own that ends at a position, with nothing in flight."""
+        journal: list[Entry] = []
+        reached = self.first_position
+        for entry in self.journal:
+            if reached == position:
+                break
+            if not isinstance(entry, Mark):
+                journal.append(entry)
+                reached += 1
+        branch = (*self.branch, (position, next(self.forks)))
+        earlier = {at: error for at, error in self.exceptions.items() if at < position}
+        tape = Tape(self.definition, branch, self.run_key, self.baseline, journal, earlier)
+        return tape, len(journal)
+
     def folded(self, memory: Memory) -> Tape:
         """A tape that begins with a baseline of what is remembered, in place of a long past."""
         baseline = fold_past(memory, self.run_key)
@@ -80,7 +95,7 @@ class Tape(Struct, eq=False):
 
     @property
     def first_position(self) -> int:
-        """The position before which nothing is remembered."""
+        """The position after what the tape began with: before it nothing is remembered."""
         return 1 if self.baseline is None else self.baseline.position
 
     def is_ours(self, work: Runnable | Outcome) -> bool:

@@ -233,7 +233,10 @@ class Orphaned(Struct, frozen=True, tag=True):
 
 
 class Baseline(Struct, frozen=True, tag=True):
-    """All events before `position`, folded into what later events need (see `engine/baseline.py`)."""
+    """All events before `position`, folded into what later events need (see `engine/baseline.py`).
+
+    It begins a log in place of `Defined`, and takes no position of its own: the event after it stands at `position`.
+    """
 
     position: int
     defined: Defined

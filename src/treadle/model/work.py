@@ -60,6 +60,8 @@ class Root(Scope, eq=False):
     done: bool = False
     folded: bool = False
     """Only the results were kept (`retain="results"`)."""
+    fired: frozenset[str] = frozenset()
+    """Of a folded input: the fan-outs that fired, for those that gave nothing are told from those that did not."""
     starved: tuple[tuple[str, Path, tuple[int, ...]], ...] = ()
     """Joins that were dropped half full: node, scope, the ports still empty."""
 

@@ -70,9 +70,9 @@ def _given(memory: Memory, node: Node, roots: list[Root]) -> list[Any]:
 def _fired(memory: Memory, node: Node, root: Root) -> bool:
     """Whether the innermost fan-out around a node fired in this input."""
     opener = memory.program.nodes[node.place[-1]]
-    return opener is not None and any(
+    return opener is not None and (opener.key in root.fired or any(
         isinstance(event, Expanded) and event.node == opener.key for event in root.events
-    )
+    ))
 
 
 def _raise_first(memory: Memory, exceptions: dict[int, BaseException], roots: list[Root]) -> None:
