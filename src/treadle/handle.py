@@ -10,7 +10,7 @@ So linear use costs O(1) an event, a fork costs one replay, and an exception in 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
@@ -82,7 +82,7 @@ class Handle:
         return tape, version, memory
 
     @contextmanager
-    def _reading(self) -> Iterator[Memory]:
+    def _reading(self) -> Generator[Memory]:
         """The memory, to look at only; put back under the same version."""
         if self._at is None:
             yield at_rest(self._definition)
@@ -115,7 +115,7 @@ class Handle:
         return self
 
     @contextmanager
-    def _program(self) -> Iterator[Program]:
+    def _program(self) -> Generator[Program]:
         if self._at is None:
             yield self._definition.program()
         else:
@@ -137,7 +137,9 @@ class Handle:
     def with_run_key(self, run_key: str) -> Self:
         """This template, for a run of its own: `run_key` makes its idempotency keys differ from others'."""
         if self._at is not None:
-            raise UsageError(f"{self.name!r} is under way; a run key is given before the first input.")
+            raise UsageError(
+                f"{self.name!r} is under way; a run key is given before the first input."
+            )
         handle = self._like(self._definition)
         handle._run_key = run_key
         return handle
@@ -252,9 +254,7 @@ class Handle:
                 break
             hand_out(memory, unit)
             handed.append((unit.node.key, unit.scope.path))
-            runnables.append(
-                make_runnable(memory, unit, tape.run_key, tape.branch, self._context)
-            )
+            runnables.append(make_runnable(memory, unit, tape.run_key, tape.branch, self._context))
         if handed:
             entries.append(Mark(out=True, work=tuple(handed)))
         if not entries:
@@ -269,7 +269,9 @@ class Handle:
         if unit is None or unit.status != OUT:
             return self._unchanged(tape, memory)
         put_back(memory, unit)
-        return self._commit(tape, memory, [Mark(out=False, work=((unit.node.key, unit.scope.path),))])
+        return self._commit(
+            tape, memory, [Mark(out=False, work=((unit.node.key, unit.scope.path),))]
+        )
 
     def apply_runnable(self, outcome: Outcome, *, retry: bool = False) -> Self:
         """Fold an outcome in; what becomes ready downstream does so at once.
@@ -292,9 +294,7 @@ class Handle:
         exceptions: Mapping[int, BaseException] = NO_EXCEPTIONS
         if unit is None:
             event = orphan(memory, outcome)
-        elif unit.status == QUEUED or (
-            outcome.status == FAILED and outcome.attempt < unit.attempt
-        ):
+        elif unit.status == QUEUED or (outcome.status == FAILED and outcome.attempt < unit.attempt):
             event = None
         else:
             if unit.status != OUT:
@@ -440,4 +440,6 @@ def warn_of_failure(workflow: str, node: str, scope: tuple[int, ...], error: Err
     import logging  # loads much, and a workflow that never fails never needs it
 
     place = ".".join(map(str, scope))
-    logging.getLogger("treadle").warning("%s: %s failed for input %s: %s", workflow, node, place, error)
+    logging.getLogger("treadle").warning(
+        "%s: %s failed for input %s: %s", workflow, node, place, error
+    )

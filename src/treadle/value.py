@@ -6,7 +6,7 @@ phases, are in `handle.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -145,7 +145,9 @@ class Workflow(Handle):
         single = isinstance(to, (str, Component, ErrorOf, Sentinel, Workflow))
         listed: list[Any] = [to] if single or not isinstance(to, Iterable) else list(to)
         if not listed:
-            raise DefinitionError(f"{name!r} was given no parent.", hint="leave `to=` out for the raw input.")
+            raise DefinitionError(
+                f"{name!r} was given no parent.", hint="leave `to=` out for the raw input."
+            )
         return tuple(self._source(name, parent) for parent in listed)
 
     def _source(self, name: str, parent: Any) -> Source:
@@ -189,12 +191,10 @@ class Workflow(Handle):
         entry = wiring.sources[0]
         if not wiring.is_plain:
             one = wiring.join == "any" or len(wiring.sources) == 1
-            call = calls.PassOn() if one else calls.Pack()
+            call: Any = calls.PassOn() if one else calls.Pack()
             entry = (f"{prefix}.(input)", kinds.VALUE)
             passing = Step(call, name=entry[0]).lower(entry[0], wiring)
-            added = added._add_lowered(
-                structs.replace(passing, prefix=prefix), backfill=backfill
-            )
+            added = added._add_lowered(structs.replace(passing, prefix=prefix), backfill=backfill)
         for lowered in other._definition.components():
             added = added._add_lowered(prefixed(lowered, prefix, entry), backfill=backfill)
         return added
@@ -425,7 +425,9 @@ class Workflow(Handle):
 
         return status.required_context(self)
 
-    def to_mermaid(self, *, kind: str = "flowchart", direction: str = "TD", state: bool = False) -> str:
+    def to_mermaid(
+        self, *, kind: str = "flowchart", direction: str = "TD", state: bool = False
+    ) -> str:
         """A Mermaid picture: of the graph (`"flowchart"`), or of what happened (`"sequence"`)."""
         from treadle.render import mermaid
 
@@ -450,7 +452,7 @@ class Workflow(Handle):
         return edgelist.to_edgelist(self)
 
     @contextmanager
-    def inspect(self) -> Iterator[tuple[Memory, dict[int, BaseException]]]:
+    def inspect(self) -> Generator[tuple[Memory, dict[int, BaseException]]]:
         """For the views: the memory, to look at only, and the live exceptions by position."""
         exceptions = {} if self._at is None else self._at[0].exceptions
         with self._reading() as memory:

@@ -492,7 +492,7 @@ def test_a_lean_log_rebuilds_too(retain: Any):
     assert type(w.log()[0]).__name__ == "Baseline"
     assert again == w
     assert again.react_until_satisfied(2) == w.react_until_satisfied(2)
-    for position in range(w.log()[0].position, w.position + 1):
+    for position in range(w.log()[0].position, w.position + 1, 50):
         assert w.at(position).position == position
 
 

@@ -3,14 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
-import treadle as td
 from hypothesis import HealthCheck, assume, given, settings
 
+import treadle as td
 from tests.oracle.compare import run_engine
 from tests.oracle.graph import build
 from tests.oracle.interpreter import run
 from tests.oracle.orders import Follow
 from tests.oracle.strategies import CONFLUENT, cases
+
 
 def has_join_of_its_own(node: Any) -> bool:
     """The engine joins the parents of a rule in a runnable of its own, which the oracle does in passing."""
@@ -25,7 +26,9 @@ def halts_beside_correlation(graph: Any) -> bool:
 
 
 relaxed = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
@@ -52,7 +55,9 @@ def test_the_same_order_gives_what_the_oracle_gives(case: Any):
     assume(not any(has_join_of_its_own(node) for node in graph.nodes))
     assume(not halts_beside_correlation(graph))
     trace: list[Any] = []
-    engine = run_engine(build(graph, td), inputs, order, leave_out=conditions_of(graph), trace=trace)
+    engine = run_engine(
+        build(graph, td), inputs, order, leave_out=conditions_of(graph), trace=trace
+    )
 
     oracle = run(graph, inputs, Follow(tuple(trace)))
     if any(node.on_failure == "halt" for node in graph.nodes):

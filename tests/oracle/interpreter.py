@@ -35,7 +35,8 @@ engine's author, taken over.
     it); nor did any if there were no elements: then `initial` is given. A raising condition counts
     among the failures, here and in 11.
 11. An item failed for a reduce if nothing arrived from anywhere inside the item and something
-    upstream failed in the item or inside it. Scopes of other fan-outs that happen to have the same
+    upstream failed in the item or inside it; a failure that is skipped (`on_failure="skip"`) counts
+    neither here nor in 10, for the user chose to go on without it. Scopes of other fan-outs that happen to have the same
     numbers are other scopes. With `over=`, an element of which anything arrived did not fail.
 12. `on_item_failure="collect"` with several failures in one item takes that of the node declared
     first, then of the lowest scope: an order of the graph, since S10 forbids one of the log.
@@ -368,8 +369,9 @@ def arrived(world: World, part: Part, scope: Scope) -> list[Any]:
 
 
 def failures_of(world: World, names: set[str]) -> list[Failure]:
-    """The failures of the components these parts belong to."""
-    components = {world.parts[name].node.name for name in names}
+    """The failures of the components these parts belong to; what is skipped is nobody's loss."""
+    nodes = [world.parts[name].node for name in names]
+    components = {node.name for node in nodes if node.on_failure != "skip"}
     return [failure for failure in world.failures if failure.component in components]
 
 

@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+
 import treadle as td
 from treadle.testing import MutatedValue, check_mutation
 

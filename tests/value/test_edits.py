@@ -1,6 +1,7 @@
 """Edits that were once wrong."""
 
 import pytest
+
 import treadle as td
 
 
@@ -28,9 +29,17 @@ def test_a_gate_planned_twice_feeds_a_backfill_once():
     d = d.add(td.step(same, name="z"), to="big", backfill=True).react_until_satisfied()
 
     assert d.results("r", "z") == {"r": 1, "z": 1}
-    assert td.Workflow.from_log(d.at(0), d.log(), components={
-        "r": td.rule(same, name="r", condition="big"), "z": td.step(same, name="z")
-    }) == d
+    assert (
+        td.Workflow.from_log(
+            d.at(0),
+            d.log(),
+            components={
+                "r": td.rule(same, name="r", condition="big"),
+                "z": td.step(same, name="z"),
+            },
+        )
+        == d
+    )
 
 
 def test_looking_at_a_template_changes_nothing():
@@ -38,7 +47,8 @@ def test_looking_at_a_template_changes_nothing():
     w = td.workflow("w")
     for number in range(30):
         w = w.add(td.step(same, name=f"s{number}"))
-        assert w.facts() == [] and w.to_edgelist()
+        assert w.facts() == []
+        assert w.to_edgelist()
         assert not w._definition.program().sealed
 
     assert len(w.components()) == 30

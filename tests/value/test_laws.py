@@ -3,16 +3,18 @@
 from typing import Any
 
 import pytest
-import treadle as td
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+import treadle as td
 from tests.oracle.graph import build
 from tests.oracle.orders import chooser
 from tests.oracle.strategies import CONFLUENT, cases
 
 relaxed = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=120,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 

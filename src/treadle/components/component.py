@@ -40,7 +40,9 @@ class Component(Generic[P, R]):
             )
         self.function = function
         self.signature = self._read(function)
-        self.name = check_name(name if name is not None else name_of(function, self.kind), self.kind)
+        self.name = check_name(
+            name if name is not None else name_of(function, self.kind), self.kind
+        )
         if on_failure not in ON_FAILURE:
             raise DefinitionError(
                 f"{self.kind} {self.name!r}: on_failure={on_failure!r} is not one of {ON_FAILURE}."

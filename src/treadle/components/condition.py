@@ -33,7 +33,11 @@ class Condition(Component[P, bool]):
     kind = "condition"
 
     def __init__(
-        self, predicate: Callable[P, Any] | Pattern, *, name: str | None = None, on_failure: str = "block"
+        self,
+        predicate: Callable[P, Any] | Pattern,
+        *,
+        name: str | None = None,
+        on_failure: str = "block",
     ) -> None:
         self.pattern = predicate if isinstance(predicate, Pattern) else None
         function: Any = predicate.matches if isinstance(predicate, Pattern) else predicate
@@ -123,7 +127,9 @@ class Asking(Struct):
         if isinstance(asked, Compound):
             return (asked.operator, *[self.expression(part) for part in asked.parts])
         key = self.key if not self.atoms else f"{self.key}.{len(self.atoms)}"
-        self.atoms.append(asked.atom(key) if isinstance(asked, Condition) else make_atom(key, asked))
+        self.atoms.append(
+            asked.atom(key) if isinstance(asked, Condition) else make_atom(key, asked)
+        )
         return ("is", key)
 
 

@@ -35,7 +35,9 @@ class FanIn(Component[Any, Any]):
         super().__init__(function, name=name, on_failure=on_failure)
         over = getattr(over, "name", over)
         if over is not None and not isinstance(over, str):
-            raise DefinitionError(f"{self.kind} {self.name!r}: `over=` names a map, not {over!r:.80}.")
+            raise DefinitionError(
+                f"{self.kind} {self.name!r}: `over=` names a map, not {over!r:.80}."
+            )
         if on_item_failure not in ON_ITEM_FAILURE:
             raise DefinitionError(
                 f"{self.kind} {self.name!r}: on_item_failure={on_item_failure!r} is not one of "
@@ -69,7 +71,9 @@ class Reduce(FanIn):
 
     kind = "reduce"
 
-    def __init__(self, function: Callable[..., Any], *, initial: Any = ABSENT, **options: Any) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, initial: Any = ABSENT, **options: Any
+    ) -> None:
         super().__init__(function, **options)
         ports = self.signature.ports
         if not self.signature.rest and ports is not None and ports != 2:

@@ -171,9 +171,7 @@ def rule(
         raise DefinitionError("rule(dispatch=True) needs a condition to dispatch.")
 
     def make(react: Callable[..., Any]) -> Rule[Any, Any]:
-        return Rule(
-            react, condition=condition, name=name, dispatch=dispatch, on_failure=on_failure
-        )
+        return Rule(react, condition=condition, name=name, dispatch=dispatch, on_failure=on_failure)
 
     given = function if function is not None else reaction
     return Maker("rule", name, make) if given is None else make(given)

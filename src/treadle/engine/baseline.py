@@ -46,9 +46,7 @@ def snapshot(memory: Memory) -> dict[str, Any]:
         "tracks": _tracks(memory),
         "withdrawn": sorted(memory.withdrawn),
         "generations": {
-            node.key: node.generation
-            for node in memory.program.by_key.values()
-            if node.generation
+            node.key: node.generation for node in memory.program.by_key.values() if node.generation
         },
         "unplanned": [
             (entry.node.key, entry.scope.path, entry.value, entry.position, _only(memory, entry))
@@ -202,7 +200,9 @@ def _tracks(memory: Memory) -> dict[str, Any]:
 def load(definition: Definition, baseline: Baseline) -> Memory:
     """A memory that goes on from a baseline."""
     program = definition.program(seal=True)
-    if baseline.state["generations"]:  # they are written on the nodes, so the program must be its own
+    if baseline.state[
+        "generations"
+    ]:  # they are written on the nodes, so the program must be its own
         program = compile_program(definition.components())
         program.settle()
     for key, generation in baseline.state["generations"].items():
@@ -310,9 +310,7 @@ def _load_scope(
         scope.broken = {nodes[key].index for key in told["broken"]}
 
 
-def _load_cells(
-    memory: Memory, state: dict[str, Any], units: list[tuple[Unit, bool]]
-) -> None:
+def _load_cells(memory: Memory, state: dict[str, Any], units: list[tuple[Unit, bool]]) -> None:
     by_place = {(unit.node.key, unit.scope.path): unit for unit, _ in units}
     for name, cells in state["cells"].items():
         for key, (started, value, queue) in cells.items():

@@ -46,7 +46,7 @@ def deliver(memory: Memory, node: Node, scope: Scope, value: Any, position: int)
         elif arrival is ALL and child.depth == scope.depth:
             fill_all(memory, child, port, scope, value, position)
         elif arrival is GROUP and child.depth + 1 == scope.depth:
-            group = (scope.parent.groups or {}).get(child.index)  # type: ignore[union-attr]
+            group = (scope.parent.groups or {}).get(child.index)
             if group is not None:
                 group.values.append((scope.path, value, position))
         else:
@@ -91,7 +91,9 @@ def give_absent(memory: Memory, node: Node, scope: Scope) -> None:
         arrive(memory, child, port, scope, (ABSENT, memory.position))
 
 
-def expand(memory: Memory, node: Node, scope: Scope, values: tuple[Any, ...], position: int) -> None:
+def expand(
+    memory: Memory, node: Node, scope: Scope, values: tuple[Any, ...], position: int
+) -> None:
     """Open a scope per element and give each element to the nodes inside."""
     opened = open_scopes(memory, node, scope, len(values))
     for child, port in node.children:

@@ -87,9 +87,7 @@ def apply_edit(memory: Memory, edit: Edit) -> None:
 
 def _replace(memory: Memory, program: Program, lowered: Lowered, *, reset: bool) -> None:
     """Pending work of the old code is withdrawn and ready again under the new, as a new generation."""
-    old = {
-        program.by_key[spec.shape.key].index for spec in program.components[lowered.name].specs
-    }
+    old = {program.by_key[spec.shape.key].index for spec in program.components[lowered.name].specs}
     pending = _pending(memory, old)
     had = {child.index for node in program.by_key.values() for child, _ in node.children}
     nodes = {node.index: node for node in program.replace(lowered)}
@@ -149,9 +147,7 @@ def _withdraw(memory: Memory, unit: Unit) -> None:
 
 def _again(memory: Memory, node: Node, old: Unit) -> None:
     """The same work under new code."""
-    unit = Unit(
-        node, old.scope, old.args, old.made_from, memory.position, READY, node.generation
-    )
+    unit = Unit(node, old.scope, old.args, old.made_from, memory.position, READY, node.generation)
     unit.problem = old.problem
     old.scope.units[node.index] = unit
     old.scope.root.live += 1
@@ -165,9 +161,7 @@ def _again(memory: Memory, node: Node, old: Unit) -> None:
     memory.ready.append(unit)
 
 
-def _remove(
-    memory: Memory, program: Program, name: str, rewired: tuple[Lowered, ...]
-) -> None:
+def _remove(memory: Memory, program: Program, name: str, rewired: tuple[Lowered, ...]) -> None:
     """Drop a component with its work; its children take from its parents from now on."""
     names = [name, *[lowered.name for lowered in rewired]]
     before = {

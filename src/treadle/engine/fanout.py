@@ -51,9 +51,7 @@ def closers(program: Program, opener: Node) -> list[Node]:
     """The reduces that close a fan-out."""
     found = program.closers.get(opener.index)
     if found is None:
-        found = [
-            node for node in program.nodes if node is not None and node.closes is opener
-        ]
+        found = [node for node in program.nodes if node is not None and node.closes is opener]
         program.closers[opener.index] = found
     return found
 
@@ -76,7 +74,7 @@ def arrive_at_reduce(node: Node, scope: Scope, value: Any, position: int) -> Non
     """Something of an item arrived; ABSENT is noted and passed over."""
     outer = scope
     while outer.depth > node.depth:
-        outer = outer.parent  # type: ignore[assignment]
+        outer = outer.parent
     group = (outer.groups or {}).get(node.index)
     if group is None:  # the reduce joined the graph after this fan-out had fired
         return
@@ -140,7 +138,9 @@ def release_reduce(memory: Memory, node: Node, scope: Scope) -> None:
     entries = group.values
     problem: ItemsFailed | None = None
     if group.size and not entries and not group.passed and _is_broken(node, scope):
-        problem = ItemsFailed("nothing could arrive: something upstream, outside the items, failed.")
+        problem = ItemsFailed(
+            "nothing could arrive: something upstream, outside the items, failed."
+        )
     elif lost and node.shape.on_item_failure == "fail":
         problem = _lost_items(lost, group.size)
     elif lost and node.shape.on_item_failure == "collect":

@@ -78,9 +78,7 @@ def _keep_results(memory: Memory, root: Root) -> None:
         for name in memory.program.components
         if memory.program.is_output(name)
     }
-    root.fired = frozenset(
-        [event.node for event in root.events if isinstance(event, Expanded)]
-    )
+    root.fired = frozenset([event.node for event in root.events if isinstance(event, Expanded)])
     kept: list[Event] = [
         event for event in root.events if isinstance(event, Applied) and event.node in outputs
     ]
@@ -126,7 +124,7 @@ def settle_value(memory: Memory, unit: Unit, event: Applied) -> None:
         for barrier in node.near:
             above = scope
             while above.depth > barrier.depth:
-                above = above.parent  # type: ignore[assignment]
+                above = above.parent
             counts = above.counts
             if counts is not None and counts.get(barrier.index, 0) > 1:
                 counts[barrier.index] -= 1
@@ -365,4 +363,3 @@ _REPLAY: dict[type, Callable[[Memory, Any], None]] = {
     AttemptFailed: _replay_retry,
     Orphaned: orphaned,
 }
-

@@ -226,5 +226,8 @@ def missing_ports(waiting: Waiting) -> tuple[int, ...]:
 
 def is_partial(node: Node, waiting: Waiting) -> bool:
     """Whether a join was given something and did not fire; a settled join that did not was withdrawn."""
-    return node.arrival != SETTLED and not waiting.is_done and any(source is not None for source in waiting.sources)
-
+    return (
+        node.arrival != SETTLED
+        and not waiting.is_done
+        and any(source is not None for source in waiting.sources)
+    )

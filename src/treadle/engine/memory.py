@@ -59,7 +59,7 @@ def count_up(barrier: Node, scope: Scope, by: int = 1) -> None:
     barriers behind it. So a step costs as many counts as it has barriers right below it, however many follow.
     """
     while scope.depth > barrier.depth:
-        scope = scope.parent  # type: ignore[assignment]
+        scope = scope.parent
     counts = scope.counts
     if counts is None:
         counts = scope.counts = {}
@@ -71,7 +71,7 @@ def count_up(barrier: Node, scope: Scope, by: int = 1) -> None:
     while behind:  # by hand, for a chain of barriers may be longer than the stack
         barrier, scope = behind.pop()
         while scope.depth > barrier.depth:
-            scope = scope.parent  # type: ignore[assignment]
+            scope = scope.parent
         if scope.counts is None:
             scope.counts = {}
         before = scope.counts.get(barrier.index, 0)
@@ -86,7 +86,7 @@ def count_down(memory: Memory, barrier: Node, scope: Scope) -> None:
     while behind:
         barrier, scope = behind.pop()
         while scope.depth > barrier.depth:
-            scope = scope.parent  # type: ignore[assignment]
+            scope = scope.parent
         counts = scope.counts
         before = 0 if counts is None else counts.get(barrier.index, 0)
         if counts is None or not before:
@@ -102,7 +102,7 @@ def count_down(memory: Memory, barrier: Node, scope: Scope) -> None:
 def ancestor(scope: Scope, depth: int) -> Scope:
     """The scope of this depth at or above `scope`."""
     while scope.depth > depth:
-        scope = scope.parent  # type: ignore[assignment]
+        scope = scope.parent
     return scope
 
 
@@ -125,7 +125,9 @@ def scope_at(memory: Memory, path: Path, place: tuple[int, ...]) -> Scope:
             scope = kids[index]
         else:
             return scope
-    raise LogError(f"the log speaks of a scope {path} that was never opened.", hint="it is damaged.")
+    raise LogError(
+        f"the log speaks of a scope {path} that was never opened.", hint="it is damaged."
+    )
 
 
 def walk(scope: Scope) -> list[Scope]:

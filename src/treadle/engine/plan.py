@@ -25,7 +25,18 @@ from treadle.model.work import Scope, Unplanned
 class Planning:
     """One fact being planned: what was asked, and what it said."""
 
-    __slots__ = ("asked", "context", "errors", "failed", "held", "keys", "memory", "reads", "scope", "value")
+    __slots__ = (
+        "asked",
+        "context",
+        "errors",
+        "failed",
+        "held",
+        "keys",
+        "memory",
+        "reads",
+        "scope",
+        "value",
+    )
 
     def __init__(self, memory: Memory, scope: Scope, value: Any, context: Context) -> None:
         self.memory = memory
@@ -120,18 +131,24 @@ class Planning:
         if key_of is None:
             raise missing_function(node.component)
         try:
-            key = key_of(self.value)
-            hash(key)
+            self.keys.append((node.key, checked_key(key_of(self.value))))
         except Exception as error:  # noqa: BLE001 - a key function may raise anything
-            if isinstance(error, TypeError) and "unhashable" in str(error):
-                error = BadValue(f"the key function gave {key!r:.80}, which cannot be a key: it is unhashable.")
             self._fail(node.key, error)
-        else:
-            self.keys.append((node.key, key))
 
     def _fail(self, key: str, error: BaseException) -> None:
         self.failed.append((key, describe(error, skip_file=__file__)))
         self.errors.append(error)
+
+
+def checked_key(key: Any) -> Any:
+    """A key as it is, if it can be one."""
+    try:
+        hash(key)
+    except TypeError:
+        raise BadValue(
+            f"the key function gave {key!r:.80}, which cannot be a key: it is unhashable."
+        ) from None
+    return key
 
 
 def _asked(memory: Memory, entry: Unplanned) -> tuple[str, ...]:
@@ -162,4 +179,3 @@ def plan_fact(
         _asked(memory, entry),
     )
     return event, planning.errors
-

@@ -87,15 +87,13 @@ def fill_in(memory: Memory, unit: Unit, run_key: str | None, context: Context) -
         filled = inject(memory, markers, node.component, unit.args, context)
         for name, marker in markers:
             if marker.kind == "idempotency_key":
-                filled[name] = idempotency_key(
-                    run_key, node.key, unit.generation, unit.scope.path
-                )
+                filled[name] = idempotency_key(run_key, node.key, unit.generation, unit.scope.path)
             elif marker.kind in READS_HISTORY:
                 unit.read_at = memory.position
         unit.injected = filled
-    for name, marker in node.code.injected:
-        if marker.kind == "attempt":
-            unit.injected = {**unit.injected, name: unit.attempt}
+    attempts = {n: unit.attempt for n, marker in node.code.injected if marker.kind == "attempt"}
+    if attempts:
+        unit.injected = {**(unit.injected or {}), **attempts}
 
 
 def inject(

@@ -80,9 +80,7 @@ def _without_code(shape: ComponentShape) -> tuple[NodeSpec, ...]:
     return tuple(NodeSpec(node, NO_CODE) for node in shape.nodes)
 
 
-def definition_from(
-    defined: Defined, definition: Definition, functions: Functions
-) -> Definition:
+def definition_from(defined: Defined, definition: Definition, functions: Functions) -> Definition:
     """The graph's shape from the log, its functions from the definition given."""
     if defined.name != definition.name:
         raise LogError(
@@ -94,7 +92,9 @@ def definition_from(
     try:
         return base.with_components(lowered)
     except DefinitionError as error:
-        raise LogError(f"the log's graph cannot be: {error.message}", hint="it is damaged.") from error
+        raise LogError(
+            f"the log's graph cannot be: {error.message}", hint="it is damaged."
+        ) from error
 
 
 def entries_from(events: Iterable[Event], functions: Functions) -> list[Event | Mark | Edit]:

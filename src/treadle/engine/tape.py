@@ -49,9 +49,7 @@ class Tape(Struct, eq=False):
         memory = rebuild(self.definition, self.baseline, journal)
         branch = (*self.branch, (memory.position, next(self.forks)))
         earlier = {at: error for at, error in self.exceptions.items() if at < memory.position}
-        tape = Tape(
-            self.definition, branch, self.run_key, self.baseline, journal, earlier
-        )
+        tape = Tape(self.definition, branch, self.run_key, self.baseline, journal, earlier)
         return tape, memory
 
     def until(self, position: int) -> tuple[Tape, int]:

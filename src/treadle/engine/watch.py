@@ -92,7 +92,6 @@ class Watch:
         return sorted(found, key=lambda gate: gate.index) if len(found) > 1 else found
 
 
-
 def watch_of(program: Program, node: Node) -> Watch:
     """The node's watch, made on first use."""
     watches: dict[int, Watch] = program.watches

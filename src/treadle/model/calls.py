@@ -30,8 +30,14 @@ def spread(value: Any, ports: int) -> list[Any] | tuple[Any, ...]:
     """The value as arguments for `ports` ports, or `BadValue`."""
     if isinstance(value, (list, tuple)) and len(value) == ports:
         return value
-    shown = f"{type(value).__name__} of {len(value)}" if isinstance(value, (list, tuple)) else repr(value)
-    raise BadValue(f"needs a list or tuple of {ports}, one for each port, and was given {shown:.200}.")
+    shown = (
+        f"{type(value).__name__} of {len(value)}"
+        if isinstance(value, (list, tuple))
+        else repr(value)
+    )
+    raise BadValue(
+        f"needs a list or tuple of {ports}, one for each port, and was given {shown:.200}."
+    )
 
 
 class Ignore(Portable):

@@ -92,9 +92,7 @@ class Definition:
         components = self.components()
         program = compile_program(components)
         program.add(lowered)
-        return Definition(
-            self.name, self.retain, [*components, lowered], self._length + 1, program
-        )
+        return Definition(self.name, self.retain, [*components, lowered], self._length + 1, program)
 
     def with_components(self, components: Iterable[Lowered]) -> Definition:
         """A definition of the same name with other components; compiled at once, so that it is checked."""
@@ -121,9 +119,7 @@ class Definition:
         defined = self._defined
         if run_key is None:
             return defined
-        return Defined(
-            0, self.name, defined.components, self.retain, defined.fingerprint, run_key
-        )
+        return Defined(0, self.name, defined.components, self.retain, defined.fingerprint, run_key)
 
 
 def shape_of(lowered: Lowered) -> ComponentShape:

@@ -107,7 +107,13 @@ def _function(function: FunctionType, depth: int) -> Any:
     captured = [_plain(_contents(cell), depth + 1) for cell in function.__closure__ or ()]
     defaults = [_plain(value, depth + 1) for value in function.__defaults__ or ()]
     keywords = _plain(function.__kwdefaults__ or {}, depth + 1)
-    return ["function", _code(function.__code__, depth, function.__doc__), captured, defaults, keywords]
+    return [
+        "function",
+        _code(function.__code__, depth, function.__doc__),
+        captured,
+        defaults,
+        keywords,
+    ]
 
 
 def _code(code: CodeType, depth: int, docstring: str | None = None) -> Any:

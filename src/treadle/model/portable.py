@@ -93,7 +93,6 @@ def _find(module: str, qualified_name: str) -> Any:
     return found
 
 
-
 def reduce_struct(struct: Any) -> Any:
     """Pickle a struct with the functions in its fields replaced by references."""
     fields = {name: to_reference(getattr(struct, name)) for name in struct.__struct_fields__}

@@ -8,6 +8,7 @@ function of one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -70,7 +71,9 @@ def _keyword_only(function: FunctionType, first: int) -> list[tuple[str, Marker]
     defaults = function.__kwdefaults__ or {}
     needed = [name for name in names if name not in defaults]
     if needed:
-        message = f"{function.__qualname__!r} requires keyword {needed[0]!r}, which nothing will give."
+        message = (
+            f"{function.__qualname__!r} requires keyword {needed[0]!r}, which nothing will give."
+        )
         raise DefinitionError(
             message, hint="make it positional (a port), or give it a default or a marker."
         )
@@ -88,7 +91,9 @@ def _of_other(function: Callable[..., Any]) -> Signature:
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some builtins do not say
-        return Signature(None, rest=False, injected=(), names=(), is_async=False, is_generator=False)
+        return Signature(
+            None, rest=False, injected=(), names=(), is_async=False, is_generator=False
+        )
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p.name for p in positional if p.default is p.empty]
     rest = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -107,7 +112,7 @@ def _of_other(function: Callable[..., Any]) -> Signature:
 
 def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
     """The function's annotations, resolved where they are strings; empty where they cannot be."""
-    while type(function).__name__ == "partial" and hasattr(function, "func"):
+    while isinstance(function, partial):
         function = function.func
     raw = getattr(function, "__annotations__", None)
     if not raw or isinstance(function, type):

@@ -30,7 +30,8 @@ class Scope(Struct, eq=False):
     """The lineage of an input, of one element, or of one firing of a correlated join."""
 
     root: Root
-    parent: Scope | None
+    parent: Any
+    """The scope around this one; None for a root."""
     path: Path
     depth: int
     units: dict[int, Unit] = {}

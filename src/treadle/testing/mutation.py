@@ -27,9 +27,7 @@ class MutatedValue(WorkError):
 class MutationChecking(Executor):
     """An executor that runs everything at once in the caller, and raises where a value was changed."""
 
-    def submit(
-        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> Future[Any]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a runnable between two looks at its values."""
         future: Future[Outcome] = Future()
         runnable = next((arg for arg in args if isinstance(arg, Runnable)), None)
@@ -77,7 +75,9 @@ def compare(
     """Raise for the first value that looks different now."""
     for port, was in before.items():
         if after[port] != was:
-            value = runnable.args[port] if isinstance(port, int) else (runnable.injected or {})[port]
+            value = (
+                runnable.args[port] if isinstance(port, int) else (runnable.injected or {})[port]
+            )
             raise MutatedValue(
                 f"{runnable.component!r} changed the value of its port {port}: {value!r:.200}.",
                 component=runnable.component,

@@ -41,7 +41,13 @@ class FactReader:
                 component, part = self.split(event.node)
                 sources = self.sources(event.sources, event.scope)
                 yield Fact(
-                    component, part, event.scope, event.value, sources, event.generation, event.position
+                    component,
+                    part,
+                    event.scope,
+                    event.value,
+                    sources,
+                    event.generation,
+                    event.position,
                 )
         elif isinstance(event, Expanded):
             yield from self._items(event)

@@ -107,7 +107,13 @@ def _conditions(memory: Memory, event: Planned, reader: FactReader) -> list[Fail
         on_failure = memory.program.output_of(component).shape.on_failure if known else "block"
         found.append(
             Failure(
-                component, None, event.scope, value, error, on_failure=on_failure, position=event.position
+                component,
+                None,
+                event.scope,
+                value,
+                error,
+                on_failure=on_failure,
+                position=event.position,
             )
         )
     return found

@@ -63,7 +63,9 @@ class _Telling:
 
     def _fill(self, entry: dict[str, Any], event: Any, path: tuple[int, ...]) -> None:
         if isinstance(event, Expanded):
-            entry["value"] = event.values[path[len(event.scope)]] if len(path) > len(event.scope) else None
+            entry["value"] = (
+                event.values[path[len(event.scope)]] if len(path) > len(event.scope) else None
+            )
         elif isinstance(event, (Applied, InputAccepted)):
             entry["value"] = event.value
         elif isinstance(event, (Failed, Skipped)):

@@ -33,7 +33,9 @@ def root_of(memory: Memory, input: Any, *, results_only: bool = False) -> Root:
     number = number_of(memory, input)
     root = memory.roots.get(number)
     if root is None or (root.folded and not results_only):
-        raise Forgotten(f"input {number} is no longer remembered.", hint="keep more with `retain=`.")
+        raise Forgotten(
+            f"input {number} is no longer remembered.", hint="keep more with `retain=`."
+        )
     return root
 
 

@@ -70,9 +70,10 @@ def _given(memory: Memory, node: Node, roots: list[Root]) -> list[Any]:
 def _fired(memory: Memory, node: Node, root: Root) -> bool:
     """Whether the innermost fan-out around a node fired in this input."""
     opener = memory.program.nodes[node.place[-1]]
-    return opener is not None and (opener.key in root.fired or any(
-        isinstance(event, Expanded) and event.node == opener.key for event in root.events
-    ))
+    return opener is not None and (
+        opener.key in root.fired
+        or any(isinstance(event, Expanded) and event.node == opener.key for event in root.events)
+    )
 
 
 def _raise_first(memory: Memory, exceptions: dict[int, BaseException], roots: list[Root]) -> None:
@@ -93,9 +94,11 @@ def raw_productions(workflow: Workflow, name: str | None, input: Any) -> list[An
     with workflow.inspect() as (memory, _):
         if name is not None:
             check_name(workflow, memory, name)
-        names = [name] if name is not None else [
-            each for each in memory.program.components if memory.program.is_output(each)
-        ]
+        names = (
+            [name]
+            if name is not None
+            else [each for each in memory.program.components if memory.program.is_output(each)]
+        )
         roots = list(roots_of(memory, input, results_only=name is None))
         found = [
             (event.position, event.value)
@@ -129,4 +132,3 @@ def facts(workflow: Workflow, name: str | None, input: Any) -> list[Fact]:
         roots = list(roots_of(memory, input))
         found = list(FactReader(memory, roots).facts(roots))
     return found if name is None else [fact for fact in found if fact.component == name]
-
