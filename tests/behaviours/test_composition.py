@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 import treadle as td
 from treadle import errors
 
@@ -140,10 +141,11 @@ def test_adding_in_one_go_or_one_by_one_is_the_same():
 
 def test_all_faults_are_reported_together():
     """S28: workflow(...) gives one ExceptionGroup, in the order of the faults."""
+    steps: list[Any] = [increment, increment, 5, (td.step(lambda a, b: a, name="ab"), [abs])]
     with pytest.raises(ExceptionGroup) as caught:
         td.workflow(
             "faulty",
-            steps=[increment, increment, 5, (td.step(lambda a, b: a, name="ab"), [abs])],
+            steps=steps,
             rules=[td.rule(lambda x: x, name="r", condition="nowhere")],
             components=[td.step(lambda x, s=td.state_of("gone"): s, name="reads")],
         )
@@ -206,6 +208,11 @@ def gives_int(x: Any) -> int:
 def gives_ints(x: Any) -> list[int]:
     """Numbers."""
     return [int(x)]
+
+
+def gives_strs(x: Any) -> list[str]:
+    """Texts."""
+    return [str(x)]
 
 
 def gives_optional(x: Any) -> int | None:
@@ -328,6 +335,33 @@ def test_types_are_compared_port_by_port():
     assert "both" not in w
 
 
+def fold_numbers(state: int, value: int) -> int:
+    """Add up numbers."""
+    return state + value
+
+
+def nothing(x: Any) -> None:
+    """Give None."""
+
+
+@pytest.mark.parametrize(
+    ("parent", "child"),
+    [
+        (gives_str, td.accumulator(fold_numbers, initial=0)),
+        (td.collect(gives_strs, name="gives_strs"), td.reduce(fold_numbers, initial=0)),
+        (gives_str, td.rule(takes_int, condition=lambda x: True)),
+        (gives_str, td.rule(takes_int, condition=lambda x: True, dispatch=True)),
+        (nothing, td.step(takes_int)),
+    ],
+    ids=["accumulator", "reduce", "rule", "dispatched rule", "None"],
+)
+def test_all_components_have_typed_ports(parent: Any, child: Any):
+    """H130: annotations are ports in every kind of component, and `-> None` is an annotation."""
+    w = td.workflow("w").add(parent)
+    with pytest.raises(errors.IncompatibleTypes):
+        w.add(child, to=w.components())
+
+
 def test_string_annotations_are_resolved():
     """H130: annotations as text are contracts too."""
 
@@ -366,7 +400,9 @@ def test_a_sub_workflow_is_a_parent_through_its_one_output():
     assert w.react_until_satisfied(1).results() == {"str": "4"}
     with pytest.raises(errors.DefinitionError, match=r"two\.increment.*two\.double"):
         td.workflow("w").add(two).add(str, to="two")
-    assert td.workflow("w").add(two).add(str, to="two.double").react_until_satisfied(2).results() == {
+    assert td.workflow("w").add(two).add(str, to="two.double").react_until_satisfied(
+        2
+    ).results() == {
         "two.increment": 3,
         "str": "4",
     }
@@ -496,7 +532,10 @@ def test_a_workflow_with_a_history_is_no_component():
     with pytest.raises(errors.DefinitionError, match=r"at\(0\)"):
         td.workflow("w").add(done)
 
-    assert td.workflow("w").add(done.at(0)).components() == ["pipeline.increment", "pipeline.double"]
+    assert td.workflow("w").add(done.at(0)).components() == [
+        "pipeline.increment",
+        "pipeline.double",
+    ]
 
 
 # ------------------------------------------------------------------------------------------ merge
@@ -541,7 +580,7 @@ def test_merging_brings_states_and_conditions():
 
 
 def chain() -> td.Workflow:
-    """a -> b -> c."""
+    """A -> b -> c."""
     w = td.workflow("chain").add(td.step(increment, name="a"))
     return w.add(td.step(double, name="b"), to="a").add(td.step(increment, name="c"), to="b")
 
@@ -837,7 +876,7 @@ def test_backfill_in_fan_outs():
 
 def test_backfill_of_rules_asks_each_fact_once():
     """S12, S27: the new rule's condition is asked about the old facts, others are not asked again."""
-    asked: dict[str, list[int]] = {"old": [], "new": []}
+    asked: dict[str, Any] = {"old": [], "new": []}
 
     def predicate(name: str) -> Any:
         return lambda x: asked[name].append(x) or x > 1

@@ -5,6 +5,7 @@ import pickle
 from typing import Any
 
 import pytest
+
 import treadle as td
 from treadle import errors
 
@@ -265,9 +266,9 @@ def test_context_does_not_make_workflows_differ():
 
 def test_a_runnables_values_are_its_own():
     """Section 4: a runnable is self-contained; a later context does not change it."""
-    w, [runnable] = asking().plan_eagerly(
-        1, run_context={"_global": {"model": "first"}}
-    ).prepare_for_dispatch()
+    w, [runnable] = (
+        asking().plan_eagerly(1, run_context={"_global": {"model": "first"}}).prepare_for_dispatch()
+    )
     w = w.with_context({"_global": {"model": "second"}})
     w = w.apply_runnable(td.execute_runnable(runnable)).react_until_satisfied(2)
 

@@ -9,6 +9,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from typing import Any
 
 import pytest
+
 import treadle as td
 from treadle import errors
 
@@ -499,7 +500,9 @@ def test_awaiting_a_runnable_by_hand():
         return x * 10
 
     async def main() -> td.Workflow:
-        w, runnables = td.workflow("w", steps=[fetch, double]).plan_eagerly(1).prepare_for_dispatch()
+        w, runnables = (
+            td.workflow("w", steps=[fetch, double]).plan_eagerly(1).prepare_for_dispatch()
+        )
         for runnable in runnables:
             w = w.apply_runnable(await td.aexecute_runnable(runnable))
         return w
@@ -535,15 +538,14 @@ def test_an_interrupt_comes_through_and_leaves_the_workflow(how: str, error: Any
     if how == "react":
         planned = planned.react().react()
     log, facts = planned.log(), planned.facts()
+    ways = {
+        "inline": lambda: planned.react_until_satisfied(),
+        "threads": lambda: planned.react_until_satisfied(executor="threads"),
+        "areact": lambda: asyncio.run(planned.areact_until_satisfied()),
+        "react": lambda: planned.react(),
+    }
     with pytest.raises(error):
-        if how == "inline":
-            planned.react_until_satisfied()
-        elif how == "threads":
-            planned.react_until_satisfied(executor="threads")
-        elif how == "areact":
-            asyncio.run(planned.areact_until_satisfied())
-        else:
-            planned.react()
+        ways[how]()
     again = planned.react_until_satisfied()
 
     assert (planned.log(), planned.facts(), planned.in_flight()) == (log, facts, [])
@@ -668,6 +670,23 @@ def test_threads_may_read_while_another_goes_on():
         return [(h.position, h.results(), len(h.facts()), h.is_runnable()) for h in handles]
 
     assert side_by_side(read, 6) == [expected] * 6
+
+
+def test_threads_may_edit_one_handle():
+    """S1, S27: each edit makes a workflow of its own, also with work in flight."""
+    w, _ = busy().plan_eagerly([1, 2, 3]).prepare_for_dispatch()
+    names, log, out = w.components(), w.log(), w.in_flight()
+    edits = [
+        lambda: w.add(td.step(len, name="late"), to="all", backfill=True),
+        lambda: w.replace("m", td.map(increment, name="m")),
+        lambda: w.remove("j"),
+        lambda: w.merge(td.workflow("other", steps=[double])),
+        lambda: w.at(w.position),
+    ]
+    done = side_by_side(lambda k: edits[k % len(edits)]().components(), 10)
+
+    assert done == [edit().components() for edit in edits] * 2
+    assert (w.components(), w.log(), w.in_flight()) == (names, log, out)
 
 
 def test_threads_may_apply_outcomes_to_one_handle():

@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 import pytest
+
 import treadle as td
 from treadle import errors
 
@@ -99,7 +100,7 @@ def test_a_runnable_prepared_twice_has_the_same_id():
     w = pipeline().plan_eagerly(1)
     [first] = w.next_runnables()
     again, [prepared] = w.prepare_for_dispatch()
-    later, [other] = again.plan_eagerly(1).prepare_for_dispatch()
+    _, [other] = again.plan_eagerly(1).prepare_for_dispatch()
 
     assert (first.id, first.idempotency_key) == (prepared.id, prepared.idempotency_key)
     assert other.id != prepared.id
@@ -152,7 +153,7 @@ def test_captured_values_are_part_of_a_fingerprint():
 def compiled(text: str) -> Any:
     """A step from source text, as another file would hold it."""
     space: dict[str, Any] = {}
-    exec(compile(text, "elsewhere.py", "exec"), space)  # noqa: S102
+    exec(compile(text, "elsewhere.py", "exec"), space)
     return td.step(space["f"])
 
 
@@ -367,7 +368,9 @@ def test_planning_again_feeds_nothing_back():
 
 def test_planning_that_was_forgotten_is_done_by_prepare():
     """S15: who forgets plan_eagerly() after apply still gets the rule's work."""
-    w = pipeline().add(td.rule(lambda x: "big", name="big", condition=lambda x: x > 10), to="double")
+    w = pipeline().add(
+        td.rule(lambda x: "big", name="big", condition=lambda x: x > 10), to="double"
+    )
     w = w.plan_eagerly(5)
     for _ in range(3):
         w, runnables = w.prepare_for_dispatch()
@@ -419,7 +422,7 @@ def test_all_kinds_of_callables_are_steps():
         def __call__(self, x: int) -> int:
             return x + self.by
 
-    steps = [
+    steps: list[Any] = [
         td.step(abs),
         td.step(str),
         td.step(Scale, name="made"),
@@ -457,7 +460,10 @@ def test_validation_is_opt_in():
 
     loose = td.workflow("l", steps=[half]).react_until_satisfied(5)
     strict = td.workflow("s", steps=[td.step(half, validate=True)])
-    wrong_result, wrong_argument = strict.react_until_satisfied(5), strict.react_until_satisfied("x")
+    wrong_result, wrong_argument = (
+        strict.react_until_satisfied(5),
+        strict.react_until_satisfied("x"),
+    )
 
     assert loose.results() == {"half": 2.5}
     assert "the result should be int" in wrong_result.failures()[0].error.text
@@ -493,7 +499,7 @@ def test_a_limit_leaves_the_rest_ready():
 def test_a_released_runnable_is_handed_out_again_in_its_old_place():
     """S8: release puts it back, before what became ready later."""
     w = td.workflow("t", steps=[td.step(double, name=name) for name in "abc"]).plan_eagerly(1)
-    w, [a, b] = w.prepare_for_dispatch(2)
+    w, [a, _] = w.prepare_for_dispatch(2)
     w = w.release(a)
     w, again = w.prepare_for_dispatch()
 

@@ -8,6 +8,7 @@ import weakref
 from typing import Any
 
 import pytest
+
 import treadle as td
 from treadle import errors
 
@@ -128,7 +129,7 @@ def test_errors_whose_own_methods_fail_are_recorded():
 
 def test_a_handler_gets_the_failure_in_the_same_scope():
     """S24: add(handler, to=td.error_of(...)) gets component, inputs, error and attempt."""
-    got: list[td.Failure] = []
+    got: Any = []
     w = shop().add(td.step(lambda f: got.append(f) or "told", name="h"), to=td.error_of("charge"))
     w = w.react_until_satisfied(500)
     [failure] = got
@@ -213,7 +214,9 @@ def test_a_handler_gives_a_fallback_into_a_join():
     """S24: value and fallback meet in an `any` join."""
     w = td.workflow("w", steps=[charge])
     w = w.add(td.step(lambda f: "on account", name="fallback"), to=td.error_of("charge"))
-    w = w.add(td.step(lambda how: f"paid: {how}", name="paid"), to=["charge", "fallback"], join="any")
+    w = w.add(
+        td.step(lambda how: f"paid: {how}", name="paid"), to=["charge", "fallback"], join="any"
+    )
 
     assert w.react_until_satisfied(5).results() == {"paid": "paid: charged 5"}
     assert w.react_until_satisfied(500).results() == {"paid": "paid: on account"}
@@ -234,7 +237,9 @@ def test_handlers_of_handlers():
     """S24: every node has an error port, handlers too."""
     w = td.workflow("w", steps=[charge])
     w = w.add(td.step(lambda f: 1 / 0, name="h"), to=td.error_of("charge"))
-    w = w.add(td.step(lambda f: f.component, name="hh"), to=td.error_of("h")).react_until_satisfied(500)
+    w = w.add(td.step(lambda f: f.component, name="hh"), to=td.error_of("h")).react_until_satisfied(
+        500
+    )
 
     assert w.results() == {"hh": "h"}
     assert [(f.component, f.handled) for f in w.failures()] == [("charge", False), ("h", True)]
@@ -359,6 +364,32 @@ def test_a_halted_input_raises():
         td.workflow("w", steps=[td.step(charge, on_failure="halt")]).run_or_raise(500)
 
 
+@pytest.mark.parametrize("dispatch", [False, True])
+@pytest.mark.parametrize(
+    ("on_failure", "joined", "beside", "status"),
+    [
+        ("block", td.ABSENT, 2, "failed"),
+        ("skip", (td.ABSENT, 1), 2, "done"),
+        ("halt", td.ABSENT, td.ABSENT, "halted"),
+    ],
+)
+def test_a_raising_condition_fails_as_its_rule_says(
+    on_failure: Any, joined: Any, beside: Any, status: str, dispatch: bool
+):
+    """S24, S25: it is a failure of the rule, so the rule's on_failure decides."""
+    rule = td.rule(
+        lambda x: x, name="r", condition=lambda x: 1 / 0, on_failure=on_failure, dispatch=dispatch
+    )
+    w = td.workflow("w", rules=[rule], steps=[td.step(lambda x: x, name="note")])
+    w = w.add(td.step(lambda a, b: (a, b), name="both"), to=["r", "note"])
+    w = w.add(td.step(lambda x: x + 1, name="beside"), to="note").react_until_satisfied(1)
+
+    assert w.results("both", "beside") == {"both": joined, "beside": beside}
+    assert (only(w).component, only(w).on_failure) == ("r", on_failure)
+    assert [entry["status"] for entry in w.inputs()] == [status]
+    assert w.is_satisfied()
+
+
 @pytest.mark.parametrize("on_failure", ["block", "skip", "halt"])
 def test_failures_survive_the_log(on_failure: Any):
     """S2: failures are data in the log, what they led to follows from it."""
@@ -386,11 +417,12 @@ def test_react_until_satisfied_does_not_raise():
 def test_raising_names_component_input_and_attempt(how: str):
     """S26: StepFailed, with the original exception as its cause, traceback kept."""
     w = shop().react_until_satisfied(5)
+    ways = {
+        "run_or_raise": lambda: w.run_or_raise(500),
+        "results": lambda: w.react_until_satisfied(500).results(raise_on_failure=True),
+    }
     with pytest.raises(errors.StepFailed) as caught:
-        if how == "run_or_raise":
-            w.run_or_raise(500)
-        else:
-            w.react_until_satisfied(500).results(raise_on_failure=True)
+        ways[how]()
     error = caught.value
     cause = error.__cause__
 
@@ -459,6 +491,7 @@ class Stubborn(Exception):
 
 def test_a_cause_is_never_another_branchs():
     """S26: what failed on another branch, at the same position, is not this failure's cause."""
+
     def fails(x: Any) -> Any:
         raise Stubborn(x)
 
@@ -477,6 +510,7 @@ def test_a_cause_is_never_another_branchs():
 
 def test_an_abandoned_operation_leaves_no_cause_behind():
     """S26: nor is what failed in an operation that was interrupted."""
+
     def fails(x: Any) -> Any:
         raise Stubborn(x)
 
@@ -620,7 +654,7 @@ def test_attempts_survive_the_log():
 
 def test_executing_never_raises_for_a_users_error():
     """Section 4: execute_runnable gives an outcome, whatever the user's function does."""
-    w, runnables = shop().plan_eagerly(500).prepare_for_dispatch()
+    _, runnables = shop().plan_eagerly(500).prepare_for_dispatch()
     outcome = td.execute_runnable(runnables[0])
 
     assert isinstance(outcome, td.Outcome)

@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from typing import Any
 
 import pytest
+
 import treadle as td
 from treadle import errors
 
@@ -122,7 +123,7 @@ def test_a_reduce_without_initial():
 
 def test_duplicates_count_each_time():
     """F80: equal elements are elements of their own."""
-    calls: list[int] = []
+    calls: Any = []
     w = mapping(lambda x: calls.append(x) or x)
     w = w.add(td.reduce(total, initial=0, name="sum"), to="m").react_until_satisfied([2, 2, 2])
 
@@ -149,7 +150,13 @@ def test_a_join_of_a_reduce_and_a_step_on_threads():
         w = w.plan_eagerly(list(range(n)))
     w = w.react_until_satisfied(executor="threads", max_concurrency=4)
 
-    assert [w.results(input=n)["pair"] for n in range(5)] == [(0, 0), (0, 1), (2, 2), (6, 3), (12, 4)]
+    assert [w.results(input=n)["pair"] for n in range(5)] == [
+        (0, 0),
+        (0, 1),
+        (2, 2),
+        (6, 3),
+        (12, 4),
+    ]
 
 
 @pytest.mark.parametrize("value", [5, None, "text", b"bytes", bytearray(b"x"), object(), 1.5])
@@ -282,7 +289,7 @@ def test_over_closes_the_named_fan_out():
 
 def test_over_takes_the_map_itself_too():
     """Section 4: a component stands for its name."""
-    row = td.map(same, name="row")
+    row: Any = td.map(same, name="row")
     w = td.workflow("w", components=[row]).add(td.map(same, name="cell"), to=row)
     w = w.add(td.collect(over=row, name="all"), to="cell").react_until_satisfied(ROWS)
 
@@ -342,7 +349,9 @@ def test_a_reduce_takes_one_parent():
 
 def test_folding_a_value_of_its_own():
     """S21: outside any fan-out they fold the elements of the value."""
-    w = td.workflow("w", components=[td.reduce(total, initial=0, name="sum"), td.collect(name="all")])
+    w = td.workflow(
+        "w", components=[td.reduce(total, initial=0, name="sum"), td.collect(name="all")]
+    )
 
     assert w.react_until_satisfied([1, 2, 3]).results() == {"sum": 6, "all": [1, 2, 3]}
     assert w.react_until_satisfied(()).results() == {"sum": 0, "all": []}
@@ -362,7 +371,7 @@ def test_folding_what_is_no_collection_fails(value: Any):
 
 def test_fail_lets_the_others_run_and_names_the_items():
     """S21: the default: the others run, then the reduce fails, naming who failed."""
-    calls: list[int] = []
+    calls: Any = []
     w = mapping(lambda x: calls.append(x) or 1 / x).add(td.collect(name="all"), to="m")
     w = w.react_until_satisfied([1, 0, 2, 0])
     last = w.failures()[-1]
@@ -532,9 +541,9 @@ def test_a_reducer_with_injection():
 
     assert w.react_until_satisfied([1, 2]).results() == {"sum": 3}
     assert w.react_until_satisfied([1, 2], run_context=context).results() == {"sum": 30}
-    assert w.react_until_satisfied(
-        [1, 2], run_context=context, executor="threads"
-    ).results() == {"sum": 30}
+    assert w.react_until_satisfied([1, 2], run_context=context, executor="threads").results() == {
+        "sum": 30
+    }
 
 
 def test_constructors_are_decorators_too():

@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
+
 import treadle as td
 from treadle import errors
 
@@ -211,6 +212,16 @@ def test_rebuilding_runs_no_user_code():
     assert calls == []
 
 
+def test_a_log_that_travelled_alone_rebuilds_too():
+    """S2: a log is data: a copy of it is as good, whatever came of its strings on the way."""
+    template = rich()
+    w = template.react_until_satisfied(3).plan_eagerly(4)
+    again = td.Workflow.from_log(template, pickle.loads(pickle.dumps(list(w.log()))))
+
+    assert again == w
+    assert again.react_until_satisfied() == w.react_until_satisfied()
+
+
 def test_a_rebuilt_workflow_goes_on():
     """J150: pending work continues to the same results."""
     template = rich()
@@ -273,7 +284,8 @@ def test_time_travel_is_a_fork():
 def test_at_a_position_that_is_not_there():
     """S3: an error that says how many there are."""
     w = td.workflow("w", steps=[increment]).react_until_satisfied(1)
-    for position in (-1, 4, "x", None, 1.0):
+    nowhere: list[Any] = [-1, 4, "x", None, 1.0]
+    for position in nowhere:
         with pytest.raises(errors.UsageError, match="3 events"):
             w.at(position)
 
@@ -370,7 +382,7 @@ def test_outcomes_from_before_the_parting_are_welcome():
 def test_two_runs_of_one_template_are_two_branches():
     """S9: their work is not mixed up, though it has the same ids."""
     template = td.workflow("w", steps=[increment])
-    one, [theirs] = template.plan_eagerly(1).prepare_for_dispatch()
+    _, [theirs] = template.plan_eagerly(1).prepare_for_dispatch()
     two, [ours] = template.plan_eagerly(10).prepare_for_dispatch()
     with pytest.raises(errors.ForeignOutcome):
         two.apply_runnable(td.execute_runnable(theirs))
@@ -383,7 +395,7 @@ def test_two_runs_of_one_template_are_two_branches():
 
 def test_outcomes_of_another_workflow_are_foreign():
     """S9: from outside this workflow's ancestry, whatever its components are called."""
-    one, [theirs] = td.workflow("one", steps=[increment]).plan_eagerly(1).prepare_for_dispatch()
+    _, [theirs] = td.workflow("one", steps=[increment]).plan_eagerly(1).prepare_for_dispatch()
     two, _ = td.workflow("two", steps=[increment]).plan_eagerly(10).prepare_for_dispatch()
     with pytest.raises(errors.ForeignOutcome):
         two.apply_runnable(td.execute_runnable(theirs))
@@ -395,7 +407,7 @@ def test_outcomes_of_another_runs_key_are_foreign():
     """S9: two runs by their keys, in whatever process they were made."""
     template = td.workflow("w", steps=[increment])
     copied = pickle.loads(pickle.dumps(template))
-    one, [theirs] = template.with_run_key("1").plan_eagerly(1).prepare_for_dispatch()
+    _, [theirs] = template.with_run_key("1").plan_eagerly(1).prepare_for_dispatch()
     two, _ = copied.with_run_key("2").plan_eagerly(10).prepare_for_dispatch()
     with pytest.raises(errors.ForeignOutcome, match="'1'"):
         two.apply_runnable(td.execute_runnable(theirs))
@@ -409,6 +421,28 @@ def test_a_template_takes_no_outcome():
     _, [runnable] = template.plan_eagerly(1).prepare_for_dispatch()
     with pytest.raises(errors.ForeignOutcome):
         template.apply_runnable(td.execute_runnable(runnable))
+
+
+@pytest.mark.parametrize("how", ["log", "pickle", "at", "both from the log"])
+def test_a_copy_that_goes_on_by_itself_is_another_branch(how: str):
+    """S9: work made in the original and in its copy, after the two parted, is not mixed up."""
+    template = td.workflow("w", steps=[increment])
+    original = template.react_until_satisfied(1)
+    if how == "log":
+        copy = td.Workflow.from_log(template, original.log())
+    elif how == "pickle":
+        copy = pickle.loads(pickle.dumps(original))
+    elif how == "at":
+        copy = original.at(original.position)
+    else:
+        copy = td.Workflow.from_log(template, original.log())
+        original = td.Workflow.from_log(template, original.log())
+    _, [theirs] = original.plan_eagerly(5).prepare_for_dispatch()
+    copy, _ = copy.plan_eagerly(50).prepare_for_dispatch()
+    with pytest.raises(errors.ForeignOutcome):
+        copy.apply_runnable(td.execute_runnable(theirs))
+
+    assert copy.results() == {}
 
 
 def test_a_rebuilt_workflow_takes_outcomes_of_before():

@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import pytest
+
 import treadle as td
 from treadle import errors
 
@@ -55,10 +56,9 @@ def run(w: td.Workflow, order: list[str]) -> td.Workflow:
             w = w.release(runnable)
         w, runnables = w.prepare_for_dispatch()
         for runnable in runnables:
-            if runnable.component == name:
-                w = w.apply_runnable(td.execute_runnable(runnable))
-            else:
-                w = w.release(runnable)
+            chosen = runnable.component == name
+            outcome = td.execute_runnable(runnable) if chosen else None
+            w = w.apply_runnable(outcome) if outcome else w.release(runnable)
     return w.react_until_satisfied()
 
 
@@ -80,7 +80,9 @@ def test_a_join_waits_for_all_its_parents():
 def test_ports_follow_the_order_of_the_parents():
     """E65: arguments come in declared order, whatever came first."""
     for order in itertools.permutations("abc"):
-        w = run(three(a=lambda x: "a", b=lambda x: "b", c=lambda x: "c").plan_eagerly(0), list(order))
+        w = run(
+            three(a=lambda x: "a", b=lambda x: "b", c=lambda x: "c").plan_eagerly(0), list(order)
+        )
 
         assert w.results() == {"join": ("a", "b", "c")}
 
@@ -179,13 +181,15 @@ def test_a_join_with_the_raw_input():
 def test_all_with_one_absent_passes_it_to_the_port():
     """S25: a node with some ports ABSENT is called; with all ABSENT it is not and gives ABSENT."""
     some = three(a=absent).react_until_satisfied(1)
-    none = three(a=absent, b=absent, c=absent).add(step("after"), to="join").react_until_satisfied(1)
+    none = (
+        three(a=absent, b=absent, c=absent).add(step("after"), to="join").react_until_satisfied(1)
+    )
 
     assert some.results() == {"join": (td.ABSENT, 1, 1)}
     assert none.results("join", "after") == {"join": td.ABSENT, "after": td.ABSENT}
     assert none.results() == {}
     assert none.is_satisfied()
-    assert none.failures() == none.starved() == []
+    assert (none.failures(), none.starved()) == ([], [])
 
 
 # ------------------------------------------------------------------------------------- any and k
@@ -193,7 +197,7 @@ def test_all_with_one_absent_passes_it_to_the_port():
 
 def test_any_fires_once_on_the_first():
     """S17: one port, the first arrival; later ones are absorbed."""
-    calls: list[Any] = []
+    calls: Any = []
     w = td.workflow("w", steps=[step("a", lambda x: "a"), step("b", lambda x: "b")])
     w = w.add(td.step(lambda v: calls.append(v) or v, name="first"), to=["a", "b"], join="any")
     ab, ba = run(w.plan_eagerly(0), ["a", "b"]), run(w.plan_eagerly(0), ["b", "a"])
@@ -368,7 +372,9 @@ def test_barriers_do_not_depend_on_the_order(seed: int):
 
 def mapped() -> td.Workflow:
     """A fan-out over the input's `items`, and a step outside it."""
-    w = td.workflow("w", steps=[step("items", lambda x: x["items"]), step("rate", lambda x: x["rate"])])
+    w = td.workflow(
+        "w", steps=[step("items", lambda x: x["items"]), step("rate", lambda x: x["rate"])]
+    )
     return w.add(td.map(lambda x: x, name="item"), to="items")
 
 
@@ -475,7 +481,12 @@ def feed(w: td.Workflow, *inputs: tuple[str, Any]) -> td.Workflow:
 
 def test_without_correlation_inputs_never_meet():
     """S18: joins across inputs are on request only."""
-    w = td.workflow("w").merge(sides("arrival")).remove("both").add(pair("both"), to=["left", "right"])
+    w = (
+        td.workflow("w")
+        .merge(sides("arrival"))
+        .remove("both")
+        .add(pair("both"), to=["left", "right"])
+    )
 
     assert feed(w, ("left", 1), ("right", 2)).raw_productions("both") == []
 
@@ -507,7 +518,9 @@ def test_correlate_latest_waits_for_the_first_of_the_others():
 
 def test_correlate_arrival():
     """S18: the k-th with the k-th."""
-    w = feed(sides("arrival"), ("left", 1), ("left", 2), ("right", "a"), ("left", 3), ("right", "b"))
+    w = feed(
+        sides("arrival"), ("left", 1), ("left", 2), ("right", "a"), ("left", 3), ("right", "b")
+    )
 
     assert w.raw_productions("both") == [(1, "a"), (2, "b")]
     assert feed(w, ("right", "c")).raw_productions("both") == [(1, "a"), (2, "b"), (3, "c")]

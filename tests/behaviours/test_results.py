@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 import treadle as td
 from treadle import errors
 
@@ -120,7 +121,7 @@ def test_results_before_any_input():
     assert pipeline().results() == {}
     assert pipeline().results("double") == {"double": td.ABSENT}
     assert pipeline().results(input=td.ALL) == {}
-    assert pipeline().raw_productions() == pipeline().facts() == pipeline().inputs() == []
+    assert not any([pipeline().raw_productions(), pipeline().facts(), pipeline().inputs()])
 
 
 def test_unknown_names_are_errors():
@@ -281,7 +282,11 @@ def test_why_tells_what_a_fact_was_made_from():
 
 def test_why_of_a_failure():
     """J148: failures have a lineage too."""
-    w = pipeline().add(td.step(lambda x: 1 / 0, name="bad"), to="increment").react_until_satisfied(1)
+    w = (
+        pipeline()
+        .add(td.step(lambda x: 1 / 0, name="bad"), to="increment")
+        .react_until_satisfied(1)
+    )
     [failure] = w.failures()
     told = w.why(failure)
 

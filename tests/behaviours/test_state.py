@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 import treadle as td
 from treadle import errors
 
@@ -271,17 +272,18 @@ def test_state_of_one_key():
 
 def test_latest_count_all_values_and_ran():
     """D56, D58, D59: newest in the log, number, all in order, and whether there is any yet."""
+
+    def seen(
+        x: int,
+        newest: Any = td.latest("odd"),
+        number: int = td.count("odd"),
+        values: Any = td.all_values("odd"),
+        ran: bool = td.ran("odd"),
+    ) -> Any:
+        return (newest, number, values, ran)
+
     w = td.workflow("w", rules=[td.rule(lambda x: x, name="odd", condition=lambda x: x % 2)])
-    w = w.add(
-        td.step(
-            lambda x,
-            newest=td.latest("odd"),
-            number=td.count("odd"),
-            values=td.all_values("odd"),
-            ran=td.ran("odd"): (newest, number, values, ran),
-            name="seen",
-        )
-    )
+    w = w.add(seen)
     w = feed(w, 0, 3, 2, 5, 4)
 
     assert w.raw_productions("seen") == [

@@ -32,6 +32,7 @@ NO_RUN = re.compile(r"python no-run: \S.*")
 INLINE = re.compile(r"`([^`\n]+)`")
 # Something with the ending of a file, or a folder: `model/work.py`, `tests/tidy/`; not `component/part`.
 FILE_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)*(?:\.(?:py|md|toml|yml|jsonl|json|txt|in|css)|/)")
+LINKED = re.compile(r"\[[^\]]*\]\([^)]*\)")  # test_texts.py follows links
 LINK_TO_CODE = re.compile(r"\[`([^`\]]+)`\]\(([^)\s#]+\.py)\)")
 
 
@@ -80,7 +81,7 @@ def faults_of(block: Block, page: str, namespace: dict[str, Any]) -> list[str]:
         code = compile(ast.Module([statement], []), page, "exec")
         printed = io.StringIO()
         with redirect_stdout(printed):
-            exec(code, namespace)  # noqa: S102 - these are our own pages
+            exec(code, namespace)
         got = printed.getvalue()
         if got and want is not None and not checker.check_output(want + "\n", got, LOOSE):
             faults.append(f"{page}:{statement.lineno}: says {want!r}, prints {got!r}")
@@ -107,7 +108,7 @@ def run_page(text: str, page: str) -> list[str]:
 
 def named_files(text: str) -> list[str]:
     """Give what a page names, in code, that looks like a file or a folder."""
-    spans = INLINE.findall(FENCED.sub("", text))
+    spans = INLINE.findall(LINKED.sub("", FENCED.sub("", text)))
     return [span for span in spans if FILE_NAME.fullmatch(span) and "NNNN" not in span]
 
 
@@ -165,7 +166,9 @@ def test_demo_prints_what_the_front_page_shows() -> None:
 
     from treadle.cli.app import app
 
-    (excerpt,) = [block.text for block in blocks(front_page()) if block.text.startswith("$ make demo")]
+    (excerpt,) = [
+        block.text for block in blocks(front_page()) if block.text.startswith("$ make demo")
+    ]
     folder = ROOT / "examples"
     called = [str(folder / "order_fulfillment.py"), "--inputs", str(folder / "orders.jsonl")]
     printed = iter(CliRunner().invoke(app, ["run", *called]).stdout.splitlines())
@@ -215,7 +218,9 @@ def test_guard_sees_what_it_looks_for() -> None:
     ]
     with pytest.raises(ZeroDivisionError):
         run_page("```python\n1 / 0\n```\n", "page.md")
-    assert named_files("`a/b.py` `component/part` `tests/` `x.y` `make demo`\n```\n`c.py`\n```\n") == [
+    assert named_files(
+        "`a/b.py` `component/part` `tests/` `x.y` `make demo`\n```\n`c.py`\n```\n"
+    ) == [
         "a/b.py",
         "tests/",
     ]
