@@ -37,6 +37,8 @@ def workflow(
     """
     check_name(name, "workflow")
     check_retain(name, retain)
+    for what, given in (("steps", steps), ("rules", rules), ("components", components)):
+        check_collection(name, what, given)
     building = Building(Workflow(Definition(name, retain, [], 0)))
     for component in [*rules, *components]:
         building.add(component, None)
@@ -52,6 +54,15 @@ def check_retain(name: str, retain: Any) -> None:
     if not counted and retain not in ("all", "results"):
         raise DefinitionError(
             f"workflow {name!r}: retain={retain!r} is not 'all', 'results' or a number of inputs."
+        )
+
+
+def check_collection(name: str, what: str, given: Any) -> None:
+    """The parts of a workflow come in collections."""
+    if isinstance(given, (str, Component)) or not isinstance(given, Iterable):
+        raise DefinitionError(
+            f"workflow {name!r}: {what}={given!r:.80} is not a list of components.",
+            hint=f"{what}=[...], also for a single one.",
         )
 
 
@@ -84,7 +95,17 @@ class Building:
     def add_tree(self, steps: Any, parent: str | None) -> None:
         """Add nested steps below a parent."""
         for entry in steps:
-            part, below = entry if isinstance(entry, tuple) else (entry, ())
+            part, below = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, ())
+            if isinstance(part, tuple) or isinstance(below, (str, Component)) or not isinstance(
+                below, Iterable
+            ):
+                self.faults.append(
+                    DefinitionError(
+                        f"{entry!r:.200} is not a step or a pair (parent, [children]).",
+                        hint="(parent, [child, ...]), with a list also for a single child.",
+                    )
+                )
+                continue
             name = self.add(part, parent)
             if name is not None:
                 self.add_tree(below, name)

@@ -50,7 +50,7 @@ def react_on(
 
         with ThreadPoolExecutor(max_concurrency or THREADS_DEFAULT) as threads:
             return _Submitting(workflow, threads, max_concurrency).run()
-    if isinstance(executor, str) or not hasattr(executor, "submit"):
+    if isinstance(executor, (str, type)) or not hasattr(executor, "submit"):
         raise UsageError(
             f"executor={executor!r} is not an executor.",
             hint='use "threads", any concurrent.futures.Executor, or None for inline.',
@@ -96,7 +96,11 @@ class _Submitting:
 def _outcome_of(future: Future[Outcome], runnable: Runnable) -> Outcome:
     """What a future gave; where the executor itself failed (a lost worker, no pickling), a failure."""
     error = future.exception()
-    return future.result() if error is None else failed_outcome(runnable, error)
+    if error is None:
+        return future.result()
+    if not isinstance(error, Exception):  # an interrupt is the caller's business, wherever it struck
+        raise error
+    return failed_outcome(runnable, error)
 
 
 async def areact(workflow: Workflow, max_concurrency: int | None) -> Workflow:
@@ -109,12 +113,15 @@ async def areact(workflow: Workflow, max_concurrency: int | None) -> Workflow:
         while True:
             room = None if max_concurrency is None else max_concurrency - len(tasks)
             workflow, runnables = workflow.prepare_for_dispatch(room)
+            plain = False
             for runnable in runnables:
                 if runnable.is_async:
                     tasks.add(asyncio.create_task(aexecute_runnable(runnable)))
                 else:
+                    plain = True
                     workflow = workflow.apply_runnable(await aexecute_runnable(runnable))
-            if workflow.is_runnable() and (room is None or len(tasks) < room):
+            if plain:  # its slot is free again, and what it set off may use it
+                await asyncio.sleep(0)
                 continue
             if not tasks:
                 return workflow

@@ -29,7 +29,7 @@ from treadle.model.errordata import ErrorData
 from treadle.model.events import Event, InputAccepted
 from treadle.model.nodes import Context, Lowered
 from treadle.model.program import Program
-from treadle.model.runnables import FAILED, Outcome, Runnable, runnable_id
+from treadle.model.runnables import FAILED, OK, SKIPPED, Outcome, Runnable, runnable_id
 from treadle.model.work import OUT, QUEUED, Mark
 
 NOTHING: Final = object()
@@ -124,6 +124,11 @@ class Handle:
 
     def with_context(self, run_context: Context) -> Self:
         """This workflow with values for `context` markers: by component name, and under `"_global"`."""
+        if not is_a(run_context, Mapping):
+            raise UsageError(
+                f"run_context is {run_context!r:.80}, and should be a dict by component name.",
+                hint='run_context={"component": {"key": value}, "_global": {"key": value}}.',
+            )
         for name, values in run_context.items():
             if not isinstance(values, Mapping):
                 raise UsageError(
@@ -140,6 +145,8 @@ class Handle:
             raise UsageError(
                 f"{self.name!r} is under way; a run key is given before the first input."
             )
+        if not is_a(run_key, str):
+            raise UsageError(f"a run key is a str, and this is {run_key!r:.80}.")
         handle = self._like(self._definition)
         handle._run_key = run_key
         return handle
@@ -196,6 +203,8 @@ class Handle:
         self, input: Any, key: str | None, at: float | None, go_on: Callable[[Drive], None]
     ) -> Self:
         """One operation: accept the input, if there is one, and drive the memory on."""
+        if not is_a(key, str, type(None)):
+            raise UsageError(f"key={key!r:.80} is not a str, and cannot be the key of an input.")
         if input is NOTHING and self._at is None:
             return self
         tape, _, memory = self._claim()
@@ -263,6 +272,8 @@ class Handle:
 
     def release(self, runnable: Runnable) -> Self:
         """Put a runnable that was handed out back, into its old place in the order."""
+        if not is_a(runnable, Runnable):
+            raise UsageError(f"release takes a Runnable, and was given {runnable!r:.80} ({type(runnable).__name__}).")
         self._check_ours(runnable)
         tape, _, memory = self._claim()
         unit = pending_unit(memory, runnable)
@@ -282,9 +293,9 @@ class Handle:
         Errors: `ForeignOutcome` if it was prepared by another workflow, or by another branch of this one after
         the two parted.
         """
-        if not isinstance(outcome, Outcome):
+        if not is_a(outcome, Outcome) or outcome.status not in (OK, FAILED, SKIPPED):
             raise UsageError(
-                f"apply_runnable takes an Outcome, and was given {type(outcome).__name__}.",
+                f"apply_runnable takes an Outcome, and was given {outcome!r:.80} ({type(outcome).__name__}).",
                 hint="pass what td.execute_runnable(runnable) returned.",
             )
         self._check_ours(outcome)
@@ -357,6 +368,8 @@ class Handle:
         with self._reading() as memory:
             if input is None:
                 return all(root.live == 0 for root in memory.roots.values())
+            if not is_a(input, int):
+                raise UsageError(f"input={input!r:.80} is not the number of an input.")
             number = input if input >= 0 else memory.next_number + input
             if not 0 <= number < memory.next_number:
                 raise UsageError(
@@ -428,6 +441,11 @@ class Handle:
             return ours == snapshot(yours)
 
     __hash__ = None  # type: ignore[assignment]  # a value that holds anything cannot be hashed
+
+
+def is_a(value: Any, *kinds: type) -> bool:
+    """Whether an argument is of a kind, whatever its annotation promised: callers are not always type-checked."""
+    return isinstance(value, kinds)
 
 
 def is_count(number: Any) -> bool:

@@ -16,11 +16,12 @@ from treadle.components import fitting
 from treadle.components.component import Component
 from treadle.components.fitting import ErrorOf
 from treadle.components.step import Step, as_component
+from treadle.engine.edit import Edit, check_form
 from treadle.engine.memory import Memory
-from treadle.engine.replay import definition_from, entries_from, rebuild
+from treadle.engine.replay import Functions, definition_from, entries_from, rebuild
 from treadle.engine.tape import Entry, Log, Tape
-from treadle.errors import DefinitionError, LogError, UnknownComponent, nearest
-from treadle.handle import NOTHING, RUNS, Handle
+from treadle.errors import DefinitionError, LogError, UnknownComponent, UsageError, nearest
+from treadle.handle import NOTHING, RUNS, Handle, is_a
 from treadle.model import calls
 from treadle.model import nodes as kinds
 from treadle.model.definition import Definition, shape_of
@@ -204,6 +205,8 @@ class Workflow(Handle):
 
         Errors: one `ExceptionGroup` of all that does not fit; nothing is changed.
         """
+        if not is_a(other, Workflow):
+            raise UsageError(f"merge takes a workflow, and was given {other!r:.80}.")
         refuse_history(other, "merged")
         faults: list[Exception] = []
         merged = self
@@ -236,6 +239,7 @@ class Workflow(Handle):
             swapped = [lowered if entry.name == old.name else entry for entry in listed]
             return self._like(self._definition.with_components(swapped))
         with self._reading() as memory:
+            check_form(memory, lowered, reset=reset)
             event = ComponentReplaced(memory.position, shape_of(lowered), reset)
         return self._edit(event, (lowered,))
 
@@ -266,7 +270,7 @@ class Workflow(Handle):
     def _component_of(self, name: Any) -> Lowered:
         wanted = name.name if isinstance(name, Component) else name
         with self._program() as program:
-            found = program.components.get(wanted)
+            found = program.components.get(wanted) if isinstance(wanted, str) else None
             if found is not None:
                 return found
             raise UnknownComponent(
@@ -288,41 +292,70 @@ class Workflow(Handle):
 
         Errors: `LogError` if the log is damaged or of another definition.
         """
+        if not isinstance(definition, Workflow):
+            raise UsageError(
+                f"from_log takes the workflow that made the log, and was given {definition!r:.80}."
+            )
+        if not is_a(log, Iterable) or not is_a(components, Mapping, type(None)):
+            raise UsageError(
+                f"from_log takes events and a dict of components, not {log!r:.80} and {components!r:.80}."
+            )
+        return definition._replayed(log, definition._functions(components or {}))
+
+    def _replayed(self, log: Iterable[Event], functions: Functions) -> Workflow:
+        """This template with a log folded into it, on a branch of its own."""
         events = list(log)
         if not events:
-            return definition._like(definition._definition)
+            return self._like(self._definition)
         head = events[0]
         if not isinstance(head, (Defined, Baseline)):
             raise LogError(
                 f"a log begins with Defined or Baseline, and this one with {type(head).__name__}.",
                 hint="give the whole log.",
             )
-        functions = definition._functions(components or {})
         baseline = head if isinstance(head, Baseline) else None
         defined = head.defined if isinstance(head, Baseline) else head
-        shaped = definition_from(defined, definition._definition, functions)
-        handle = definition._like(shaped)
+        shaped = definition_from(defined, self._definition, functions)
+        handle = self._like(shaped)
         handle._run_key = defined.run_key
-        branch = getattr(log, "branch", ()) or ((0, next(RUNS)),)
-        tape = Tape(shaped, branch, defined.run_key, baseline, entries_from(events[1:], functions))
-        version = len(tape.journal)
-        tape.slot[version] = rebuild_checked(shaped, baseline, tape.journal)
-        handle._at = (tape, version)
+        entries = entries_from(events[1:], functions, defined)
+        memory = rebuild_checked(shaped, baseline, entries)
+        branch = (*getattr(log, "branch", ()), (memory.position, next(RUNS)))
+        tape = Tape(shaped, branch, defined.run_key, baseline, entries)
+        tape.slot[len(entries)] = memory
+        handle._at = (tape, len(entries))
         return handle
 
-    def _functions(self, components: Mapping[str, Any]) -> dict[str, Lowered]:
-        """Where a log's functions are found: this definition's components, and those given by name."""
-        with self._program() as program:
-            functions = dict(program.components)
+    def _functions(self, components: Mapping[str, Any]) -> dict[str, list[Lowered]]:
+        """Where a log's functions are found: components given by name, then all that this one ever had."""
+        found: dict[str, list[Lowered]] = {}
         for name, component in components.items():
-            functions[name] = Lowered(name, "", (), kinds.Wiring(()), as_component(component))
-        return functions
+            lowered = Lowered(name, "", (), kinds.Wiring(()), as_component(component))
+            found.setdefault(name, []).append(lowered)
+        for lowered in self._all_components():
+            found.setdefault(lowered.name, []).append(lowered)
+        return found
+
+    def _all_components(self) -> list[Lowered]:
+        """The components as they are now, then those they were or replaced."""
+        with self._program() as program:
+            components = list(program.components.values())
+        if self._at is not None:
+            tape, version = self._at
+            for entry in tape.journal[:version]:
+                if isinstance(entry, Edit):
+                    components.extend(entry.lowered)
+            components.extend(tape.definition.components())
+        unique = {id(lowered): lowered for lowered in components}
+        return list(unique.values())
 
     def __reduce__(self) -> Any:
         with self._program() as program:
             components = tuple(program.components.values())
+        if self._at is None:
+            return (_load, (self.name, self._definition.retain, components, self._run_key, None))
         log = self.log()
-        history = None if self._at is None else (tuple(log), log.branch)
+        history = (tuple(log), log.branch, tuple(self._all_components()))
         return (_load, (self.name, self._definition.retain, components, self._run_key, history))
 
     def __repr__(self) -> str:
@@ -346,7 +379,7 @@ class Workflow(Handle):
 
     def __contains__(self, name: object) -> bool:
         with self._program() as program:
-            return name in program.components
+            return isinstance(name, str) and name in program.components
 
     def components(self) -> list[str]:
         """The names of the components, in the order of adding."""
@@ -488,7 +521,7 @@ def _load(
     retain: str | int,
     components: tuple[Lowered, ...],
     run_key: str | None,
-    history: tuple[tuple[Event, ...], Any] | None,
+    history: tuple[tuple[Event, ...], Any, tuple[Lowered, ...]] | None,
 ) -> Workflow:
     """Unpickle a workflow: the definition, then its log."""
     empty = Definition(name, retain, [], 0)
@@ -498,4 +531,7 @@ def _load(
         return template
     log = Log(history[0])
     log.branch = history[1]
-    return Workflow.from_log(template, log)
+    functions: dict[str, list[Lowered]] = {}
+    for lowered in history[2]:
+        functions.setdefault(lowered.name, []).append(lowered)
+    return template._replayed(log, functions)

@@ -130,7 +130,6 @@ def missing_names(page: Path) -> list[str]:
     return missing
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=shown)
 def test_code_runs_and_prints_what_it_says(page: Path) -> None:
     """Whoever copies a block from a page gets what the page shows."""
@@ -159,7 +158,6 @@ def test_picture_is_the_one_drawn() -> None:
     assert pictures == [example["workflow"].to_mermaid() + "\n"]
 
 
-@pytest.mark.slow
 def test_demo_prints_what_the_front_page_shows() -> None:
     """Each line of the excerpt is printed by the demo, in this order."""
     from typer.testing import CliRunner

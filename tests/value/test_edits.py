@@ -62,3 +62,110 @@ def test_a_joined_sub_workflow_may_have_a_component_named_input():
     done = w.add(sub, to=["a", "b"]).react_until_satisfied(1)
 
     assert done.results() == {"sub.input": (1, 1)}
+
+
+def test_a_log_with_an_added_rule_is_read_without_its_functions():
+    """S27: what is missing is told when its work is prepared or planned, not when the log is read."""
+    rule = td.rule(same, name="r", condition=td.match(1))
+    w = td.workflow("w").add(td.step(same, name="a")).react_until_satisfied(1).add(rule)
+
+    again = td.Workflow.from_log(td.workflow("w").add(td.step(same, name="a")), w.log())
+    with pytest.raises(td.errors.MissingFunction, match="'r'"):
+        again.react_until_satisfied(1)
+
+    given = td.Workflow.from_log(w.at(0), w.log(), components={"r": rule})
+    assert given.react_until_satisfied(1).results() == {"a": 1, "r": 1}
+
+
+def test_replaced_code_is_found_by_its_fingerprint():
+    """S27: old code never runs for new events, nor new code for old ones."""
+
+    def double(x: int) -> int:
+        return x * 2
+
+    def times_five(x: int) -> int:
+        return x * 5
+
+    template = td.workflow("w").add(td.step(double, name="a"))
+    new = td.step(times_five, name="a")
+    w = template.plan_eagerly(1).replace("a", new)
+
+    without = td.Workflow.from_log(template, w.log())
+    with pytest.raises(td.errors.MissingFunction):
+        without.react_until_satisfied()
+    given = td.Workflow.from_log(template, w.log(), components={"a": new})
+    assert given.react_until_satisfied().results() == {"a": 5}
+    assert given.at(2).react_until_satisfied().results() == {"a": 2}
+    assert w.at(2) == given.at(2)
+
+
+def test_a_component_that_comes_back_is_another():
+    """S6: after remove and add under the same name, old outcomes are orphaned and keys differ."""
+    w = td.workflow("w").add(td.step(lambda x: "old", name="a")).plan_eagerly(0)
+    w, (old,) = w.prepare_for_dispatch()
+    w = w.remove("a").add(td.step(lambda x: "new", name="a"), backfill=True)
+    w = w.apply_runnable(td.execute_runnable(old))
+    (new,) = w.next_runnables()
+
+    assert type(w.log()[-1]).__name__ == "Orphaned"
+    assert (new.id, new.idempotency_key) != (old.id, old.idempotency_key)
+    assert w.react_until_satisfied().results() == {"a": "new"}
+
+
+def test_reset_drops_the_state_and_no_update():
+    """S22, S27: queued values are folded into the fresh state, one at a time."""
+    keep = td.accumulator(lambda seen, x: [*seen, x], initial=[], name="seen")
+    w = td.workflow("w").add(keep)
+    for value in range(4):
+        w = w.plan_eagerly(value)
+    w = w.replace("seen", keep, reset=True).plan_eagerly(9)
+    w, runnables = w.prepare_for_dispatch()
+
+    assert len(runnables) == 1
+    done = w.apply_runnable(td.execute_runnable(runnables[0])).react_until_satisfied()
+    assert done.states() == {"seen": {None: [0, 1, 2, 3, 9]}}
+
+
+def test_another_form_is_refused_while_work_is_pending():
+    """S27: pending work of a join is not taken over by something that takes one value."""
+    w = td.workflow("w").add(td.step(same, name="a")).add(td.step(same, name="b"))
+    w = w.add(td.step(lambda x, y: (x, y), name="j"), to=["a", "b"])
+    other = td.accumulator(lambda s, x, y: s + 1, initial=0, name="j")
+    half = w.plan_eagerly(1)
+    half, (first, _) = half.prepare_for_dispatch()
+    half = half.apply_runnable(td.execute_runnable(first))
+
+    with pytest.raises(td.errors.DefinitionError, match="work pending"):
+        half.replace("j", other)
+
+    assert w.react_until_satisfied(1).replace("j", other).react_until_satisfied(2).states() == {
+        "j": {None: 1}
+    }
+
+
+def test_a_backfilled_collect_knows_the_items_that_failed():
+    """S21: it fails, skips or shows them as one that was there from the start."""
+    w = td.workflow("w").add(td.map(same, name="m"))
+    w = w.add(td.step(lambda x: 1 / (x - 2), name="s"), to="m").react_until_satisfied([1, 2, 3])
+
+    for policy, gave in (("fail", {}), ("skip", {"c": 2}), ("collect", {"c": 3})):
+        collect = td.collect(len, name="c", on_item_failure=policy)
+        assert w.add(collect, to="s", backfill=True).react_until_satisfied().results() == gave
+
+
+def test_a_baseline_after_a_removed_map_can_be_read():
+    """S2, S3: scopes of a fan-out that was removed leave with it."""
+    w = td.workflow("w", retain=0).add(td.step(same, name="hold")).add(td.map(same, name="m"))
+    w = w.add(td.step(same, name="in"), to="m").plan_eagerly([1, 2])
+    w, runnables = w.prepare_for_dispatch()
+    w = w.apply_runnable(td.execute_runnable(runnables[1]))
+    while w.is_runnable():
+        w, ready = w.prepare_for_dispatch()
+        for runnable in ready:
+            w = w.apply_runnable(td.execute_runnable(runnable))
+    w = w.remove("in").remove("m")
+    for number in range(200):
+        w = w.react_until_satisfied(number)
+
+    assert type(w.log()[0]).__name__ == "Baseline"
+    assert td.Workflow.from_log(w, w.log()) == w

@@ -55,3 +55,20 @@ def test_the_log_of_a_lean_workflow_stays_short():
     assert max(lengths) < 700
     assert w.position == 1 + 2 * 2_000
     assert w.states() == {"total": {None: sum(range(2_000))}}
+
+
+def test_a_lean_workflow_forgets_what_failed():
+    """S3: the frames of a live exception hold the handle that was driven, but no chain of older ones."""
+    things: list[weakref.ref[Thing]] = []
+
+    def make(_: int) -> Thing:
+        thing = Thing()
+        things.append(weakref.ref(thing))
+        return thing
+
+    w = td.workflow("w", retain=0).add(td.step(make, name="make")).add(td.step(boom), to="make")
+    for value in range(1_000):
+        w = w.react_until_satisfied(value)
+    gc.collect()
+
+    assert sum(thing() is not None for thing in things) < 300

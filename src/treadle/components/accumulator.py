@@ -62,6 +62,7 @@ class Accumulator(Component[Any, Any]):
         )
         code = NodeCode(
             call=call,
+            takes=self._takes() if self.value_ports == 1 else (),
             is_async=self.signature.is_async,
             injected=self.signature.injected,
             key_of=self.key,
@@ -69,6 +70,11 @@ class Accumulator(Component[Any, Any]):
             gives=annotations_of(self.function).get("return"),
         )
         return Lowered(name, self.kind, (*before, NodeSpec(shape, code)), wiring, self)
+
+    def _takes(self) -> tuple[Any, ...]:
+        """What the value port is annotated with; the state comes first."""
+        hints = annotations_of(self.function)
+        return tuple([hints.get(name) for name in self.signature.names[1:2]])
 
     def _merging(
         self,

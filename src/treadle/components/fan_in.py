@@ -62,7 +62,12 @@ class FanIn(Component[Any, Any]):
             on_item_failure=self.on_item_failure,
         )
         hints = annotations_of(self.function)
-        code = NodeCode(call=call, injected=self.signature.injected, gives=hints.get("return"))
+        code = NodeCode(
+            call=call,
+            injected=self.signature.injected,
+            takes=tuple([hints.get(each) for each in self.signature.names[1:2]]),
+            gives=hints.get("return"),
+        )
         return Lowered(name, self.kind, (NodeSpec(shape, code),), wiring, self)
 
 

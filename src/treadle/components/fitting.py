@@ -36,7 +36,14 @@ def error_of(component: str | Component[Any, Any]) -> ErrorOf:
     >>> error_of("charge")
     error_of('charge')
     """
-    return ErrorOf(component if isinstance(component, str) else component.name)
+    if isinstance(component, str):
+        return ErrorOf(component)
+    name = getattr(component, "name", None)
+    if not isinstance(name, str):
+        raise DefinitionError(
+            f"error_of takes a component or its name, and was given {component!r:.80}."
+        )
+    return ErrorOf(name)
 
 
 def make_wiring(

@@ -111,7 +111,7 @@ class Rule(Component[P, R]):
             is_async=self.signature.is_async,
             injected=self.signature.injected,
             key_of=inner.correlate_by,
-            takes=() if before else takes,
+            takes=takes,
             gives=hints.get("return"),
         )
         return Lowered(name, self.kind, (*before, NodeSpec(shape, code)), wiring, self)

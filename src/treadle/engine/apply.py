@@ -8,7 +8,7 @@ from treadle.engine.fold import orphaned, retry, settle, settle_failure
 from treadle.engine.memory import Memory, in_flight_of
 from treadle.model import nodes as kinds
 from treadle.model.errordata import ErrorData, describe
-from treadle.model.events import Applied, AttemptFailed, Expanded, Failed, Orphaned, Skipped
+from treadle.model.events import Applied, AttemptFailed, Expanded, Failed, Orphaned, Skipped, Work
 from treadle.model.runnables import OK, SKIPPED, Outcome, Runnable
 from treadle.model.work import Scope, Unit
 
@@ -18,13 +18,13 @@ Settled: TypeAlias = Applied | Expanded | Skipped | Failed
 def pending_unit(memory: Memory, outcome: Outcome | Runnable) -> Unit | None:
     """The unit that an outcome (or runnable) is of, if it is still pending."""
     node = memory.program.by_key.get(outcome.node)
-    root = memory.roots.get(outcome.scope[0])
-    if node is None or root is None or root.done:
+    root = memory.roots.get(outcome.scope[0]) if outcome.scope else None
+    if node is None or root is None or root.done or len(outcome.scope) != len(node.place) + 1:
         return None
     scope: Scope = root
     for opener, index in zip(node.place, outcome.scope[1:], strict=False):
         kids = (scope.children or {}).get(opener, [])
-        if index >= len(kids):
+        if not 0 <= index < len(kids):
             return None
         scope = kids[index]
     unit = scope.units.get(node.index)
@@ -82,7 +82,7 @@ def event_of(memory: Memory, unit: Unit, outcome: Outcome) -> Settled:
                 attempt,
                 outcome.read_at,
                 seconds,
-                in_flight_of(memory, unit.scope.root) if on_failure == "halt" else (),
+                spared(memory, unit, on_failure),
             )
     return Skipped(
         position, node.key, path, sources, error, generation, attempt, outcome.read_at, seconds
@@ -96,6 +96,12 @@ def error_of(outcome: Outcome) -> ErrorData:
     if outcome.exception is not None:
         return describe(outcome.exception)
     return ErrorData("treadle.errors.WorkError", "the outcome says that it failed, and not how.")
+
+
+def spared(memory: Memory, unit: Unit, on_failure: str) -> tuple[Work, ...]:
+    """What a failure leaves in flight, if it is the one that halts its input."""
+    root = unit.scope.root
+    return in_flight_of(memory, root) if on_failure == "halt" and not root.halted else ()
 
 
 def try_again(memory: Memory, unit: Unit, outcome: Outcome) -> AttemptFailed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from treadle.engine import deliver as route
-from treadle.engine.fanout import closers, open_group
+from treadle.engine.fanout import closers, note_failure, open_group
 from treadle.engine.fold import failure_of
 from treadle.engine.joins import catch_up
 from treadle.engine.memory import Memory, enliven
@@ -129,6 +129,8 @@ class Feeding:
         args = (inputs,) if node.closes is not None else inputs
         unit = Unit(node, scope, args, event.made_from, event.position)
         told = failure_of(unit, event, getattr(event, "on_failure", "skip"))
+        if isinstance(event, Failed):
+            note_failure(node, scope, told, event.position, only=self.fresh)
         for child, port in node.error_children:
             if child.index in self.fresh:
                 route.arrive(self.memory, child, port, scope, (told, event.position))

@@ -205,6 +205,7 @@ def load(definition: Definition, baseline: Baseline) -> Memory:
     ]:  # they are written on the nodes, so the program must be its own
         program = compile_program(definition.components())
         program.settle()
+        program.retired.update(baseline.state["retired"])
     for key, generation in baseline.state["generations"].items():
         program.by_key[key].generation = generation
     memory = Memory(program, definition, baseline.defined.retain, baseline.position)

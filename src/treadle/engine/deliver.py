@@ -24,7 +24,7 @@ from treadle.engine.memory import (
 )
 from treadle.engine.state import arrive_at_state, leave_cells
 from treadle.model import nodes as kinds
-from treadle.model.events import Work
+from treadle.model.events import Path, Work
 from treadle.model.facts import Failure
 from treadle.model.program import ALL, CORRELATE, DIRECT, GROUP, RACE, SETTLED, STATE, Node
 from treadle.model.sentinels import ABSENT
@@ -228,7 +228,7 @@ def close_if_quiet(memory: Memory, root: Root) -> None:
     root.armed = None
 
 
-def _starved(memory: Memory, root: Root) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+def _starved(memory: Memory, root: Root) -> list[tuple[str, Path, tuple[str, ...]]]:
     """Joins that some parent, broadcast ones included, gave to and that never fired."""
     found = []
     scopes: list[Scope] = [root]

@@ -8,7 +8,7 @@ from treadle.engine import deliver as route
 from treadle.engine.backfill import feed
 from treadle.engine.memory import Memory, count_up, forget_ready, sort_tail, walk
 from treadle.engine.state import cell_of
-from treadle.errors import LogError
+from treadle.errors import DefinitionError, LogError
 from treadle.model import nodes as kinds
 from treadle.model.events import (
     Applied,
@@ -18,7 +18,7 @@ from treadle.model.events import (
 )
 from treadle.model.nodes import Lowered
 from treadle.model.program import Node, Program, compile_program
-from treadle.model.work import QUEUED, READY, Scope, Unit
+from treadle.model.work import QUEUED, READY, Root, Scope, Unit
 
 EditEvent = ComponentAdded | ComponentReplaced | ComponentRemoved
 
@@ -89,30 +89,61 @@ def _replace(memory: Memory, program: Program, lowered: Lowered, *, reset: bool)
     """Pending work of the old code is withdrawn and ready again under the new, as a new generation."""
     old = {program.by_key[spec.shape.key].index for spec in program.components[lowered.name].specs}
     pending = _pending(memory, old)
-    had = {child.index for node in program.by_key.values() for child, _ in node.children}
     nodes = {node.index: node for node in program.replace(lowered)}
     program.settle()
     for unit in pending:
         _withdraw(memory, unit)
-        if unit.node.index in nodes:
-            _again(memory, nodes[unit.node.index], unit)
-    _forget(memory, old - set(nodes))
-    _ungate(memory, {index for index in nodes if index not in had})
     if reset:
         for index in old:
             memory.cells.pop(index, None)
             memory.partners.pop(index, None)
+    for unit in pending:
+        if unit.node.index in nodes:
+            _again(memory, nodes[unit.node.index], unit)
+    _forget(memory, old - set(nodes))
     _track_anew(memory)
     recount(memory)
 
 
-def _ungate(memory: Memory, direct: set[int]) -> None:
-    """Facts that waited for a condition which is gone go straight to what stood behind it."""
-    for entry in list(memory.unplanned):
-        for child, port in entry.node.children:
-            if child.index in direct:
-                arrival = (entry.value, entry.position)
-                route.arrive(memory, child, port, entry.scope, arrival)
+def check_form(memory: Memory, lowered: Lowered, *, reset: bool) -> None:
+    """A component with work pending can be replaced only by one whose nodes take that work as it is."""
+    old = memory.program.components[lowered.name]
+    if form(old) == form(lowered):
+        return
+    indices = {memory.program.by_key[spec.shape.key].index for spec in old.specs}
+    gates = {memory.program.by_key[key] for key, _ in old.wiring.sources}
+    busy = (
+        bool(_pending(memory, indices))
+        or any(entry.node in gates for entry in memory.unplanned)
+        or any(index in memory.partners for index in indices)
+        or any(holds_for(root, indices) for root in memory.roots.values() if not root.done)
+    )
+    if busy or (not reset and any(memory.cells.get(index) for index in indices)):
+        raise DefinitionError(
+            f"{lowered.name!r} has work pending or a state, which a {lowered.kind} made in another way cannot "
+            "take over.",
+            hint="let the work finish first, or remove the component and add the new one"
+            f"{'' if busy else ' (reset=True drops the state)'}.",
+        )
+
+
+def form(lowered: Lowered) -> list[tuple[object, ...]]:
+    """What pending work depends on: the nodes, their kinds, and how they join."""
+    return [
+        (shape.key, shape.kind, shape.sources, shape.join, shape.correlate, shape.keyed, shape.over)
+        for shape in (spec.shape for spec in lowered.specs)
+    ]
+
+
+def holds_for(root: Root, indices: set[int]) -> bool:
+    """Whether an input has something that waits at some nodes."""
+    if any((root.armed or {}).get(index) for index in indices):
+        return True
+    return any(
+        any(index in (held or ()) for held in (scope.waiting, scope.groups) for index in indices)
+        or any(at[0] in indices for at in scope.broadcasts or ())
+        for scope in walk(root)
+    )
 
 
 def _pending(memory: Memory, indices: set[int]) -> list[Unit]:
@@ -201,6 +232,11 @@ def _forget(memory: Memory, indices: set[int]) -> None:
                 for index in indices:
                     if held is not None:
                         held.pop(index, None)
+            for index in indices:
+                if memory.program.nodes[index] is None and scope.children is not None:
+                    scope.children.pop(index, None)
+                if scope.broken is not None:
+                    scope.broken.discard(index)
             if scope.broadcasts is not None:
                 scope.broadcasts = {
                     at: kept for at, kept in scope.broadcasts.items() if at[0] not in indices

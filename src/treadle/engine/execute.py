@@ -22,6 +22,7 @@ def execute_runnable(runnable: Runnable) -> Outcome:
 
     An async function is not called: its outcome is a failure that says to `await aexecute_runnable`.
     """
+    check_runnable(runnable)
     if runnable.is_async and runnable.problem is None:
         return failed_outcome(runnable, not_awaited(runnable.component))
     try:
@@ -35,6 +36,7 @@ def execute_runnable(runnable: Runnable) -> Outcome:
 
 async def aexecute_runnable(runnable: Runnable) -> Outcome:
     """Call a runnable's function, awaiting it if it is async; never raises for a user's error."""
+    check_runnable(runnable)
     try:
         value = _call(runnable)
         if isinstance(value, CoroutineType):
@@ -44,6 +46,15 @@ async def aexecute_runnable(runnable: Runnable) -> Outcome:
     except CAUGHT as error:
         return failed_outcome(runnable, error)
     return _outcome(runnable, value)
+
+
+def check_runnable(runnable: Any) -> None:
+    """Only what a workflow prepared can be executed."""
+    if not isinstance(runnable, Runnable):
+        raise UsageError(
+            f"a Runnable is executed, and this is {runnable!r:.80} ({type(runnable).__name__}).",
+            hint="pass one of those that prepare_for_dispatch() returned.",
+        )
 
 
 def _call(runnable: Runnable) -> Any:

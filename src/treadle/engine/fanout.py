@@ -84,10 +84,16 @@ def arrive_at_reduce(node: Node, scope: Scope, value: Any, position: int) -> Non
         group.values.append((scope.path, value, position))
 
 
-def note_failure(node: Node, scope: Scope, failure: Failure, position: int) -> None:
-    """A runnable failed: reduces downstream may have lost an item, or all of them."""
+def note_failure(
+    node: Node,
+    scope: Scope,
+    failure: Failure,
+    position: int,
+    only: frozenset[int] | None = None,
+) -> None:
+    """A runnable failed: reduces downstream (or `only` some) may have lost an item, or all of them."""
     for barrier in reachable_barriers(node):
-        if barrier.closes is not None:
+        if barrier.closes is not None and (only is None or barrier.index in only):
             _note_failure_for(barrier, barrier.closes, node, scope, (failure, position))
 
 

@@ -44,6 +44,11 @@ from treadle.model.work import Mark, Root, Unit, Unplanned
 
 def accept(memory: Memory, event: InputAccepted) -> None:
     """Open the root scope of an input and give its value to all roots of the graph."""
+    if event.scope != (memory.next_number,):
+        raise LogError(
+            f"input {event.scope} was accepted where input {memory.next_number} should.",
+            hint="the log is damaged.",
+        )
     forget_quiet(memory)
     number = event.scope[0]
     root = new_root(memory, number, event.key)
@@ -70,6 +75,8 @@ def forget_quiet(memory: Memory) -> None:
         memory.forgotten += len(root.events)
         if root.key is not None:
             memory.keys.pop(root.key, None)
+        if memory.withdrawn:
+            memory.withdrawn = {work: None for work in memory.withdrawn if work[2][0] != root.number}
 
 
 def _keep_results(memory: Memory, root: Root) -> None:
@@ -192,13 +199,13 @@ def planned(memory: Memory, entry: Unplanned, event: Planned) -> None:
     root = entry.scope.root
     root.events.append(event)
     start = len(memory.ready)
-    keys, failed = dict(event.keys), dict(event.failed)
+    held, keys, failed = set(event.held), dict(event.keys), dict(event.failed)
     stack = [entry.node]
     while stack and not root.halted:
         node = stack.pop()
         watch = watch_of(memory.program, node)
         only = entry.only if node is entry.node else None
-        for gate in watch.through(event.held, failed):
+        for gate in watch.through(held, failed):
             if only is None or gate.index in only:
                 _let_through(memory, entry, gate)
                 if gate.watchers:

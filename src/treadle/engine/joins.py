@@ -209,19 +209,25 @@ def release_settled(memory: Memory, node: Node, scope: Scope) -> None:
     disarm(memory, node, scope)
 
 
-def partial_joins(program: Program, scope: Scope) -> list[tuple[str, Path, tuple[int, ...]]]:
-    """The joins of a scope that were given something and did not fire: node, scope, the ports still empty."""
+def partial_joins(program: Program, scope: Scope) -> list[tuple[str, Path, tuple[str, ...]]]:
+    """The joins of a scope that were given something and did not fire: whose, where, who gave nothing."""
     found = []
     for index, waiting in (scope.waiting or {}).items():
         node = program.nodes[index]
         if node is not None and is_partial(node, waiting):
-            found.append((node.key, scope.path, missing_ports(waiting)))
+            found.append((node.component, scope.path, missing_parents(node, waiting)))
     return found
 
 
-def missing_ports(waiting: Waiting) -> tuple[int, ...]:
-    """The ports of a half-full join that nothing came for."""
-    return tuple(port for port, source in enumerate(waiting.sources) if source is None)
+def missing_parents(node: Node, waiting: Waiting) -> tuple[str, ...]:
+    """The parents of a half-full join that gave nothing."""
+    return tuple(
+        [
+            parent.component
+            for (parent, _), source in zip(node.sources, waiting.sources, strict=True)
+            if source is None
+        ]
+    )
 
 
 def is_partial(node: Node, waiting: Waiting) -> bool:

@@ -6,11 +6,11 @@ leaves out the runnable and the outcome, which nobody would see. Measured: that 
 
 from __future__ import annotations
 
-from treadle.engine.apply import conclude
+from treadle.engine.apply import conclude, spared
 from treadle.engine.edit import Edit
 from treadle.engine.execute import CAUGHT, ODD_TYPES, execute_runnable, odd_value
 from treadle.engine.fold import planned, settle, settle_failure, settle_value
-from treadle.engine.memory import Memory, hand_out, in_flight_of, take_ready
+from treadle.engine.memory import Memory, hand_out, take_ready
 from treadle.engine.plan import plan_fact
 from treadle.engine.prepare import make_runnable
 from treadle.model.errordata import ErrorData, describe
@@ -123,9 +123,7 @@ class Drive:
             node.shape.on_failure,
             unit.generation,
             unit.attempt,
-            in_flight=in_flight_of(memory, unit.scope.root)
-            if node.shape.on_failure == "halt"
-            else (),
+            in_flight=spared(memory, unit, node.shape.on_failure),
         )
         self.entries.append(failed)
         self.failures.append((node.key, path, told))

@@ -120,7 +120,7 @@ def scope_at(memory: Memory, path: Path, place: tuple[int, ...]) -> Scope:
     if scope is not None and len(path) == len(place) + 1:
         for opener, index in zip(place, path[1:], strict=True):
             kids = (scope.children or {}).get(opener, [])
-            if index >= len(kids):
+            if not 0 <= index < len(kids):
                 break
             scope = kids[index]
         else:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from treadle.engine.execute import CAUGHT
 from treadle.engine.memory import Memory, in_flight_of
 from treadle.engine.prepare import inject, missing_function
 from treadle.engine.watch import Watch, watch_of
 from treadle.errors import BadValue, MissingFunction
+from treadle.model.calls import truth
 from treadle.model.errordata import ErrorData, describe
-from treadle.model.events import Planned
+from treadle.model.events import Planned, Work
 from treadle.model.nodes import Atom, Context, Expression
 from treadle.model.program import Node
 from treadle.model.types import is_instance
@@ -66,7 +68,7 @@ class Planning:
                     through.append(gate)
             except MissingFunction:
                 raise
-            except Exception as error:  # noqa: BLE001 - a condition may raise anything
+            except CAUGHT as error:
                 self._fail(gate.key, error)
         for keyed in watch.keyed:
             if only is None or keyed.index in only:
@@ -93,7 +95,7 @@ class Planning:
                 known = self._is_true(atom)
             except MissingFunction:
                 raise
-            except Exception as error:  # noqa: BLE001 - a condition may raise anything
+            except CAUGHT as error:
                 known = error
             self.asked[atom.key] = known
         if known is True:
@@ -113,12 +115,12 @@ class Planning:
             return False
         extra = self._injected(atom) if atom.injected else {}
         if atom.spread == 1:
-            return bool(predicate(value, **extra))
+            return truth(predicate(value, **extra))
         if atom.spread == 0:
-            return bool(predicate(**extra))
+            return truth(predicate(**extra))
         if not isinstance(value, (list, tuple)) or len(value) != atom.spread:
             return False
-        return bool(predicate(*value, **extra))
+        return truth(predicate(*value, **extra))
 
     def _injected(self, atom: Atom) -> dict[str, Any]:
         self.reads = True
@@ -132,7 +134,7 @@ class Planning:
             raise missing_function(node.component)
         try:
             self.keys.append((node.key, checked_key(key_of(self.value))))
-        except Exception as error:  # noqa: BLE001 - a key function may raise anything
+        except CAUGHT as error:
             self._fail(node.key, error)
 
     def _fail(self, key: str, error: BaseException) -> None:
@@ -149,6 +151,14 @@ def checked_key(key: Any) -> Any:
             f"the key function gave {key!r:.80}, which cannot be a key: it is unhashable."
         ) from None
     return key
+
+
+def _spared(memory: Memory, entry: Unplanned, planning: Planning) -> tuple[Work, ...]:
+    """What is in flight, if a condition that raised halts the input."""
+    root = entry.scope.root
+    failed = [memory.program.by_key[key].component for key, _ in planning.failed]
+    halts = any(memory.program.output_of(name).shape.on_failure == "halt" for name in failed)
+    return in_flight_of(memory, root) if halts and not root.halted else ()
 
 
 def _asked(memory: Memory, entry: Unplanned) -> tuple[str, ...]:
@@ -175,7 +185,7 @@ def plan_fact(
         tuple(planning.keys),
         tuple(planning.failed),
         memory.position if planning.reads else None,
-        in_flight_of(memory, entry.scope.root) if planning.failed else (),
+        _spared(memory, entry, planning),
         _asked(memory, entry),
     )
     return event, planning.errors

@@ -31,7 +31,7 @@ def make_runnable(
             fill_in(memory, unit, run_key, context)
         if unit.cell is not None:
             args = (state_value(unit), *args)
-    except Exception as error:  # noqa: BLE001 - a factory or key function may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a factory or key function may raise anything
         problem = error
     return Runnable(
         component=node.component,

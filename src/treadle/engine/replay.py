@@ -12,7 +12,7 @@ from treadle.engine.edit import Edit, apply_edit
 from treadle.engine.fold import check_position, replay
 from treadle.engine.memory import Memory
 from treadle.errors import DefinitionError, LogError
-from treadle.model.definition import Definition
+from treadle.model.definition import Definition, shape_of
 from treadle.model.events import (
     Baseline,
     ComponentAdded,
@@ -22,7 +22,8 @@ from treadle.model.events import (
     Event,
 )
 from treadle.model.lowering import relower
-from treadle.model.nodes import NO_CODE, ComponentShape, Lowered, NodeSpec, Wiring
+from treadle.model.nodes import Atom, ComponentShape, Lowered, NodeCode, NodeShape, NodeSpec, Wiring
+from treadle.model.placing import conditions_in
 from treadle.model.work import Mark
 
 
@@ -50,21 +51,38 @@ def rebuild(
     return memory
 
 
-Functions = Mapping[str, Lowered]
-"""Where functions come from: lowered components by name."""
+Functions = Mapping[str, list[Lowered]]
+"""Where functions come from: for each name, the components that may be meant, most likely first."""
 
 
-def with_functions(shape: ComponentShape, functions: Functions) -> Lowered:
-    """A shape from a log with the functions of the component of its name, node by node."""
+def with_functions(shape: ComponentShape, functions: Functions, instead_of: str = "") -> Lowered:
+    """A shape from a log with the functions of the component of its name, node by node.
+
+    Of several the one with the log's fingerprint is taken. Code that is known to be what was replaced
+    (`instead_of`, a fingerprint) is not taken for its replacement: then the function is missing.
+    """
     wiring = Wiring(shape.sources, shape.join, shape.correlate)
-    found = functions.get(shape.name)
+    found = _chosen(shape, functions.get(shape.name, []), instead_of)
     if found is None:
         return Lowered(shape.name, shape.kind, _without_code(shape), wiring, None, shape.prefix)
     if found.wiring.sources != wiring.sources or found.wiring.join != wiring.join:
         found = _lowered_anew(found, wiring)
     code = {spec.shape.key: spec.code for spec in found.specs}
-    specs = tuple([NodeSpec(node, code.get(node.key, NO_CODE)) for node in shape.nodes])
+    specs = tuple([NodeSpec(node, code.get(node.key) or missing_code(node)) for node in shape.nodes])
     return Lowered(shape.name, shape.kind, specs, found.wiring, found.component, shape.prefix)
+
+
+def _chosen(shape: ComponentShape, candidates: list[Lowered], instead_of: str) -> Lowered | None:
+    if len(candidates) == 1 and not instead_of:
+        return candidates[0]
+    digests = [shape_of(each).fingerprint for each in candidates]
+    for candidate, digest in zip(candidates, digests, strict=True):
+        if digest == shape.fingerprint:
+            return candidate
+    for candidate, digest in zip(candidates, digests, strict=True):
+        if digest != instead_of:
+            return candidate
+    return None
 
 
 def _lowered_anew(found: Lowered, wiring: Wiring) -> Lowered:
@@ -77,7 +95,18 @@ def _lowered_anew(found: Lowered, wiring: Wiring) -> Lowered:
 
 
 def _without_code(shape: ComponentShape) -> tuple[NodeSpec, ...]:
-    return tuple(NodeSpec(node, NO_CODE) for node in shape.nodes)
+    return tuple([NodeSpec(node, missing_code(node)) for node in shape.nodes])
+
+
+def missing_code(shape: NodeShape) -> NodeCode:
+    """Stands in for functions that were not given: asked for, it says so."""
+    own = [name for name in conditions_in(shape.expression) if _is_own(name, shape.key)]
+    return NodeCode(missing=True, atoms=tuple([Atom(name) for name in own]))
+
+
+def _is_own(condition: str, key: str) -> bool:
+    """Whether a gate's expression asks a condition of its own, and not one known by name."""
+    return condition == key or condition.startswith(f"{key}.")
 
 
 def definition_from(defined: Defined, definition: Definition, functions: Functions) -> Definition:
@@ -97,14 +126,27 @@ def definition_from(defined: Defined, definition: Definition, functions: Functio
         ) from error
 
 
-def entries_from(events: Iterable[Event], functions: Functions) -> list[Event | Mark | Edit]:
+def entries_from(
+    events: Iterable[Event], functions: Functions, defined: Defined
+) -> list[Event | Mark | Edit]:
     """A log's events as journal entries: edits get their functions back."""
-    return [_entry(event, functions) for event in events]
+    latest = {shape.name: shape.fingerprint for shape in defined.components}
+    entries: list[Event | Mark | Edit] = []
+    for event in events:
+        entries.append(_entry(event, functions, latest))
+    return entries
 
 
-def _entry(event: Any, functions: Functions) -> Event | Edit:
-    if isinstance(event, (ComponentAdded, ComponentReplaced)):
+def _entry(event: Any, functions: Functions, latest: dict[str, str]) -> Event | Edit:
+    if isinstance(event, ComponentAdded):
+        latest[event.component.name] = event.component.fingerprint
         return Edit(event, (with_functions(event.component, functions),))
+    if isinstance(event, ComponentReplaced):
+        shape = event.component
+        before = latest.get(shape.name, "")
+        latest[shape.name] = shape.fingerprint
+        changed = before if before != shape.fingerprint else ""
+        return Edit(event, (with_functions(shape, functions, changed),))
     if isinstance(event, ComponentRemoved):
-        return Edit(event, tuple(with_functions(shape, functions) for shape in event.rewired))
+        return Edit(event, tuple([with_functions(shape, functions) for shape in event.rewired]))
     return event  # type: ignore[no-any-return]

@@ -73,6 +73,9 @@ class Tape(Struct, eq=False):
         kept = {at: error for at, error in self.exceptions.items() if at >= memory.position}
         tape = Tape(memory.definition, self.branch, self.run_key, baseline, exceptions=kept)
         tape.forks = self.forks
+        # A live exception's frames hold the handle that was driven, and so this tape: without this, each failure
+        # would keep the one before it, for ever.
+        self.exceptions.clear()
         out = tuple((unit.node.key, unit.scope.path) for unit in memory.out)
         if out:
             tape.journal.append(Mark(out=True, work=out))
@@ -103,6 +106,9 @@ class Tape(Struct, eq=False):
         theirs = work.branch
         if theirs == self.branch:
             return True
+        if len(self.branch) == 1 and self.run_key is not None:
+            # Folded from bare events, which say nothing of branches: the run's own key must do.
+            return work.position <= self.branch[0][0]
         if not theirs or self.branch[: len(theirs)] != theirs:
             return False
         parted_at, _ = self.branch[len(theirs)]

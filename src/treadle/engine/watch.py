@@ -7,7 +7,7 @@ followed to the gates that use it, so that the same is true of folding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 from typing import Any
 
 from treadle.engine.index import Index
@@ -77,11 +77,11 @@ class Watch:
         """The condition of a name."""
         return self.atoms[self.by_name[name]]
 
-    def through(self, held: Iterable[str], failed: Any) -> list[Node]:
+    def through(self, names: set[str], failed: Container[str]) -> list[Node]:
         """The gates that let a fact through for which these conditions held, in the order of the graph."""
-        names = set(held)
         touched = dict.fromkeys(self.eager)
-        for number in {self.by_name[name] for name in names if name in self.by_name}:
+        smaller, larger = sorted((names, self.by_name), key=len)
+        for number in {self.by_name[name] for name in smaller if name in larger}:
             touched.update(dict.fromkeys(self.users[number]))
         found = [
             gate

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from types import CoroutineType
 from typing import Any
 
 from treadle.errors import BadValue
@@ -38,6 +39,14 @@ def spread(value: Any, ports: int) -> list[Any] | tuple[Any, ...]:
     raise BadValue(
         f"needs a list or tuple of {ports}, one for each port, and was given {shown:.200}."
     )
+
+
+def shown(value: Any) -> str:
+    """A value in a message, short; one that cannot show itself is named by its type."""
+    try:
+        return f"{value!r:.200}"
+    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
+        return f"an object of {type(value).__name__}, which cannot be shown"
 
 
 class Ignore(Portable):
@@ -83,7 +92,18 @@ class Validated(Portable):
 
 def _demand(value: Any, hint: Any, where: str) -> None:
     if value is not ABSENT and not types.is_instance(value, hint):
-        raise BadValue(f"{where} should be {types.name_of(hint)}, and is {value!r:.200}.")
+        raise BadValue(f"{where} should be {types.name_of(hint)}, and is {shown(value)}.")
+
+
+def truth(answer: Any) -> bool:
+    """A predicate's answer as a bool; a coroutine, which is always true, is async in disguise."""
+    if isinstance(answer, CoroutineType):
+        answer.close()
+        raise BadValue(
+            "the condition gave a coroutine, which is always true: make it `async def` under "
+            "rule(..., dispatch=True)."
+        )
+    return bool(answer)
 
 
 class Truth(Portable):
@@ -96,10 +116,10 @@ class Truth(Portable):
     def __call__(self, *values: Any, **injected: Any) -> Any:
         if self.is_async:
             return self._awaited(values, injected)
-        return bool(self.function(*values, **injected))
+        return truth(self.function(*values, **injected))
 
     async def _awaited(self, values: tuple[Any, ...], injected: dict[str, Any]) -> bool:
-        return bool(await self.function(*values, **injected))
+        return truth(await self.function(*values, **injected))
 
 
 class Elements(Portable):
@@ -113,13 +133,13 @@ def elements(value: Any, wanted_by: str) -> Iterable[Any]:
     """The elements of a collection; text and non-iterables are refused, a dict gives its keys."""
     if isinstance(value, (str, bytes, bytearray)):
         raise BadValue(
-            f"{wanted_by} takes a collection and was given {type(value).__name__}: {value!r:.80}. "
+            f"{wanted_by} takes a collection and was given {type(value).__name__}: {shown(value)}. "
             "Wrap it in a list to treat it as one element."
         )
     try:
         items: Iterable[Any] = iter(value)
     except TypeError:
-        raise BadValue(f"{wanted_by} takes a collection and was given {value!r:.200}.") from None
+        raise BadValue(f"{wanted_by} takes a collection and was given {shown(value)}.") from None
     return items
 
 

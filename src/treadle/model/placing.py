@@ -204,13 +204,18 @@ def _check_types(
     takes = spec.code.takes
     if not takes:
         return
-    for (key, port), wanted in zip(spec.shape.sources, takes, strict=False):
+    for (source, port), wanted in zip(spec.shape.sources, takes, strict=False):
+        key, narrows = source, False
+        while key in own and own[key].shape.kind in (kinds.GATE, kinds.CHECK):
+            key = own[key].shape.sources[0][0]  # what they let through is what came to them
+            narrows = True
         if wanted is None or key in own:
             continue
         given = None if port == kinds.ERROR else gives(program.by_key[key])
-        if spec.shape.kind == kinds.ITEMS:
+        outside = spec.shape.kind == kinds.REDUCE and not program.by_key[key].inner
+        if spec.shape.kind == kinds.ITEMS or outside:
             _check_element(lowered.name, key, given, wanted)
-        elif not types.fits(given, wanted):
+        elif not types.fits(given, wanted) and not (narrows and types.fits(wanted, given)):
             _refuse_types(lowered.name, key, given, wanted)
 
 
@@ -271,8 +276,8 @@ def find_near_barriers(nodes: list[Node]) -> None:
         for child in below(node):
             near.update(dict.fromkeys([child] if child.is_barrier else child.near))
         node.near = tuple(sorted(near, key=lambda barrier: barrier.index))
-        for parent in {parent for parent, _ in node.sources}:
-            waiting[parent] -= sum(child is node for child in below(parent))
+        for parent, _ in node.sources:
+            waiting[parent] -= 1
             if waiting[parent] == 0:
                 done.append(parent)
 

@@ -118,7 +118,7 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
     if not raw or isinstance(function, type):
         return {}
     if not any(isinstance(value, str) for value in raw.values()):
-        return dict(raw)
+        return {name: type(None) if value is None else value for name, value in raw.items()}
     import typing
 
     try:

@@ -158,6 +158,7 @@ class Program:
         "near_is_stale",
         "nodes",
         "receivers",
+        "retired",
         "sealed",
         "watches",
     )
@@ -173,6 +174,8 @@ class Program:
         self.near_is_stale = False
         self.sealed = False
         """Some run uses this program: whoever wants to change it makes one of their own."""
+        self.retired: dict[str, int] = {}
+        """The generation that a node would have if one of its key came back after it was removed."""
         self.closers: dict[int, list[Node]] = {}
         self.receivers: dict[int, list[Node]] = {}
         self.broadcast_joins: dict[int, list[Node]] = {}
@@ -206,6 +209,7 @@ class Program:
 
     def _append(self, spec: NodeSpec, component: str) -> Node:
         node = Node(len(self.nodes), spec, component)
+        node.generation = self.retired.get(node.key, 0)
         self.nodes.append(node)
         self.by_key[node.key] = node
         return node
@@ -321,6 +325,7 @@ class Program:
 
     def _drop(self, node: Node) -> None:
         self.nodes[node.index] = None
+        self.retired[node.key] = node.generation + 1
         del self.by_key[node.key]
 
     def node(self, key: str) -> Node:

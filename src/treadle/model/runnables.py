@@ -33,9 +33,9 @@ def idempotency_key(run_key: str | None, node: str, generation: int, scope: Path
 
 
 def runnable_id(node: str, generation: int, scope: Path) -> str:
-    """A readable id: unique within a run, the same on every replay."""
+    """A readable id: unique within a run (no name has a slash), the same on every replay."""
     place = ".".join(map(str, scope))
-    return f"{node}@{place}" if generation == 0 else f"{node}#{generation}@{place}"
+    return f"{node}@{place}" if generation == 0 else f"{node}/#{generation}@{place}"
 
 
 class Runnable(Struct, frozen=True, kw_only=True):

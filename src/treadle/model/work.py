@@ -63,8 +63,8 @@ class Root(Scope, eq=False):
     """Only the results were kept (`retain="results"`)."""
     fired: frozenset[str] = frozenset()
     """Of a folded input: the fan-outs that fired, for those that gave nothing are told from those that did not."""
-    starved: tuple[tuple[str, Path, tuple[int, ...]], ...] = ()
-    """Joins that were dropped half full: node, scope, the ports still empty."""
+    starved: tuple[tuple[str, Path, tuple[str, ...]], ...] = ()
+    """Joins that were dropped half full: component, scope, the parents that gave nothing."""
 
 
 class Unit(Struct, eq=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from treadle.errors import UsageError
 from treadle.model.events import Applied, Expanded, Failed, InputAccepted, Planned, Skipped
 from treadle.model.facts import Fact, Failure
 from treadle.model.markers import READS_HISTORY, Marker
@@ -24,9 +25,44 @@ def why(workflow: Workflow, fact: Fact | Failure) -> dict[str, Any]:
     where markers read history, `read` (what was read, and the entry it came from). A fact that stands in the tree
     already is given by id only.
     """
+    if not isinstance(fact, (Fact, Failure)):
+        raise UsageError(
+            f"why takes a fact or a failure, and was given {fact!r:.80}.",
+            hint="take one of facts() or failures().",
+        )
     with workflow.inspect() as (memory, _):
-        telling = _Telling(memory, FactReader(memory))
-        return telling.tell(fact.position, fact.scope)
+        reader = FactReader(memory)
+        _check_own(workflow, reader, fact)
+        return _Telling(memory, reader).tell(fact.position, fact.scope)
+
+
+def _check_own(workflow: Workflow, reader: FactReader, fact: Fact | Failure) -> None:
+    """Refuse what this workflow did not make: a fact of another run may stand at the same position."""
+    event = reader.event_at(fact.position)
+    if event is None and fact.position < workflow.position and fact.position >= 0:
+        return  # forgotten, which the tree will say
+    known: list[Any] = []
+    if isinstance(fact, Failure):
+        known = [event] if isinstance(event, (Failed, Skipped, Planned)) else []
+        known = [each for each in known if each.scope == fact.scope]
+    elif event is not None:
+        known = [own for own in reader.of(event) if own.id[0] == fact.id[0] and own.scope == fact.scope]
+        known = [own for own in known if own.value is fact.value or same(own.value, fact.value)]
+        if isinstance(event, Planned):
+            known = [event]
+    if not known:
+        raise UsageError(
+            f"{fact.component!r} in {fact.scope} is not of this workflow {workflow.name!r}.",
+            hint="ask the workflow that gave it.",
+        )
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two values are equal; a comparison that raises says no."""
+    try:
+        return bool(left == right)
+    except Exception:  # noqa: BLE001 - a user's value may refuse in any way
+        return False
 
 
 class _Telling:
@@ -178,5 +214,5 @@ def _link(event: Any, reader: FactReader, entries: dict[tuple[Any, ...], dict[st
             if made_from is None:
                 continue
             above = entries.get(fact_id(made_from, event.scope))
-            if above is not None and own not in above["led_to"]:
+            if above is not None and not any(own is each for each in above["led_to"][-1:]):
                 above["led_to"].append(own)

@@ -55,9 +55,9 @@ def events_of(roots: Iterable[Root]) -> list[Event]:
     return sorted(events, key=lambda event: event.position)
 
 
-def check_name(workflow: Workflow, memory: Memory, name: str) -> None:
+def check_name(workflow: Workflow, memory: Memory, name: Any) -> None:
     """Refuse a name that no component has."""
-    if name not in memory.program.components:
+    if not isinstance(name, str) or name not in memory.program.components:
         raise UnknownComponent(
             f"{workflow.name!r} has no component named {name!r}."
             f"{nearest(name, memory.program.components)}"

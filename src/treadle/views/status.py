@@ -40,15 +40,13 @@ def _input(memory: Memory, root: Root) -> dict[str, Any]:
 
 def starved(workflow: Workflow, input: Any) -> list[dict[str, Any]]:
     """Joins that were dropped half full when their input was done, and which parents never gave."""
-    found = []
+    found: list[dict[str, Any]] = []
     with workflow.inspect() as (memory, _):
         for root in roots_of(memory, input):
-            for key, path, ports in root.starved:
-                node = memory.program.by_key.get(key)
-                if node is None:
-                    continue
-                missing = [node.sources[port][0].component for port in ports]
-                found.append({"component": node.component, "scope": path, "missing": missing})
+            found += [
+                {"component": component, "scope": path, "missing": list(missing)}
+                for component, path, missing in root.starved
+            ]
     return found
 
 
