@@ -64,11 +64,16 @@ def fold_past(memory: Memory, run_key: str | None) -> Baseline:
 
 
 def is_worth_folding(memory: Memory) -> bool:
-    """Whether enough was forgotten to pay for a baseline of what is left."""
-    if memory.retain == "all" or memory.forgotten < TRIM_AFTER:
+    """Whether enough was forgotten to pay for a baseline of what is left.
+
+    What is left is counted only now and then: each time it is found too large, the next look waits for as much
+    more to be forgotten. So looking costs nothing that grows, and a long log is folded at a rate that does not.
+    """
+    if memory.retain == "all" or memory.forgotten < max(TRIM_AFTER, memory.fold_after):
         return False
     kept = sum(len(root.events) for root in memory.roots.values())
     kept += sum(len(cells) for cells in memory.cells.values())
+    memory.fold_after = kept
     return memory.forgotten >= kept
 
 

@@ -86,9 +86,12 @@ def _absent_at(memory: Memory, node: Node, scope: Scope) -> None:
 
 
 def give_absent(memory: Memory, node: Node, scope: Scope) -> None:
-    """Give ABSENT to all that take this node's value; gates and keyed nodes pass over it."""
+    """Give ABSENT to all that take this node's value; conditions are false on it, and no key is asked."""
     for child, port in node.children:
         arrive(memory, child, port, scope, (ABSENT, memory.position))
+    for watcher in node.watchers:
+        if watcher.arrival is STATE:
+            memory.absents.append((watcher, scope))
 
 
 def expand(

@@ -34,7 +34,11 @@ from treadle.model.events import (
     InputAccepted,
     Orphaned,
     Planned,
+    ScopeCancelled,
+    Signalled,
     Skipped,
+    TimerFired,
+    WaitOpened,
     positions,
 )
 from treadle.model.facts import Failure
@@ -281,7 +285,9 @@ def replay(memory: Memory, entry: Event | Mark) -> None:
         return
     handler = _REPLAY.get(type(entry))
     if handler is None:
-        raise LogError(f"a log cannot go on with {type(entry).__name__}.", hint="it is damaged.")
+        waits = type(entry) in (WaitOpened, Signalled, TimerFired, ScopeCancelled)
+        hint = "it was written by a later version." if waits else "it is damaged."
+        raise LogError(f"a log cannot go on with {type(entry).__name__}.", hint=hint)
     check_position(memory, entry)
     handler(memory, entry)
 

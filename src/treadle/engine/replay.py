@@ -131,10 +131,7 @@ def entries_from(
 ) -> list[Event | Mark | Edit]:
     """A log's events as journal entries: edits get their functions back."""
     latest = {shape.name: shape.fingerprint for shape in defined.components}
-    entries: list[Event | Mark | Edit] = []
-    for event in events:
-        entries.append(_entry(event, functions, latest))
-    return entries
+    return [_entry(event, functions, latest) for event in events]
 
 
 def _entry(event: Any, functions: Functions, latest: dict[str, str]) -> Event | Edit:

@@ -171,6 +171,8 @@ class Memory(Struct, eq=False):
     """Finished inputs that are still remembered, oldest first."""
     forgotten: int = 0
     """How many events belong to inputs that `retain` has let go since the last baseline."""
+    fold_after: int = 0
+    """How many must be forgotten before it is worth looking whether a baseline pays."""
     withdrawn: dict[tuple[str, int, Path], None] = {}
     """Work whose first outcome, should one come, is to be recorded as orphaned."""
     absents: deque[tuple[Node, Scope]] = field(default_factory=deque)

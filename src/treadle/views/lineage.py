@@ -42,6 +42,11 @@ def _check_own(workflow: Workflow, reader: FactReader, fact: Fact | Failure) -> 
     if event is None and fact.position < workflow.position and fact.position >= 0:
         return  # forgotten, which the tree will say
     known: list[Any] = []
+    if isinstance(fact, Failure) and fact.position < 0:
+        raise UsageError(
+            "this failure was given to a handler, and names no position in the log.",
+            hint="take the one of failures() for the same component and scope.",
+        )
     if isinstance(fact, Failure):
         known = [event] if isinstance(event, (Failed, Skipped, Planned)) else []
         known = [each for each in known if each.scope == fact.scope]

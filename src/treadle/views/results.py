@@ -30,23 +30,39 @@ def results(
             check_name(workflow, memory, name)
         if not memory.next_number and (input is ALL or input == -1):
             return dict.fromkeys(wanted, ABSENT)
-        roots = list(roots_of(memory, input, results_only=not wanted))
+        outputs_only = all(memory.program.is_output(name) for name in wanted)
+        roots = list(roots_of(memory, input, results_only=outputs_only))
         if raise_on_failure:
             _raise_first(memory, exceptions, roots)
         asked = wanted or [
             name for name in memory.program.components if memory.program.is_output(name)
         ]
-        values = {name: _value(memory, name, roots) for name in asked}
+        given = _by_node(roots) if len(asked) > 1 else None
+        values = {name: _value(memory, name, roots, given) for name in asked}
     if wanted:
         return values
     return {name: value for name, value in values.items() if value is not ABSENT}
 
 
-def _value(memory: Memory, name: str, roots: list[Root]) -> Any:
+def _by_node(roots: list[Root]) -> dict[str, list[Applied]]:
+    """The values that nodes gave, by node, so that many outputs do not each go through all events."""
+    found: dict[str, list[Applied]] = {}
+    for root in roots:
+        for event in root.events:
+            if isinstance(event, Applied):
+                found.setdefault(event.node, []).append(event)
+    return found
+
+
+def _value(
+    memory: Memory, name: str, roots: list[Root], by_node: dict[str, list[Applied]] | None
+) -> Any:
     """One component's value: the latest; inside a fan-out all of one input, flat, in item order."""
     node = memory.program.output_of(name)
     if not node.place:
-        facts = [(event.position, event.value) for event in _given(memory, node, roots)]
+        plain = by_node is not None and node.kind != "gate"
+        events = by_node.get(node.key, []) if plain and by_node else _given(memory, node, roots)
+        facts = [(event.position, event.value) for event in events]
         return max(facts, key=lambda fact: fact[0])[1] if facts else ABSENT
     for root in reversed(roots):
         given = list(_given(memory, node, [root]))
@@ -99,7 +115,8 @@ def raw_productions(workflow: Workflow, name: str | None, input: Any) -> list[An
             if name is not None
             else [each for each in memory.program.components if memory.program.is_output(each)]
         )
-        roots = list(roots_of(memory, input, results_only=name is None))
+        outputs_only = name is None or memory.program.is_output(name)
+        roots = list(roots_of(memory, input, results_only=outputs_only))
         found = [
             (event.position, event.value)
             for each in names
