@@ -12,8 +12,8 @@ that crashes is restarted, until it does nothing but crash, and then ends alone;
 unknown and taken ids are errors; `stop` finishes what was accepted, up to a timeout, and hands back the workflow,
 which can be started again.
 
-It does not give: a log that outlives the process, retries, back-pressure. The shipped `treadle.Runner` does. And it
-cannot stop a thread: after the timeout, a plain step runs to its end unheard. All is to be called in one event loop.
+It does not give: a log that outlives the process, retries, back-pressure; a runner of the library's own is to
+come. And it cannot stop a thread: after the timeout, a plain step runs to its end unheard. All is to be called in one event loop.
 """
 
 import asyncio

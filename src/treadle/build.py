@@ -96,8 +96,10 @@ class Building:
         """Add nested steps below a parent."""
         for entry in steps:
             part, below = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, ())
-            if isinstance(part, tuple) or isinstance(below, (str, Component)) or not isinstance(
-                below, Iterable
+            if (
+                isinstance(part, tuple)
+                or isinstance(below, (str, Component))
+                or not isinstance(below, Iterable)
             ):
                 self.faults.append(
                     DefinitionError(

@@ -98,7 +98,9 @@ def _outcome_of(future: Future[Outcome], runnable: Runnable) -> Outcome:
     error = future.exception()
     if error is None:
         return future.result()
-    if not isinstance(error, Exception):  # an interrupt is the caller's business, wherever it struck
+    if not isinstance(
+        error, Exception
+    ):  # an interrupt is the caller's business, wherever it struck
         raise error
     return failed_outcome(runnable, error)
 

@@ -273,7 +273,9 @@ class Handle:
     def release(self, runnable: Runnable) -> Self:
         """Put a runnable that was handed out back, into its old place in the order."""
         if not is_a(runnable, Runnable):
-            raise UsageError(f"release takes a Runnable, and was given {runnable!r:.80} ({type(runnable).__name__}).")
+            raise UsageError(
+                f"release takes a Runnable, and was given {runnable!r:.80} ({type(runnable).__name__})."
+            )
         self._check_ours(runnable)
         tape, _, memory = self._claim()
         unit = pending_unit(memory, runnable)

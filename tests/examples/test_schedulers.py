@@ -694,7 +694,7 @@ def test_two_workflows_by_id():
     """Runs of one template have nothing in common, idempotency keys included."""
 
     @td.step
-    def charge(amount, *, key=td.idempotency_key()):  # noqa: B008 - a marker
+    def charge(amount, *, key=td.idempotency_key()):
         return amount, key
 
     async def main():

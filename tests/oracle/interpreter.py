@@ -36,8 +36,8 @@ engine's author, taken over.
     among the failures, here and in 11.
 11. An item failed for a reduce if nothing arrived from anywhere inside the item and something
     upstream failed in the item or inside it; a failure that is skipped (`on_failure="skip"`) counts
-    neither here nor in 10, for the user chose to go on without it. Scopes of other fan-outs that happen to have the same
-    numbers are other scopes. With `over=`, an element of which anything arrived did not fail.
+    neither here nor in 10, for the user chose to go on without it. Scopes of other fan-outs that
+    happen to have the same numbers are other scopes. With `over=`, an element of which anything arrived did not fail.
 12. `on_item_failure="collect"` with several failures in one item takes that of the node declared
     first, then of the lowest scope: an order of the graph, since S10 forbids one of the log.
 13. (g) A reduce that must fail is a runnable whose execution fails; its error port gets that.

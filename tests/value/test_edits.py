@@ -1,5 +1,7 @@
 """Edits that were once wrong."""
 
+from typing import Literal
+
 import pytest
 
 import treadle as td
@@ -148,7 +150,12 @@ def test_a_backfilled_collect_knows_the_items_that_failed():
     w = td.workflow("w").add(td.map(same, name="m"))
     w = w.add(td.step(lambda x: 1 / (x - 2), name="s"), to="m").react_until_satisfied([1, 2, 3])
 
-    for policy, gave in (("fail", {}), ("skip", {"c": 2}), ("collect", {"c": 3})):
+    cases: list[tuple[Literal["fail", "skip", "collect"], dict[str, int]]] = [
+        ("fail", {}),
+        ("skip", {"c": 2}),
+        ("collect", {"c": 3}),
+    ]
+    for policy, gave in cases:
         collect = td.collect(len, name="c", on_item_failure=policy)
         assert w.add(collect, to="s", backfill=True).react_until_satisfied().results() == gave
 

@@ -11,7 +11,7 @@ def test_many_threads_drive_one_handle():
     base = td.workflow("w").add(td.step(lambda x: x * 2, name="double")).react_until_satisfied(1)
     start = threading.Barrier(8)
 
-    def drive(number: int) -> list[object]:
+    def drive(number: int) -> list[tuple[list[object], int]]:
         start.wait(timeout=30)
         seen = []
         for turn in range(50):

@@ -80,7 +80,9 @@ def forget_quiet(memory: Memory) -> None:
         if root.key is not None:
             memory.keys.pop(root.key, None)
         if memory.withdrawn:
-            memory.withdrawn = {work: None for work in memory.withdrawn if work[2][0] != root.number}
+            memory.withdrawn = {
+                work: None for work in memory.withdrawn if work[2][0] != root.number
+            }
 
 
 def _keep_results(memory: Memory, root: Root) -> None:

@@ -68,7 +68,9 @@ def with_functions(shape: ComponentShape, functions: Functions, instead_of: str 
     if found.wiring.sources != wiring.sources or found.wiring.join != wiring.join:
         found = _lowered_anew(found, wiring)
     code = {spec.shape.key: spec.code for spec in found.specs}
-    specs = tuple([NodeSpec(node, code.get(node.key) or missing_code(node)) for node in shape.nodes])
+    specs = tuple(
+        [NodeSpec(node, code.get(node.key) or missing_code(node)) for node in shape.nodes]
+    )
     return Lowered(shape.name, shape.kind, specs, found.wiring, found.component, shape.prefix)
 
 

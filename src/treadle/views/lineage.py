@@ -51,7 +51,9 @@ def _check_own(workflow: Workflow, reader: FactReader, fact: Fact | Failure) -> 
         known = [event] if isinstance(event, (Failed, Skipped, Planned)) else []
         known = [each for each in known if each.scope == fact.scope]
     elif event is not None:
-        known = [own for own in reader.of(event) if own.id[0] == fact.id[0] and own.scope == fact.scope]
+        known = [
+            own for own in reader.of(event) if own.id[0] == fact.id[0] and own.scope == fact.scope
+        ]
         known = [own for own in known if own.value is fact.value or same(own.value, fact.value)]
         if isinstance(event, Planned):
             known = [event]
