@@ -13,7 +13,8 @@ unknown and taken ids are errors; `stop` finishes what was accepted, up to a tim
 which can be started again.
 
 It does not give: a log that outlives the process, retries, back-pressure; a runner of the library's own is to
-come. And it cannot stop a thread: after the timeout, a plain step runs to its end unheard. All is to be called in one event loop.
+come. And it cannot stop a thread: after the timeout, a plain step runs to its end unheard. All is to be called in one
+event loop.
 """
 
 import asyncio
