@@ -176,3 +176,19 @@ def test_a_baseline_after_a_removed_map_can_be_read():
 
     assert type(w.log()[0]).__name__ == "Baseline"
     assert td.Workflow.from_log(w, w.log()) == w
+
+
+def test_a_baseline_knows_what_was_removed():
+    """S3, S6: generations go on counting through a fold, a removal and a return."""
+    w = td.workflow("w", retain=0).add(td.step(same, name="a")).react_until_satisfied(1)
+    w = w.remove("a").add(td.step(same, name="a"))
+    for number in range(200):
+        w = w.react_until_satisfied(number)
+    again = td.Workflow.from_log(w, w.log())
+
+    assert type(w.log()[0]).__name__ == "Baseline"
+    assert again == w
+    assert again.plan_eagerly(1).next_runnables()[0].generation == 1
+    assert again.remove("a").add(td.step(same, name="a")).plan_eagerly(1).next_runnables()[
+        0
+    ].generation == 2

@@ -48,6 +48,7 @@ def snapshot(memory: Memory) -> dict[str, Any]:
         "generations": {
             node.key: node.generation for node in memory.program.by_key.values() if node.generation
         },
+        "retired": dict(sorted(memory.program.retired.items())),
         "unplanned": [
             (entry.node.key, entry.scope.path, entry.value, entry.position, _only(memory, entry))
             for entry in memory.unplanned
