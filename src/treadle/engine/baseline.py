@@ -205,17 +205,15 @@ def _tracks(memory: Memory) -> dict[str, Any]:
 
 def load(definition: Definition, baseline: Baseline) -> Memory:
     """A memory that goes on from a baseline."""
+    state = baseline.state
     program = definition.program(seal=True)
-    if baseline.state[
-        "generations"
-    ]:  # they are written on the nodes, so the program must be its own
+    if state["generations"] or state["retired"]:  # these are the run's own, so its program must be too
         program = compile_program(definition.components())
         program.settle()
-        program.retired.update(baseline.state["retired"])
-    for key, generation in baseline.state["generations"].items():
+        program.retired.update(state["retired"])
+    for key, generation in state["generations"].items():
         program.by_key[key].generation = generation
     memory = Memory(program, definition, baseline.defined.retain, baseline.position)
-    state = baseline.state
     memory.next_number = state["next_number"]
     memory.keys.update(state["keys"])
     memory.quiet.extend(state["quiet"])
