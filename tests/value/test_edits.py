@@ -189,6 +189,11 @@ def test_a_baseline_knows_what_was_removed():
     assert type(w.log()[0]).__name__ == "Baseline"
     assert again == w
     assert again.plan_eagerly(1).next_runnables()[0].generation == 1
-    assert again.remove("a").add(td.step(same, name="a")).plan_eagerly(1).next_runnables()[
-        0
-    ].generation == 2
+    assert (
+        again.remove("a")
+        .add(td.step(same, name="a"))
+        .plan_eagerly(1)
+        .next_runnables()[0]
+        .generation
+        == 2
+    )
