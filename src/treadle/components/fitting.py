@@ -96,7 +96,7 @@ def rewire_children(program: Program, old: Lowered) -> tuple[Lowered, ...]:
             faults.append(f"{child.name!r}: {error.message}")
     if faults:
         raise DefinitionError(
-            f"{old.name!r} cannot be removed: {'; '.join(faults)}",
+            f"{old.name!r} cannot be removed: {'; '.join(fault.rstrip('.') for fault in faults)}.",
             hint="remove or replace these first.",
         )
     _check_together(program, old, rewired)

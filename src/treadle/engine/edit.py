@@ -67,6 +67,7 @@ def apply_edit(memory: Memory, edit: Edit) -> None:
     if isinstance(event, ComponentAdded):
         added = program.add(edit.lowered[0])
         program.settle()
+        _keep_from(memory, {node.index for node in added})
         _track_anew(memory)
         recount(memory)
         if event.backfill:
@@ -83,6 +84,17 @@ def apply_edit(memory: Memory, edit: Edit) -> None:
     memory.position += 1
     for root in list(memory.roots.values()):
         route.close_if_quiet(memory, root)
+
+
+def _keep_from(memory: Memory, fresh: set[int]) -> None:
+    """Facts from before an addition that are still unplanned are not for the new watchers.
+
+    Where they are wanted, a backfill asks for them on its own.
+    """
+    for entry in memory.unplanned:
+        watchers = {watcher.index for watcher in entry.node.watchers}
+        if entry.only is None and watchers & fresh:
+            entry.only = frozenset(watchers - fresh)
 
 
 def _replace(memory: Memory, program: Program, lowered: Lowered, *, reset: bool) -> None:

@@ -143,17 +143,21 @@ def release_reduce(memory: Memory, node: Node, scope: Scope) -> None:
         lost = sorted(set(group.failed) - arrived)
     entries = group.values
     problem: ItemsFailed | None = None
+    because: list[int] = []
+    """For `why`: the failures that are the reason of this one."""
     if group.size and not entries and not group.passed and _is_broken(node, scope):
         problem = ItemsFailed(
             "nothing could arrive: something upstream, outside the items, failed."
         )
     elif lost and node.shape.on_item_failure == "fail":
         problem = _lost_items(lost, group.size)
+        because = [group.failed[item][2] for item in lost]
     elif lost and node.shape.on_item_failure == "collect":
         entries += [((*scope.path, item), *group.failed[item][1:]) for item in lost]
     entries.sort(key=itemgetter(0))
     values = tuple([value for _, value, _ in entries])
-    unit = spawn(memory, node, scope, (values,), tuple([position for _, _, position in entries]))
+    sources = [position for _, _, position in entries]
+    unit = spawn(memory, node, scope, (values,), (*sources, *because))
     unit.problem = problem
     disarm(memory, node, scope)
 

@@ -1,4 +1,8 @@
-"""Failures: what failed for good, what it was given, and whether somebody handled it."""
+"""Failures: what failed for good, what it was given, and whether it was taken care of.
+
+A failure counts as handled where a handler on the error port made its own fact, and where a reduce that was told to
+go on without failed items did.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from treadle.engine.barriers import reachable_barriers
 from treadle.engine.memory import Memory
 from treadle.model.events import Applied, Expanded, Failed, InputAccepted, Planned, Skipped
 from treadle.model.facts import Failure
+from treadle.model.program import Node
 from treadle.model.work import Root
 from treadle.views.facts import FactReader
 from treadle.views.reading import events_of, roots_of
@@ -30,7 +36,7 @@ def listed(memory: Memory, roots: list[Root]) -> list[Failure]:
     if not any(_failed(event) for event in events):
         return []
     reader = FactReader(memory, roots)
-    handled = _handled(memory, events)
+    handled = _handled(memory, events) | _gone_without(memory, events)
     return [
         structs.replace(failure, handled=(failure.position, failure.component) in handled)
         for event in events
@@ -65,6 +71,42 @@ def _handled(memory: Memory, events: Iterable[Any]) -> set[tuple[int, str]]:
                     stack.extend(source.sources)
                 handled.update((position, component) for component in handlers[event.node])
     return handled
+
+
+def _gone_without(memory: Memory, events: Iterable[Any]) -> set[tuple[int, str]]:
+    """Failures in items that a reduce was told to go on without (`"skip"`, `"collect"`), and did."""
+    tolerant = [
+        node
+        for node in memory.program.by_key.values()
+        if node.closes is not None and node.shape.on_item_failure != "fail"
+    ]
+    if not tolerant:
+        return set()
+    listed = list(events)
+    done = {(event.node, event.scope) for event in listed if isinstance(event, Applied)}
+    found: set[tuple[int, str]] = set()
+    for event in listed:
+        for node, component in _failed_nodes(memory, event):
+            for reduce in tolerant:
+                inside = node.place[reduce.depth : reduce.depth + 1]
+                went_on = (reduce.key, event.scope[: reduce.depth + 1]) in done
+                if (
+                    reduce.closes is not None
+                    and inside == (reduce.closes.index,)
+                    and went_on
+                    and reduce in reachable_barriers(node)
+                ):
+                    found.add((event.position, component))
+    return found
+
+
+def _failed_nodes(memory: Memory, event: Any) -> list[tuple[Node, str]]:
+    """The nodes that an event says failed, each with its component."""
+    keys = [key for key, _ in event.failed] if isinstance(event, Planned) else []
+    if isinstance(event, (Failed, Skipped)) and event.error is not None:
+        keys = [event.node]
+    nodes = [memory.program.by_key.get(key) for key in keys]
+    return [(node, node.component) for node in nodes if node is not None]
 
 
 def _handlers(memory: Memory) -> dict[str, set[str]]:

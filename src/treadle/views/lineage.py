@@ -97,11 +97,13 @@ class _Telling:
                 continue
             self.told.add((at, path))
             self._fill(entry, event, path)
-            entry["because"] = []
-            for source in getattr(event, "sources", ()):
-                below: dict[str, Any] = {}
-                entry["because"].append(below)
-                stack.append((below, source, path))
+            sources = getattr(event, "sources", ())
+            entry["because"] = [{} for _ in sources]
+            below = [
+                (each, source, path)
+                for each, source in zip(entry["because"], sources, strict=True)
+            ]
+            stack.extend(reversed(below))  # so that what is told first is told in full
         return top
 
     def _fill(self, entry: dict[str, Any], event: Any, path: tuple[int, ...]) -> None:
