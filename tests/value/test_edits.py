@@ -197,3 +197,24 @@ def test_a_baseline_knows_what_was_removed():
         .generation
         == 2
     )
+
+
+def test_failures_that_a_reduce_goes_on_without_are_handled():
+    """S24, S26: told to go on without failed items, the input is done and nothing is raised."""
+    w = td.workflow("w").add(td.map(lambda x: 1 / x, name="m"))
+    skipping = w.add(td.collect(name="c", on_item_failure="skip"), to="m")
+    failing = w.add(td.collect(name="c"), to="m")
+
+    done = skipping.run_or_raise([1, 0])
+    assert done.results() == {"c": [1.0]}
+    assert [(failure.component, failure.handled) for failure in done.failures()] == [("m", True)]
+    assert done.inputs()[0]["status"] == "done"
+
+    done = failing.react_until_satisfied([1, 0])
+    [item, whole] = done.failures()
+    assert (item.handled, whole.handled) == (False, False)
+    told = done.why(whole)["because"]
+    assert [entry.get("value", entry.get("error")) for entry in told] == [
+        1.0,
+        "ZeroDivisionError: division by zero",
+    ]

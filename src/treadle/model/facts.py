@@ -43,8 +43,9 @@ class Fact(Struct, frozen=True):
 class Failure(Struct, frozen=True):
     """A failed runnable: what an error port gives, and what `failures()` lists.
 
-    `inputs` are the values it was called with; `handled` says whether a handler on the error port succeeded;
-    `on_failure` is what it did to the rest: `"block"`, `"skip"` or `"halt"`.
+    `inputs` are the values it was called with; `handled` says whether it was taken care of: a handler on the error
+    port succeeded, or a reduce that may go on without failed items did. A failure given to a handler, or put into
+    a `collect`, is a value like any other: it says neither, and no position. `on_failure` is what it did to the rest: `"block"`, `"skip"` or `"halt"`.
     """
 
     component: str
