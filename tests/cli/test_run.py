@@ -403,3 +403,20 @@ def test_version_and_help(call: Call) -> None:
     told = call("run", "--help").out
 
     assert all(f"  {code}: " in told for code in (0, 1, 2, 130))
+
+
+def test_context_reaches_the_markers(folder: Path, call: Call) -> None:
+    """Values given with --context are injected; what is no JSON, or no dict, is a usage error."""
+    name = write_workflow(
+        folder,
+        "def greet(name, *, greeting=td.context('greeting')): return f'{greeting}, {name}'\n"
+        "w = td.workflow('w', steps=[greet])\n",
+    )
+    asked = ("run", name, "--input", '"Ada"', "--json", "--context")
+    called = call(*asked, '{"greet": {"greeting": "Hello"}}')
+
+    assert called.objects[0]["results"] == {"greet": "Hello, Ada"}
+    for wrong, said in (("{", "is not JSON"), ('{"greet": 1}', "should be a dict")):
+        refused = call(*asked, wrong)
+        assert refused.code == 2
+        assert said in refused.err

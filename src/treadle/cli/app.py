@@ -58,6 +58,14 @@ Concurrency = Annotated[
     int | None,
     typer.Option(min=1, help="How many run at once; by default 1 inline, and 64 in threads."),
 ]
+RunContext = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        metavar="JSON",
+        help='Values for td.context markers: {"component": {"key": value}}, "_global" for all.',
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if an input failed.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only how many inputs ended how.")]
 Format = Annotated[
@@ -87,6 +95,7 @@ def run(
     json: AsJson = False,
     executor: Executor = "inline",
     max_concurrency: Concurrency = None,
+    context: RunContext = None,
     strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
@@ -108,11 +117,25 @@ def run(
     with usage_errors():
         givens = given_by(input, inputs)
         with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
-            workflow = load_workflow(target)
+            workflow = with_context(load_workflow(target), context)
     account = Account(workflow, len(givens), split_target(target)[0].resolve().parent)
     show = run_for_programs if json else run_for_people
     show(account, workflow, givens, How(executor, max_concurrency, quiet))
     raise typer.Exit(exit_code(account, strict=strict))
+
+
+def with_context(workflow: Workflow, text: str | None) -> Workflow:
+    """The workflow with the run-time values that were given as JSON."""
+    if text is None:
+        return workflow
+    try:
+        values = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise UsageError(
+            f"--context is not JSON: {error}.",
+            hint='quote it as a whole: --context \'{"summarise": {"model": "large"}}\'.',
+        ) from error
+    return workflow.with_context(values)
 
 
 @app.command()
