@@ -122,12 +122,14 @@ async def areact(workflow: Workflow, max_concurrency: int | None) -> Workflow:
                 else:
                     plain = True
                     workflow = workflow.apply_runnable(await aexecute_runnable(runnable))
+            if not tasks and not plain:
+                return workflow
             if plain:  # its slot is free again, and what it set off may use it
                 await asyncio.sleep(0)
-                continue
-            if not tasks:
-                return workflow
-            done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                done = {task for task in tasks if task.done()}
+                tasks -= done
+            else:
+                done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 workflow = workflow.apply_runnable(task.result())
     finally:

@@ -136,7 +136,7 @@ class Handle:
                     hint='run_context={"component": {"key": value}, "_global": {"key": value}}.',
                 )
         handle = self._like(self._definition, self._at)
-        handle._context = run_context
+        handle._context = {name: dict(values) for name, values in run_context.items()}
         return handle
 
     def with_run_key(self, run_key: str) -> Self:
@@ -369,7 +369,7 @@ class Handle:
             return True
         with self._reading() as memory:
             if input is None:
-                return all(root.live == 0 for root in memory.roots.values())
+                return memory.open_count == 0
             if not is_a(input, int):
                 raise UsageError(f"input={input!r:.80} is not the number of an input.")
             number = input if input >= 0 else memory.next_number + input

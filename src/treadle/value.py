@@ -315,7 +315,7 @@ class Workflow(Handle):
             )
         baseline = head if isinstance(head, Baseline) else None
         defined = head.defined if isinstance(head, Baseline) else head
-        shaped = definition_from(defined, self._definition, functions)
+        shaped = definition_from(head, self._definition, functions)
         handle = self._like(shaped)
         handle._run_key = defined.run_key
         entries = entries_from(events[1:], functions, defined)
@@ -387,7 +387,10 @@ class Workflow(Handle):
             return list(program.components)
 
     def results(
-        self, *names: str, input: Any = -1, raise_on_failure: bool = False
+        self,
+        *names: str | Component[Any, Any],
+        input: Any = -1,
+        raise_on_failure: bool = False,
     ) -> dict[str, Any]:
         """The output components' values (or those named) for one input, by default the last accepted.
 
@@ -396,13 +399,17 @@ class Workflow(Handle):
         """
         from treadle.views import results
 
-        return results.results(self, names, input, raise_on_failure=raise_on_failure)
+        return results.results(
+            self, [name_of(name) for name in names], input, raise_on_failure=raise_on_failure
+        )
 
-    def raw_productions(self, name: str | None = None, *, input: Any = None) -> list[Any]:
+    def raw_productions(
+        self, name: str | Component[Any, Any] | None = None, *, input: Any = None
+    ) -> list[Any]:
         """The values of the outputs (or of one component), in log order, over all inputs or for one."""
         from treadle.views import results
 
-        return results.raw_productions(self, name, input)
+        return results.raw_productions(self, name_of(name), input)
 
     def productions_by_component(self, *, input: Any = None) -> dict[str, list[Fact]]:
         """The facts of every component, by name, in log order."""
@@ -410,11 +417,13 @@ class Workflow(Handle):
 
         return results.productions_by_component(self, input)
 
-    def facts(self, name: str | None = None, *, input: Any = None) -> list[Fact]:
+    def facts(
+        self, name: str | Component[Any, Any] | None = None, *, input: Any = None
+    ) -> list[Fact]:
         """All facts (or those of one component), inner ones included, in log order."""
         from treadle.views import results
 
-        return results.facts(self, name, input)
+        return results.facts(self, name_of(name), input)
 
     def inputs(self) -> list[dict[str, Any]]:
         """Each remembered input: number, value, key, and how it stands."""
@@ -492,6 +501,11 @@ class Workflow(Handle):
             yield memory, exceptions
 
 
+def name_of(name: Any) -> Any:
+    """A component's name, where the component itself was given."""
+    return name.name if isinstance(name, Component) else name
+
+
 def rebuild_checked(
     definition: Definition, baseline: Baseline | None, journal: list[Entry]
 ) -> Memory:
@@ -512,7 +526,7 @@ def refuse_history(other: Workflow, what: str) -> None:
     if other.position:
         raise DefinitionError(
             f"{other.name!r} has a history, and cannot be {what}.",
-            hint=f"give its template: {other.name}.at(0).",
+            hint="give the template that it was run from: what at(0) gives, while that is remembered.",
         )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, overload
 
-from treadle.components.component import Component, Maker, single
-from treadle.components.step import OnFailure
+from treadle.components.component import Component, Maker, OnFailure, refuse_async, single
 from treadle.errors import ArityMismatch, DefinitionError
 from treadle.model import calls
 from treadle.model import nodes as kinds
@@ -42,6 +41,8 @@ class Accumulator(Component[Any, Any]):
                 raise DefinitionError(
                     f"accumulator {self.name!r}: `{what}=` is a function, not {given!r:.80}."
                 )
+            if given is not None:
+                refuse_async(f"accumulator {self.name!r}: `{what}=`", given)
         self.value_ports = 1 if ports is None or self.signature.rest else ports - 1
         self.initial = calls.Initial(initial)
         self.key = key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
+from typing import Any, ClassVar, Generic, Literal, ParamSpec, TypeVar
 
 from treadle.errors import ArityMismatch, DefinitionError
 from treadle.model import calls
@@ -20,6 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ON_FAILURE = ("block", "skip", "halt")
+OnFailure = Literal["block", "skip", "halt"]
 
 
 class Component(Generic[P, R]):
@@ -105,6 +106,15 @@ class Component(Generic[P, R]):
 
     def __reduce__(self) -> Any:
         return component_reference(self)
+
+
+def refuse_async(what: str, function: Callable[..., Any]) -> None:
+    """Functions that are called while planning or merging are plain and quick."""
+    if read_signature(function).is_async:
+        raise DefinitionError(
+            f"{what} is async, and is called where nothing can be awaited.",
+            hint="compute it in a step before, and take it from the value.",
+        )
 
 
 class Maker:

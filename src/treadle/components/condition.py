@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, TypeAlias, overload
 
 from msgspec import Struct
 
-from treadle.components.component import Component, Maker, single
+from treadle.components.component import Component, Maker, OnFailure, single
 from treadle.errors import ArityMismatch, DefinitionError
 from treadle.model import nodes as kinds
 from treadle.model.fingerprints import sharing_key
@@ -161,12 +161,24 @@ def check_predicate(kind: str, name: str, signature: Signature) -> None:
 
 
 @overload
-def condition(predicate: Callable[P, Any], /, *, name: str | None = ...) -> Condition[P]: ...
+def condition(
+    predicate: Callable[P, Any], /, *, name: str | None = ..., on_failure: OnFailure = ...
+) -> Condition[P]: ...
 @overload
-def condition(predicate: Pattern, /, *, name: str | None = ...) -> Condition[[Any]]: ...
+def condition(
+    predicate: Pattern, /, *, name: str | None = ..., on_failure: OnFailure = ...
+) -> Condition[[Any]]: ...
 @overload
-def condition(*, name: str | None = ...) -> Callable[[Callable[P, Any]], Condition[P]]: ...
-def condition(predicate: Any = None, /, *, name: str | None = None) -> Any:
+def condition(
+    *, name: str | None = ..., on_failure: OnFailure = ...
+) -> Callable[[Callable[P, Any]], Condition[P]]: ...
+def condition(
+    predicate: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    on_failure: OnFailure = "block",
+) -> Any:
     """Name a predicate or pattern, as a gate of its own and for rules to refer to.
 
     A predicate is quick and synchronous; it is asked once per fact, in planning. If its parameter is annotated,
@@ -180,6 +192,6 @@ def condition(predicate: Any = None, /, *, name: str | None = None) -> Any:
     """
 
     def make(asked: Any) -> Condition[Any]:
-        return Condition(asked, name=name)
+        return Condition(asked, name=name, on_failure=on_failure)
 
     return Maker("condition", name, make) if predicate is None else make(predicate)

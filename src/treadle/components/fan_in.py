@@ -6,8 +6,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Literal, overload
 
-from treadle.components.component import Component, Maker, name_of, only_one_parent
-from treadle.components.step import OnFailure
+from treadle.components.component import Component, Maker, OnFailure, name_of, only_one_parent
 from treadle.errors import ArityMismatch, DefinitionError
 from treadle.model import calls
 from treadle.model import nodes as kinds

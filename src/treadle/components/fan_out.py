@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
-from treadle.components.component import Component, Maker, bind, single
-from treadle.components.step import OnFailure
+from treadle.components.component import Component, Maker, OnFailure, bind, single
 from treadle.model import calls
 from treadle.model import nodes as kinds
 from treadle.model.nodes import Lowered, NodeCode, NodeShape, NodeSpec, Wiring

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import structs
 
-from treadle.components.component import Component
+from treadle.components.component import Component, refuse_async
 from treadle.errors import ArityMismatch, DefinitionError
 from treadle.model import nodes as kinds
 from treadle.model.lowering import relower
@@ -71,6 +71,7 @@ def make_wiring(
             hint=f"it has {len(sources)} parents and join={join!r}.",
         )
     if callable(correlate):
+        refuse_async(f"{name!r}: correlate=", correlate)
         return Wiring(sources, join, "key", correlate)
     if correlate not in ("latest", "arrival"):
         raise DefinitionError(

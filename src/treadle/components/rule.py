@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
-from treadle.components.component import Component, Maker, bind, single
+from treadle.components.component import Component, Maker, OnFailure, bind, single
 from treadle.components.condition import Asking, Compound, Condition, check_predicate
-from treadle.components.step import OnFailure
 from treadle.errors import DefinitionError
 from treadle.model import calls
 from treadle.model import nodes as kinds

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
-from treadle.components.component import Component, Maker, bind
+from treadle.components.component import Component, Maker, OnFailure, bind
 from treadle.errors import DefinitionError
 from treadle.model import calls
 from treadle.model import nodes as kinds
@@ -14,8 +14,6 @@ from treadle.model.ports import annotations_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-OnFailure = Literal["block", "skip", "halt"]
 
 
 class Step(Component[P, R]):

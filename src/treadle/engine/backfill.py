@@ -71,6 +71,7 @@ class Feeding:
         """The scope of a path; where it was let go it is opened again."""
         if root.done:
             root.done = False
+            self.memory.open_count += 1
             self.memory.quiet.remove(root.number)
         scope: Scope = root
         for opener, index in zip(place, path[1:], strict=False):

@@ -134,7 +134,10 @@ def _scope(memory: Memory, scope: Scope) -> dict[str, Any]:
                 group.size,
                 sorted(group.values, key=lambda entry: entry[0]),
                 sorted(group.passed),
-                dict(sorted(group.failed.items())),
+                {
+                    item: ((_key(memory, rank[0]), rank[1]), failure, position)
+                    for item, (rank, failure, position) in sorted(group.failed.items())
+                },
             )
             for index, group in (scope.groups or {}).items()
         },
@@ -207,7 +210,9 @@ def load(definition: Definition, baseline: Baseline) -> Memory:
     """A memory that goes on from a baseline."""
     state = baseline.state
     program = definition.program(seal=True)
-    if state["generations"] or state["retired"]:  # these are the run's own, so its program must be too
+    if (
+        state["generations"] or state["retired"]
+    ):  # these are the run's own, so its program must be too
         program = compile_program(definition.components())
         program.settle()
         program.retired.update(state["retired"])
@@ -242,6 +247,7 @@ def _load_root(memory: Memory, told: dict[str, Any], units: list[tuple[Unit, boo
     root = new_root(memory, told["number"], told["key"])
     for name in ("live", "halted", "done", "folded", "starved"):
         setattr(root, name, told[name])
+    memory.open_count -= root.done
     root.events = list(told["events"])
     root.fired = frozenset(told["fired"])
     found: dict[tuple[Path, tuple[str, ...]], Scope] = {((root.number,), ()): root}
@@ -309,7 +315,12 @@ def _load_scope(
     for key, (size, values, passed, failed) in told["groups"].items():
         if scope.groups is None:
             scope.groups = {}
-        group = Group(size, list(values), set(passed), dict(failed))
+        ranked = {
+            item: ((nodes[rank[0]].index, rank[1]), failure, position)
+            for item, (rank, failure, position) in failed.items()
+            if rank[0] in nodes
+        }
+        group = Group(size, list(values), set(passed), ranked)
         scope.groups[nodes[key].index] = group
     if told["broken"]:
         scope.broken = {nodes[key].index for key in told["broken"]}

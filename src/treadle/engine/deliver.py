@@ -223,6 +223,7 @@ def close_if_quiet(memory: Memory, root: Root) -> None:
     if root.live or root.done:
         return
     root.done = True
+    memory.open_count -= 1
     memory.quiet.append(root.number)
     if memory.program.can_starve and (root.waiting or root.children):
         root.starved = tuple(_starved(memory, root))

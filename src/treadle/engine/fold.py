@@ -33,6 +33,7 @@ from treadle.model.events import (
     Failed,
     InputAccepted,
     Orphaned,
+    Path,
     Planned,
     ScopeCancelled,
     Signalled,
@@ -43,6 +44,7 @@ from treadle.model.events import (
 )
 from treadle.model.facts import Failure
 from treadle.model.program import Node
+from treadle.model.sentinels import INPUT_KEY
 from treadle.model.work import Mark, Root, Unit, Unplanned
 
 
@@ -92,12 +94,30 @@ def _keep_results(memory: Memory, root: Root) -> None:
         if memory.program.is_output(name)
     }
     root.fired = frozenset([event.node for event in root.events if isinstance(event, Expanded)])
+    gates = [key for key in outputs if memory.program.by_key[key].kind == kinds.GATE]
+    planned_facts = {
+        (event.node, event.scope)
+        for event in root.events
+        if gates and isinstance(event, Planned) and event.held
+    }
     kept: list[Event] = [
-        event for event in root.events if isinstance(event, Applied) and event.node in outputs
+        event
+        for event in root.events
+        if (isinstance(event, Applied) and event.node in outputs) or gives_any(event, planned_facts)
     ]
     memory.forgotten += len(root.events) - len(kept)
     root.events = kept
     root.folded = True
+
+
+def gives_any(event: Event, facts: set[tuple[str, Path]]) -> bool:
+    """Whether an event gives one of some facts, or says what conditions held for one."""
+    if isinstance(event, InputAccepted):
+        return (INPUT_KEY, event.scope) in facts
+    if isinstance(event, Expanded):
+        inside = [(node, scope[:-1]) for node, scope in facts]
+        return (event.node, event.scope) in inside
+    return isinstance(event, (Applied, Planned)) and (event.node, event.scope) in facts
 
 
 def settle(memory: Memory, unit: Unit, event: Applied | Expanded | Skipped) -> None:

@@ -83,7 +83,13 @@ class Drive:
                 self._skipped(unit)
                 continue
             event = Applied(
-                memory.position, node.key, unit.scope.path, value, unit.made_from, unit.generation
+                memory.position,
+                node.key,
+                unit.scope.path,
+                value,
+                unit.made_from,
+                unit.generation,
+                unit.attempt,
             )
             entries.append(event)
             settle_value(memory, unit, event)
@@ -109,7 +115,9 @@ class Drive:
         told = describe(error, skip_file=__file__)
         self.exceptions[position] = error
         if node.shape.on_failure == "skip":
-            skipped = Skipped(position, node.key, path, unit.made_from, told, unit.generation)
+            skipped = Skipped(
+                position, node.key, path, unit.made_from, told, unit.generation, unit.attempt
+            )
             self.entries.append(skipped)
             self.failures.append((node.key, path, told))
             settle(memory, unit, skipped)

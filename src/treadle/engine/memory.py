@@ -22,6 +22,7 @@ def new_root(memory: Memory, number: int, key: str | None) -> Root:
     root = Root(None, None, (number,), 0, number=number, key=key)  # type: ignore[arg-type]
     root.root = root
     memory.roots[number] = root
+    memory.open_count += 1
     return root
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from treadle.engine.memory import Memory
 from treadle.engine.state import cell_of
 from treadle.errors import MissingFunction, UsageError
-from treadle.model import nodes as kinds
 from treadle.model.markers import NOT_GIVEN, READS_HISTORY, Marker
 from treadle.model.nodes import Context
 from treadle.model.runnables import Branch, Runnable, idempotency_key
@@ -161,8 +160,3 @@ def read_state(memory: Memory, marker: Marker, inputs: tuple[Any, ...]) -> Any:
 
 def _initial(node: Any) -> Any:
     return None if node.code.initial is None else node.code.initial()
-
-
-def is_simple(unit: Unit) -> bool:
-    """Whether nothing has to be looked up before a unit's function can be called."""
-    return unit.node.quick and unit.problem is None and unit.node.kind != kinds.STATE

@@ -55,14 +55,17 @@ Functions = Mapping[str, list[Lowered]]
 """Where functions come from: for each name, the components that may be meant, most likely first."""
 
 
-def with_functions(shape: ComponentShape, functions: Functions, instead_of: str = "") -> Lowered:
+def with_functions(
+    shape: ComponentShape, functions: Functions, instead_of: str = "", *, exact: bool = False
+) -> Lowered:
     """A shape from a log with the functions of the component of its name, node by node.
 
     Of several the one with the log's fingerprint is taken. Code that is known to be what was replaced
-    (`instead_of`, a fingerprint) is not taken for its replacement: then the function is missing.
+    (`instead_of`, a fingerprint) is not taken for its replacement: then the function is missing. With `exact`
+    only the log's own fingerprint will do.
     """
     wiring = Wiring(shape.sources, shape.join, shape.correlate)
-    found = _chosen(shape, functions.get(shape.name, []), instead_of)
+    found = _chosen(shape, functions.get(shape.name, []), instead_of, exact=exact)
     if found is None:
         return Lowered(shape.name, shape.kind, _without_code(shape), wiring, None, shape.prefix)
     if found.wiring.sources != wiring.sources or found.wiring.join != wiring.join:
@@ -74,15 +77,17 @@ def with_functions(shape: ComponentShape, functions: Functions, instead_of: str 
     return Lowered(shape.name, shape.kind, specs, found.wiring, found.component, shape.prefix)
 
 
-def _chosen(shape: ComponentShape, candidates: list[Lowered], instead_of: str) -> Lowered | None:
-    if len(candidates) == 1 and not instead_of:
+def _chosen(
+    shape: ComponentShape, candidates: list[Lowered], instead_of: str, *, exact: bool
+) -> Lowered | None:
+    if len(candidates) == 1 and not instead_of and not exact:
         return candidates[0]
     digests = [shape_of(each).fingerprint for each in candidates]
     for candidate, digest in zip(candidates, digests, strict=True):
         if digest == shape.fingerprint:
             return candidate
     for candidate, digest in zip(candidates, digests, strict=True):
-        if digest != instead_of:
+        if digest != instead_of and not exact:
             return candidate
     return None
 
@@ -111,14 +116,24 @@ def _is_own(condition: str, key: str) -> bool:
     return condition == key or condition.startswith(f"{key}.")
 
 
-def definition_from(defined: Defined, definition: Definition, functions: Functions) -> Definition:
-    """The graph's shape from the log, its functions from the definition given."""
+def definition_from(
+    head: Defined | Baseline, definition: Definition, functions: Functions
+) -> Definition:
+    """The graph's shape from the log, its functions from the definition given.
+
+    What a baseline says was replaced must be found by its fingerprint: the old code is not the new.
+    """
+    defined = head.defined if isinstance(head, Baseline) else head
+    replaced = set(head.state["generations"]) if isinstance(head, Baseline) else set()
     if defined.name != definition.name:
         raise LogError(
             f"the log is of a workflow named {defined.name!r}, and the definition is {definition.name!r}.",
             hint="give the definition that made the log.",
         )
-    lowered = [with_functions(shape, functions) for shape in defined.components]
+    lowered = [
+        with_functions(shape, functions, exact=shape.name in replaced)
+        for shape in defined.components
+    ]
     base = Definition(defined.name, defined.retain, [], 0)
     try:
         return base.with_components(lowered)

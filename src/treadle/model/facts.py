@@ -45,7 +45,8 @@ class Failure(Struct, frozen=True):
 
     `inputs` are the values it was called with; `handled` says whether it was taken care of: a handler on the error
     port succeeded, or a reduce that may go on without failed items did. A failure given to a handler, or put into
-    a `collect`, is a value like any other: it says neither, and no position. `on_failure` is what it did to the rest: `"block"`, `"skip"` or `"halt"`.
+    a `collect`, is a value like any other: it says neither, and no position. `on_failure` is what it did to the
+    rest: `"block"`, `"skip"` or `"halt"`.
     """
 
     component: str

@@ -28,8 +28,6 @@ REDUCE: Final = "reduce"
 STATE: Final = "state"
 """Folds values into a state that outlives their scopes; one at a time per key."""
 
-KINDS: Final = (INPUT, STEP, GATE, CHECK, ITEMS, REDUCE, STATE)
-
 VALUE: Final = "value"
 """The port on which a node gives its facts."""
 ERROR: Final = "error"
@@ -113,8 +111,8 @@ class NodeCode(Struct, frozen=True):
     """The functions of one node, and what their signatures say.
 
     `call` takes one argument per port (its wrapper unpacks where one parent feeds several ports). `takes` and
-    `gives` are annotations, `None` where nothing is said. `key_of` is a keyed node's key function, or one
-    per parent where a join correlates by key.
+    `gives` are annotations, `None` where nothing is said. `key_of` is the key function of a keyed state,
+    or of a join that correlates by key.
     """
 
     call: Callable[..., Any] | None = None

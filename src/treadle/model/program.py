@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from treadle.errors import DefinitionError, DuplicateName, TreadleBug
+from treadle.errors import DuplicateName, TreadleBug
 from treadle.model import nodes as kinds
 from treadle.model import placing
-from treadle.model.nodes import Atom, ComponentShape, Lowered, NodeCode, NodeShape, NodeSpec
+from treadle.model.nodes import Atom, Lowered, NodeCode, NodeShape, NodeSpec
 from treadle.model.sentinels import INPUT_KEY
 
 DIRECT: Final = "direct"
@@ -328,17 +328,6 @@ class Program:
         self.retired[node.key] = node.generation + 1
         del self.by_key[node.key]
 
-    def node(self, key: str) -> Node:
-        """The node of this key; a `DefinitionError` names it if there is none."""
-        try:
-            return self.by_key[key]
-        except KeyError:
-            raise DefinitionError(f"this graph has no node {key!r}.") from None
-
-    def shapes(self) -> list[ComponentShape]:
-        """The graph as data, in the order of adding."""
-        return [lowered.shape() for lowered in self.components.values()]
-
     def output_of(self, name: str) -> Node:
         """The node whose facts are the component's own."""
         return self.by_key[self.components[name].output]
@@ -358,15 +347,3 @@ def compile_program(components: Iterable[Lowered]) -> Program:
     for lowered in components:
         program.add(lowered)
     return program
-
-
-def ancestors(node: Node) -> set[Any]:
-    """All nodes upstream of a node, through value and error ports."""
-    seen: set[Any] = set()
-    stack = [node]
-    while stack:
-        for parent, _ in stack.pop().sources:
-            if parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return seen

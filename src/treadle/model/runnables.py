@@ -67,7 +67,7 @@ class Runnable(Struct, frozen=True, kw_only=True):
 
     @property
     def idempotency_key(self) -> str:
-        """A key that no other runnable of any run has; the same for all attempts."""
+        """A key that no other runnable of a run with its own `run_key` has; the same for all attempts."""
         return idempotency_key(self.run_key, self.node, self.generation, self.scope)
 
     @property

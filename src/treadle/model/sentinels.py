@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Final, Literal
+from typing import Final
 
 
 class Sentinel(enum.Enum):
@@ -29,10 +29,6 @@ INPUT: Final = Sentinel.INPUT
 
 ALL: Final = Sentinel.ALL
 """All inputs, for `results(input=td.ALL)`."""
-
-Absent = Literal[Sentinel.ABSENT]
-Input = Literal[Sentinel.INPUT]
-All = Literal[Sentinel.ALL]
 
 INPUT_KEY: Final = "INPUT"
 """The node key of the raw input, in shapes and events."""

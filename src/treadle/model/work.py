@@ -163,6 +163,8 @@ class Memory(Struct, eq=False):
     unplanned: deque[Unplanned] = field(default_factory=deque)
     roots: dict[int, Root] = {}
     next_number: int = 0
+    open_count: int = 0
+    """How many inputs are not finished."""
     cells: dict[int, dict[Any, Cell]] = {}
     partners: dict[int, Partners] = {}
     tracks: dict[int, Track] = {}

@@ -26,6 +26,17 @@ class FactReader:
         self.memory = memory
         self.by_position = {event.position: event for root in roots for event in root.events}
         self.has_all = False
+        self.of_input: dict[int, dict[tuple[str, tuple[int, ...]], Fact]] = {}
+
+    def fact_planned(self, event: Planned) -> Fact | None:
+        """The fact that a `Planned` is about; an input's facts are gone through once for all of them."""
+        number = event.scope[0]
+        if number not in self.of_input:
+            root = self.memory.roots.get(number)
+            events = root.events if root is not None else []
+            facts = [fact for each in events for fact in self.of(each)]
+            self.of_input[number] = {(fact.id[0], fact.scope): fact for fact in facts}
+        return self.of_input[number].get((event.node, event.scope))
 
     def facts(self, roots: Iterable[Root]) -> Iterator[Fact]:
         """All facts of some inputs, in log order."""
@@ -109,7 +120,7 @@ def gate_facts(node: Node, roots: Iterable[Root], reader: FactReader) -> list[Fa
             if event.asked and node.key not in event.asked:
                 continue
             if holds(expression, set(event.held)) and _watches(node, event.node):
-                fact = _planned_fact(event, root, reader)
+                fact = reader.fact_planned(event)
                 if fact is not None:
                     found.append(
                         Fact(
@@ -135,11 +146,3 @@ def _watches(node: Node, key: str) -> bool:
         if above.kind != "gate":
             return False
     return False
-
-
-def _planned_fact(event: Planned, root: Root, reader: FactReader) -> Fact | None:
-    for other in root.events:
-        for fact in reader.of(other):
-            if fact.id[0] == event.node and fact.scope == event.scope:
-                return fact
-    return None

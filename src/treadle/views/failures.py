@@ -142,7 +142,8 @@ def _of(memory: Memory, event: Any, reader: FactReader) -> list[Failure]:
 def _conditions(memory: Memory, event: Planned, reader: FactReader) -> list[Failure]:
     """A condition that raised is a failure of each component that uses it."""
     found = []
-    value = planned_value(event, reader)
+    fact = reader.fact_planned(event)
+    value = () if fact is None else (fact.value,)
     for key, error in event.failed:
         component, _ = reader.split(key)
         known = component in memory.program.components
@@ -159,16 +160,6 @@ def _conditions(memory: Memory, event: Planned, reader: FactReader) -> list[Fail
             )
         )
     return found
-
-
-def planned_value(event: Planned, reader: FactReader) -> tuple[Any, ...]:
-    """The value of the fact that a `Planned` is about, as far as it is remembered."""
-    root = reader.memory.roots.get(event.scope[0])
-    for other in root.events if root is not None else ():
-        for fact in reader.of(other):
-            if fact.id[0] == event.node and fact.scope == event.scope:
-                return (fact.value,)
-    return ()
 
 
 def inputs_of(event: Any, reader: FactReader) -> tuple[Any, ...]:

@@ -100,8 +100,7 @@ class _Telling:
             sources = getattr(event, "sources", ())
             entry["because"] = [{} for _ in sources]
             below = [
-                (each, source, path)
-                for each, source in zip(entry["because"], sources, strict=True)
+                (each, source, path) for each, source in zip(entry["because"], sources, strict=True)
             ]
             stack.extend(reversed(below))  # so that what is told first is told in full
         return top
@@ -137,10 +136,12 @@ class _Telling:
 
     def _newest(self, marker: Marker, before: int) -> dict[str, Any] | None:
         """The newest entry of what a marker read; of a keyed state, the newest of the key that was read."""
+        if callable(marker.key):
+            return None  # which key that function gave is not in the log
         found = None
         for root in self.memory.roots.values():
             scopes = None
-            if marker.key is not None and not callable(marker.key):
+            if marker.key is not None:
                 scopes = _scopes_of_key(root, marker)
             for event in root.events:
                 if (

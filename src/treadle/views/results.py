@@ -33,6 +33,7 @@ def results(
         outputs_only = all(memory.program.is_output(name) for name in wanted)
         roots = list(roots_of(memory, input, results_only=outputs_only))
         if raise_on_failure:
+            roots = list(roots_of(memory, input))
             _raise_first(memory, exceptions, roots)
         asked = wanted or [
             name for name in memory.program.components if memory.program.is_output(name)

@@ -17,17 +17,28 @@ if TYPE_CHECKING:
 
 
 def inputs(workflow: Workflow) -> list[dict[str, Any]]:
-    """Each remembered input: number, value, key, and whether it is open, done, failed or halted."""
+    """Each remembered input: number, value, key, and whether it is open, done, failed or halted.
+
+    Of a `folded` one (`retain="results"`) only the results are known, not the value nor what failed.
+    """
     with workflow.inspect() as (memory, _):
         return [_input(memory, root) for root in memory.roots.values()]
 
 
 def _input(memory: Memory, root: Root) -> dict[str, Any]:
     first = root.events[0] if root.events else None
-    failed = not root.folded and any(
+    failed = any(
         not failure.handled and failure.on_failure != "skip"
         for failure in failing.listed(memory, [root])
     )
+    if root.folded:
+        return {
+            "number": root.number,
+            "value": None,
+            "key": root.key,
+            "status": "folded",
+            "events": len(root.events),
+        }
     status = "open" if root.live else "halted" if root.halted else "failed" if failed else "done"
     return {
         "number": root.number,
