@@ -113,7 +113,7 @@ def test_page_has_one_title(page: Path) -> None:
 def test_guards_see_what_they_look_for(tmp_path: Path) -> None:
     """Hosts and machine paths are found, and their harmless look-alikes are not."""
     assert lines_with(REGISTRY, f"plain\nhttps://{REGISTRIES[0]}/simple") == [2]
-    assert lines_with(MACHINE_PATH, "open('/" + "home/ada/x')\n/tmp/x\nsrc/work/x\n~/work/x") == [1]
+    assert lines_with(MACHINE_PATH, "open('/" + "home/ada/x')\n/tmp/x\nsrc/own/x\n~/own/x") == [1]
 
     page = tmp_path / "page.md"
     page.write_text(

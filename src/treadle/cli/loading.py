@@ -65,13 +65,13 @@ def load_module(path: Path) -> ModuleType:
 def told(error: BaseException) -> str:
     """An error as Python would tell it, without the frames that led to the user's file."""
     telling = traceback.TracebackException.from_exception(error)
-    trim(telling)
+    trim(telling, error)
     return "".join(telling.format()).rstrip()
 
 
-def trim(telling: traceback.TracebackException) -> None:
+def trim(telling: traceback.TracebackException, error: BaseException) -> None:
     """Leave out how the file came to be executed; of a mistake that Treadle noticed, how it did."""
-    ours = telling.exc_type and issubclass(telling.exc_type, (TreadleError, ExceptionGroup))
+    ours = isinstance(error, (TreadleError, ExceptionGroup))
     hidden = str(OURS) if ours else str(OURS / "cli")
     frames = [
         frame
@@ -79,8 +79,9 @@ def trim(telling: traceback.TracebackException) -> None:
         if not frame.filename.startswith((hidden, "<frozen importlib"))
     ]
     telling.stack = traceback.StackSummary.from_list(frames)
-    for inner in telling.exceptions or ():
-        trim(inner)
+    parts = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    for inner, part in zip(telling.exceptions or (), parts, strict=True):
+        trim(inner, part)
 
 
 def workflows_of(module: ModuleType) -> dict[str, Workflow]:

@@ -21,7 +21,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from keyword import iskeyword
-from typing import Any, Final, NoReturn, TypeAlias, final
+from typing import Any, ClassVar, Final, NoReturn, TypeAlias, final
 
 from treadle.errors import PatternError
 from treadle.model import matching
@@ -315,6 +315,8 @@ class Combined(Pattern):
     __slots__ = ("parts",)
     __match_args__ = ("parts",)
     parts: tuple[Pattern, ...]
+    compiled: ClassVar[Callable[[tuple[matching.Test, ...]], matching.Test]]
+    """How the tests of the parts become one."""
 
     def __init__(self, parts: Iterable[Pattern]) -> None:
         flat: list[Pattern] = []
@@ -323,14 +325,11 @@ class Combined(Pattern):
                 part.parts if isinstance(part, Combined) and type(part) is type(self) else [part]
             )
         self._make(
-            self._compiled(tuple(part.matches for part in flat)),
+            self.compiled(tuple(part.matches for part in flat)),
             (type(self).__name__, *(part.key for part in flat)),
             sharable=all(part.sharable for part in flat),
             parts=tuple(flat),
         )
-
-    def _compiled(self, tests: tuple[matching.Test, ...]) -> matching.Test:
-        raise NotImplementedError
 
 
 @final
@@ -339,8 +338,7 @@ class And(Combined):
 
     __slots__ = ()
 
-    def _compiled(self, tests: tuple[matching.Test, ...]) -> matching.Test:
-        return matching.passes_all(tests)
+    compiled = staticmethod(matching.passes_all)
 
     def __repr__(self) -> str:
         return " & ".join(
@@ -354,8 +352,7 @@ class Or(Combined):
 
     __slots__ = ()
 
-    def _compiled(self, tests: tuple[matching.Test, ...]) -> matching.Test:
-        return matching.passes_any(tests)
+    compiled = staticmethod(matching.passes_any)
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.parts))
