@@ -21,7 +21,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from keyword import iskeyword
-from typing import Any, ClassVar, Final, NoReturn, TypeAlias, final
+from typing import Any, Final, NoReturn, TypeAlias, final
 
 from treadle.errors import PatternError
 from treadle.model import matching
@@ -315,7 +315,7 @@ class Combined(Pattern):
     __slots__ = ("parts",)
     __match_args__ = ("parts",)
     parts: tuple[Pattern, ...]
-    compiled: ClassVar[Callable[[tuple[matching.Test, ...]], matching.Test]]
+    compiled: Callable[[tuple[matching.Test, ...]], matching.Test]
     """How the tests of the parts become one."""
 
     def __init__(self, parts: Iterable[Pattern]) -> None:
