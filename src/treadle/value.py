@@ -468,24 +468,29 @@ class Workflow(Handle):
         return status.required_context(self)
 
     def to_mermaid(
-        self, *, kind: str = "flowchart", direction: str = "TD", state: bool = False
+        self,
+        *,
+        kind: str = "flowchart",
+        direction: str = "TD",
+        state: bool = False,
+        input: Any = None,
     ) -> str:
         """A Mermaid picture: of the graph (`"flowchart"`), or of what happened (`"sequence"`)."""
         from treadle.render import mermaid
 
-        return mermaid.to_mermaid(self, kind=kind, direction=direction, state=state)
+        return mermaid.to_mermaid(self, kind=kind, direction=direction, state=state, input=input)
 
-    def to_dot(self, *, direction: str = "TB", state: bool = False) -> str:
+    def to_dot(self, *, direction: str = "TB", state: bool = False, input: Any = None) -> str:
         """A Graphviz picture of the graph."""
         from treadle.render import dot
 
-        return dot.to_dot(self, direction=direction, state=state)
+        return dot.to_dot(self, direction=direction, state=state, input=input)
 
-    def to_cytoscape(self, *, state: bool = False) -> list[dict[str, Any]]:
+    def to_cytoscape(self, *, state: bool = False, input: Any = None) -> list[dict[str, Any]]:
         """The graph as Cytoscape elements, JSON-ready."""
         from treadle.render import cytoscape
 
-        return cytoscape.to_cytoscape(self, state=state)
+        return cytoscape.to_cytoscape(self, state=state, input=input)
 
     def to_edgelist(self) -> list[tuple[str, str, str]]:
         """The graph as (parent, child, kind of edge)."""

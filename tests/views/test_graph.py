@@ -391,3 +391,19 @@ def test_story_of_failures() -> None:
         ],
         key=str,
     )
+
+
+def test_state_and_story_of_one_input() -> None:
+    """`input=` narrows counts and messages to one input, as everywhere else."""
+    workflow = td.workflow("w").add(td.step(lambda x: 1 / x, name="inverse"))
+    workflow = workflow.react_until_satisfied(1).react_until_satisfied(0)
+
+    def counted(**about: int) -> tuple[int, int]:
+        (entry,) = graph(workflow, state=True, **about)["components"]
+        return entry["counts"]["done"], entry["counts"]["failed"]
+
+    assert (counted(), counted(input=0), counted(input=-1)) == ((1, 1), (1, 0), (0, 1))
+    assert "ZeroDivisionError" not in workflow.to_mermaid(kind="sequence", input=0)
+    assert "ZeroDivisionError" in workflow.to_mermaid(kind="sequence", input=1)
+    assert workflow.to_dot(state=True, input=0) != workflow.to_dot(state=True, input=1)
+    assert workflow.to_cytoscape(state=True, input=0) != workflow.to_cytoscape(state=True, input=1)

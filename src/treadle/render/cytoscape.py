@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 _NO_CLASS: Final = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-def to_cytoscape(workflow: Workflow, *, state: bool = False) -> list[dict[str, Any]]:
+def to_cytoscape(
+    workflow: Workflow, *, state: bool = False, input: Any = None
+) -> list[dict[str, Any]]:
     """A workflow as elements for Cytoscape.js: parents first, then components, then edges.
 
     A component's id is its name, the raw input's is `"INPUT"`; all other ids contain a slash, as no
     name does. With `state`, components have their `status` (a class too) and `counts`.
     """
-    drawn = graph(workflow, state=state)
+    drawn = graph(workflow, state=state, input=input)
     forest = Boxes(drawn)
     return [
         *(_box(box, above) for box, above in forest.above.items()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from treadle.model.sentinels import INPUT_KEY
 from treadle.render.boxes import Boxes, Closed, Opened
@@ -33,13 +33,15 @@ INDENT: Final = "    "
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "&": "&amp;", "\n": r"\n", "\r": r"\r"})
 
 
-def to_dot(workflow: Workflow, *, direction: str = "TB", state: bool = False) -> str:
+def to_dot(
+    workflow: Workflow, *, direction: str = "TB", state: bool = False, input: Any = None
+) -> str:
     """A workflow as a digraph for Graphviz; with `state`, colours say how far each component has come.
 
     Errors: `UsageError` if there is no such direction.
     """
     check_choice("direction", direction, DIRECTIONS)
-    drawn = graph(workflow, state=state)
+    drawn = graph(workflow, state=state, input=input)
     lines = [
         f"digraph {quoted(drawn['name'])} {{",
         f"{INDENT}rankdir={direction};",

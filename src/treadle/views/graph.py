@@ -26,10 +26,11 @@ from treadle.model.nodes import Lowered
 from treadle.model.placing import conditions_in, markers_of
 from treadle.model.program import Node, Program
 from treadle.model.sentinels import INPUT_KEY
+from treadle.model.work import Root
 from treadle.views import failures as failing
 from treadle.views import status
 from treadle.views.facts import FactReader
-from treadle.views.reading import events_of
+from treadle.views.reading import events_of, roots_of
 
 if TYPE_CHECKING:
     from treadle.value import Workflow
@@ -74,21 +75,22 @@ class Graph(TypedDict):
     edges: list[EdgeEntry]
 
 
-def graph(workflow: Workflow, *, state: bool = False) -> Graph:
+def graph(workflow: Workflow, *, state: bool = False, input: Any = None) -> Graph:
     """The components in the order of adding, and the edges between them.
 
     Kinds of edges: `"value"`, `"error"` (from an error port), `"state"` (a marker reads the source), and
     `"condition"` (the target's condition names the source). With `state`, each component has `counts` over all
-    remembered inputs (`failed` as in `failures()`, `skipped`: gave ABSENT without failing) and the `status` that
-    matters most: `"failed"`, `"ready"` (or in flight), `"waiting"`, `"done"`, `"idle"`.
+    remembered inputs, or for one (`failed` as in `failures()`, `skipped`: gave ABSENT without failing), and the
+    `status` that matters most: `"failed"`, `"ready"` (or in flight), `"waiting"`, `"done"`, `"idle"`.
     """
-    pending = status.work(workflow) if state else {}
+    pending = status.work(workflow, input) if state else {}
     with workflow.inspect() as (memory, _):
         program = memory.program
         components = [_component(program, lowered) for lowered in program.components.values()]
         edges = [edge for name in program.components for edge in _edges(program, name)]
         if state:
-            _add_state(memory, components, pending)
+            roots = list(roots_of(memory, input, results_only=input is None))
+            _add_state(memory, components, pending, roots)
     return {"name": workflow.name, "components": components, "edges": edges}
 
 
@@ -134,14 +136,16 @@ def _edges(program: Program, name: str) -> Iterator[EdgeEntry]:
 
 
 def _add_state(
-    memory: Memory, components: list[ComponentEntry], pending: dict[str, dict[str, int]]
+    memory: Memory,
+    components: list[ComponentEntry],
+    pending: dict[str, dict[str, int]],
+    roots: list[Root],
 ) -> None:
     counted: dict[str, dict[str, int]] = {}
     for name, work in pending.items():
         waiting = work["waiting"] + work["queued"]
         active = {"ready": work["ready"], "in_flight": work["in_flight"], "waiting": waiting}
         counted[name] = {**dict.fromkeys(COUNTS, 0), **active}
-    roots = list(memory.roots.values())
     for failure in failing.listed(memory, roots):
         if failure.component in counted:
             counted[failure.component]["failed"] += 1
@@ -209,12 +213,12 @@ class Message(TypedDict):
     value: Any
 
 
-def messages(workflow: Workflow) -> list[Message]:
-    """Who gave what to whom, in log order: for all inputs if little has happened, else for the last one."""
+def messages(workflow: Workflow, input: Any = None) -> list[Message]:
+    """Who gave what to whom, in log order: for one input; or for all if little has happened, else the last."""
     with workflow.inspect() as (memory, _):
-        roots = [root for root in memory.roots.values() if not root.folded]
+        roots = [root for root in roots_of(memory, input) if not root.folded]
         events = events_of(roots)
-        if len(events) > FEW_EVENTS:
+        if input is None and len(events) > FEW_EVENTS:
             events = events_of(roots[-1:])
         story = _Story(memory)
         return [message for event in events for message in story.tell(event)]

@@ -88,13 +88,13 @@ def required_context(workflow: Workflow) -> dict[str, dict[str, list[str]]]:
     return told
 
 
-def work(workflow: Workflow) -> dict[str, dict[str, int]]:
+def work(workflow: Workflow, input: Any = None) -> dict[str, dict[str, int]]:
     """By component: how many units are ready, in flight and queued, and how many joins wait."""
     counted: dict[str, dict[str, int]] = {}
     with workflow.inspect() as (memory, _):
         for name in memory.program.components:
             counted[name] = {"ready": 0, "in_flight": 0, "queued": 0, "waiting": 0}
-        for root in memory.roots.values():
+        for root in roots_of(memory, input, results_only=True):
             if not root.done:
                 _count_work(memory, root, counted)
     return counted
