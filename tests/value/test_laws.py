@@ -114,6 +114,21 @@ def test_no_operation_changes_an_older_handle(case: Any):
 
 
 @relaxed
+@given(case=cases())
+def test_ready_work_is_in_order_whatever_was_handed_out_before(case: Any):
+    """S7: the order follows from the log alone, never from what was prepared and put back."""
+    graph, inputs, order = case
+    template = build(graph, td)
+    for w in interleaved(template, inputs, order)[1:]:
+        flight = set(w.in_flight())
+        from_the_log = td.Workflow.from_log(template, w.log()).next_runnables()
+
+        assert [r.id for r in from_the_log if r.id not in flight] == [
+            r.id for r in w.next_runnables()
+        ]
+
+
+@relaxed
 @given(case=cases(**CONFLUENT))
 def test_the_inline_loop_gives_what_the_phases_give(case: Any):
     """S10: the fast loop and the loop by hand make the same facts, ids included."""
