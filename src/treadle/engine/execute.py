@@ -13,6 +13,9 @@ from treadle.model.sentinels import ABSENT
 ODD_TYPES: Final = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})
 """Values that can be used up once only: they cannot be facts."""
 
+ENGINE: Final = __file__.removesuffix("execute.py")
+"""Frames of this folder say how a user's function came to be called, and nothing of why it failed."""
+
 CAUGHT: Final = (Exception, SystemExit)
 """What counts as a failure of the user's function. An interrupt or cancellation is the caller's business."""
 
@@ -31,7 +34,7 @@ def execute_runnable(runnable: Runnable) -> Outcome:
             raise odd_value(value)
     except CAUGHT as error:
         return failed_outcome(runnable, error)
-    return _outcome(runnable, value)
+    return outcome_of(runnable, value)
 
 
 async def aexecute_runnable(runnable: Runnable) -> Outcome:
@@ -45,7 +48,7 @@ async def aexecute_runnable(runnable: Runnable) -> Outcome:
             raise odd_value(value)
     except CAUGHT as error:
         return failed_outcome(runnable, error)
-    return _outcome(runnable, value)
+    return outcome_of(runnable, value)
 
 
 def check_runnable(runnable: Any) -> None:
@@ -88,7 +91,8 @@ def not_awaited(component: str) -> UsageError:
     )
 
 
-def _outcome(runnable: Runnable, value: Any) -> Outcome:
+def outcome_of(runnable: Runnable, value: Any) -> Outcome:
+    """The outcome of a runnable whose function gave a value."""
     return Outcome(
         component=runnable.component,
         node=runnable.node,
@@ -114,7 +118,7 @@ def failed_outcome(runnable: Runnable, error: BaseException) -> Outcome:
         node=runnable.node,
         scope=runnable.scope,
         status=FAILED,
-        error=describe(error, skip_file=__file__),
+        error=describe(error, skip=ENGINE),
         exception=error,
         generation=runnable.generation,
         attempt=runnable.attempt,

@@ -6,17 +6,24 @@ leaves out the runnable and the outcome, which nobody would see. Measured: that 
 
 from __future__ import annotations
 
-from treadle.engine.apply import conclude, spared
+from treadle.engine.apply import conclude
 from treadle.engine.edit import Edit
-from treadle.engine.execute import CAUGHT, ODD_TYPES, execute_runnable, odd_value
-from treadle.engine.fold import planned, settle, settle_failure, settle_value
+from treadle.engine.execute import (
+    CAUGHT,
+    ODD_TYPES,
+    execute_runnable,
+    failed_outcome,
+    odd_value,
+    outcome_of,
+)
+from treadle.engine.fold import planned, settle_value
 from treadle.engine.memory import Memory, hand_out, take_ready
 from treadle.engine.plan import plan_fact
 from treadle.engine.prepare import make_runnable
-from treadle.model.errordata import ErrorData, describe
+from treadle.model.errordata import ErrorData
 from treadle.model.events import Applied, Event, Failed, Path, Skipped
 from treadle.model.nodes import Context
-from treadle.model.runnables import Branch, Outcome
+from treadle.model.runnables import Branch, Outcome, Runnable
 from treadle.model.sentinels import ABSENT
 from treadle.model.work import Mark, Unit
 
@@ -77,10 +84,10 @@ class Drive:
                 if type(value) in ODD_TYPES:
                     raise odd_value(value)
             except CAUGHT as error:
-                self._failed(unit, error)
+                self.apply(unit, failed_outcome(self.runnable(unit), error))
                 continue
             if value is ABSENT:
-                self._skipped(unit)
+                self.apply(unit, outcome_of(self.runnable(unit), value))
                 continue
             event = Applied(
                 memory.position,
@@ -97,8 +104,11 @@ class Drive:
     def step(self, unit: Unit) -> None:
         """Execute and apply one unit the long way: with a runnable and an outcome."""
         hand_out(self.memory, unit)
-        runnable = make_runnable(self.memory, unit, self.run_key, self.branch, self.context)
-        self.apply(unit, execute_runnable(runnable))
+        self.apply(unit, execute_runnable(self.runnable(unit)))
+
+    def runnable(self, unit: Unit) -> Runnable:
+        """What a unit would have been handed out as."""
+        return make_runnable(self.memory, unit, self.run_key, self.branch, self.context)
 
     def apply(self, unit: Unit, outcome: Outcome) -> None:
         """Record an outcome of pending work."""
@@ -108,45 +118,3 @@ class Drive:
         if isinstance(event, (Failed, Skipped)) and event.error is not None:
             self.failures.append((event.node, event.scope, event.error))
         self.entries.append(event)
-
-    def _failed(self, unit: Unit, error: BaseException) -> None:
-        memory, node = self.memory, unit.node
-        position, path = memory.position, unit.scope.path
-        told = describe(error, skip_file=__file__)
-        self.exceptions[position] = error
-        if node.shape.on_failure == "skip":
-            skipped = Skipped(
-                position, node.key, path, unit.made_from, told, unit.generation, unit.attempt
-            )
-            self.entries.append(skipped)
-            self.failures.append((node.key, path, told))
-            settle(memory, unit, skipped)
-            return
-        failed = Failed(
-            position,
-            node.key,
-            path,
-            told,
-            unit.made_from,
-            node.shape.on_failure,
-            unit.generation,
-            unit.attempt,
-            in_flight=spared(memory, unit, node.shape.on_failure),
-        )
-        self.entries.append(failed)
-        self.failures.append((node.key, path, told))
-        settle_failure(memory, unit, failed)
-
-    def _skipped(self, unit: Unit) -> None:
-        memory = self.memory
-        event = Skipped(
-            memory.position,
-            unit.node.key,
-            unit.scope.path,
-            unit.made_from,
-            None,
-            unit.generation,
-            unit.attempt,
-        )
-        self.entries.append(event)
-        settle(memory, unit, event)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from treadle.engine.execute import CAUGHT
+from treadle.engine.execute import CAUGHT, ENGINE
 from treadle.engine.memory import Memory, in_flight_of
 from treadle.engine.prepare import inject, missing_function
 from treadle.engine.watch import Watch, watch_of
@@ -138,7 +138,7 @@ class Planning:
             self._fail(node.key, error)
 
     def _fail(self, key: str, error: BaseException) -> None:
-        self.failed.append((key, describe(error, skip_file=__file__)))
+        self.failed.append((key, describe(error, skip=ENGINE)))
         self.errors.append(error)
 
 

@@ -42,18 +42,18 @@ class ErrorData(Struct, frozen=True, gc=False):
         return f"{self.name}: {self.text}" if self.text else self.name
 
 
-def describe(error: BaseException, *, depth: int = 0, skip_file: str | None = None) -> ErrorData:
+def describe(error: BaseException, *, depth: int = 0, skip: str | None = None) -> ErrorData:
     """Write an exception down; never raises, whatever the exception's own methods do.
 
-    `skip_file`: frames of this file are left out (the engine's own call of the user's function).
+    `skip`: frames of files in this folder are left out (the engine's own calls of the user's function).
     """
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return ErrorData(
         type=f"{module}{kind.__qualname__}",
         text=_text(error),
-        frames=_frames(error.__traceback__, skip_file),
-        causes=_causes(error, depth, skip_file),
+        frames=_frames(error.__traceback__, skip),
+        causes=_causes(error, depth, skip),
     )
 
 
@@ -64,11 +64,11 @@ def _text(error: BaseException) -> str:
         return f"<the message itself failed with {type(worse).__name__}>"
 
 
-def _frames(traceback: TracebackType | None, skip_file: str | None) -> tuple[Frame, ...]:
+def _frames(traceback: TracebackType | None, skip: str | None) -> tuple[Frame, ...]:
     frames: list[Frame] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
-        if code.co_filename != skip_file:
+        if skip is None or not code.co_filename.startswith(skip):
             frames.append(Frame(code.co_filename, traceback.tb_lineno, code.co_qualname))
         traceback = traceback.tb_next
     if len(frames) > FRAMES_MAX:
@@ -77,7 +77,7 @@ def _frames(traceback: TracebackType | None, skip_file: str | None) -> tuple[Fra
     return tuple(frames)
 
 
-def _causes(error: BaseException, depth: int, skip_file: str | None) -> tuple[ErrorData, ...]:
+def _causes(error: BaseException, depth: int, skip: str | None) -> tuple[ErrorData, ...]:
     if depth >= DEPTH_MAX:
         return ()
     parts: list[BaseException] = []
@@ -86,4 +86,4 @@ def _causes(error: BaseException, depth: int, skip_file: str | None) -> tuple[Er
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
         parts.append(cause)
-    return tuple(describe(part, depth=depth + 1, skip_file=skip_file) for part in parts)
+    return tuple(describe(part, depth=depth + 1, skip=skip) for part in parts)
