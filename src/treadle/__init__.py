@@ -1,5 +1,8 @@
 """Workflows as values: a dataflow graph together with all that has happened in it."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from treadle import errors
 from treadle.build import workflow
 from treadle.components.accumulator import accumulator
@@ -36,16 +39,60 @@ from treadle.model.markers import (
 )
 from treadle.model.runnables import Outcome, Runnable
 from treadle.model.sentinels import ABSENT, ALL, INPUT
+from treadle.policies.matching import of_kind, only
+from treadle.policies.policy import CircuitBreaker, Limit, Policy, RateLimit, RetryWith
 from treadle.value import Workflow
+
+if TYPE_CHECKING:
+    from treadle.interfaces import Hooks, Observer
+    from treadle.model.bundles import Bundle
+    from treadle.runner.registry import Restarts
+    from treadle.runner.runner import AsyncRunner, Runner
+    from treadle.runner.ticket import Ticket
+
+_LATER = {
+    "AsyncRunner": "treadle.runner.runner",
+    "Bundle": "treadle.model.bundles",
+    "Hooks": "treadle.interfaces",
+    "Observer": "treadle.interfaces",
+    "Restarts": "treadle.runner.registry",
+    "Runner": "treadle.runner.runner",
+    "Ticket": "treadle.runner.ticket",
+}
+"""Names that are imported when they are first asked for: a workflow that needs no runner need not load asyncio."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'treadle' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
 
 __all__ = [
     "ABSENT",
     "ALL",
+    "AsyncRunner",
+    "Bundle",
+    "CircuitBreaker",
     "Fact",
     "Failure",
+    "Hooks",
     "INPUT",
+    "Limit",
+    "Observer",
     "Outcome",
+    "Policy",
+    "RateLimit",
+    "Restarts",
+    "RetryWith",
     "Runnable",
+    "Runner",
+    "Ticket",
     "Workflow",
     "accumulator",
     "aexecute_runnable",
@@ -74,7 +121,9 @@ __all__ = [
     "match",
     "ne",
     "not_",
+    "of_kind",
     "one_of",
+    "only",
     "ran",
     "reduce",
     "regex",

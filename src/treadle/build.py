@@ -9,6 +9,7 @@ from treadle.components.component import Component, check_name
 from treadle.components.step import as_component
 from treadle.errors import DefinitionError, UnknownComponent
 from treadle.model.definition import Definition
+from treadle.policies.matching import Rules
 from treadle.value import Workflow
 
 Part: TypeAlias = "Component[Any, Any] | Callable[..., Any] | Workflow"
@@ -22,12 +23,13 @@ def workflow(
     rules: Iterable[Part] = (),
     components: Iterable[Part] = (),
     retain: str | int = "all",
+    policies: Rules | None = None,
 ) -> Workflow:
     """Make a workflow: a graph without history, ready for inputs.
 
     `steps` may nest: `(parent, [child, (child, [grandchild])])`. `rules` and `components` hang on the raw
     input; wire others with `add`. `retain`: how much of finished inputs is kept: `"all"`, `"results"`, or a
-    number of inputs.
+    number of inputs. `policies`: what is wished of components, by matcher (see `Workflow.with_policies`).
 
     Errors: one `ExceptionGroup` of all that does not fit.
 
@@ -45,7 +47,7 @@ def workflow(
     building.add_tree(steps, None)
     if building.faults:
         raise ExceptionGroup(f"the workflow {name!r} cannot be built", building.faults)
-    return building.workflow
+    return building.workflow if policies is None else building.workflow.with_policies(policies)
 
 
 def check_retain(name: str, retain: Any) -> None:

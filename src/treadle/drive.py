@@ -1,7 +1,8 @@
 """The react loops of a bare workflow: one generation, any `concurrent.futures.Executor`, or asyncio.
 
-Each is the guide's loop on the public three phases; the inline loop lives in `engine/loop.py`. asyncio and
-concurrent.futures are imported when a loop first needs them, so that importing Treadle stays cheap.
+Each is the guide's loop on the public three phases; the inline loop lives in `engine/loop.py`. A workflow with policies
+is driven by the runner's own machine (`runner/bare.py`), so that they mean the same everywhere. asyncio,
+concurrent.futures and the runner are imported when a loop first needs them, so that importing Treadle stays cheap.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ def check_concurrency(max_concurrency: int | None) -> None:
 
 def react(workflow: Workflow) -> Workflow:
     """Execute and apply what is ready now, and no more."""
+    if workflow.policies:
+        from treadle.runner import bare
+
+        return bare.react_once(workflow)
     workflow, runnables = workflow.prepare_for_dispatch()
     for runnable in runnables:
         workflow = workflow.apply_runnable(execute_runnable(runnable))
@@ -43,6 +48,10 @@ def react_on(
 ) -> Workflow:
     """React until nothing is ready and all that was submitted here has come back."""
     check_concurrency(max_concurrency)
+    if workflow.policies:
+        from treadle.runner import bare
+
+        return bare.react_under(workflow, executor, max_concurrency)
     if executor is None:  # one at a time is within any limit
         return workflow.run_inline(NOTHING, None)
     if executor == "threads":
@@ -50,7 +59,11 @@ def react_on(
 
         with ThreadPoolExecutor(max_concurrency or THREADS_DEFAULT) as threads:
             return _Submitting(workflow, threads, max_concurrency).run()
-    if isinstance(executor, (str, type)) or not hasattr(executor, "submit"):
+    if isinstance(executor, str):
+        from treadle.runner import bare
+
+        return bare.react_under(workflow, executor, max_concurrency)
+    if isinstance(executor, type) or not hasattr(executor, "submit"):
         raise UsageError(
             f"executor={executor!r} is not an executor.",
             hint='use "threads", any concurrent.futures.Executor, or None for inline.',
@@ -110,6 +123,10 @@ async def areact(workflow: Workflow, max_concurrency: int | None) -> Workflow:
     import asyncio
 
     check_concurrency(max_concurrency)
+    if workflow.policies:
+        from treadle.runner import bare
+
+        return await bare.areact_under(workflow, max_concurrency)
     tasks: set[asyncio.Task[Any]] = set()
     try:
         while True:

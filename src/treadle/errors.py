@@ -14,11 +14,26 @@
     |   |-- Forgotten (LookupError)      what `retain` has let go
     |   |-- LogError                     a log that is damaged or of another definition
     |   |-- MissingFunction (LookupError)   the log names work whose function was not given
-    |   `-- NotPortable                  something that cannot be pickled
+    |   |-- NotPortable                  something that cannot be pickled
+    |   |-- DuplicateRun                 a run of this id is there already
+    |   |-- UnknownRun (LookupError)     no run has this id
+    |   |-- RunEnded                     the run takes nothing any more
+    |   `-- Overloaded                   the run has as many open inputs as it may have
     |-- WorkError                        your function failed; the cause is attached
     |   |-- StepFailed
     |   |-- ItemsFailed                  a reduce whose items failed
-    |   `-- BadValue                     a value its receiver cannot take
+    |   |-- BadValue                     a value its receiver cannot take
+    |   |-- TimedOut                     an attempt took longer than its policy allows
+    |   |-- DeadlineExceeded             the time for an input, a run, or all attempts is over
+    |   |-- Cancelled                    somebody withdrew the work
+    |   |-- CircuitOpen                  not tried: it failed too often of late
+    |   |-- WorkerDied                   the process that ran it is gone
+    |   |-- RemoteFailure                an exception that cannot be rebuilt in this process
+    |   `-- ValueLost                    a value kept in a cluster is gone
+    |-- PlugError                        an executor, scheduler or store failed; your work is kept
+    |   `-- StoreError
+    |       |-- Conflict                 somebody else appended to the run
+    |       `-- StoreUnavailable         try again later
     |-- MissingExtra (ImportError)       an optional dependency is not installed
     `-- TreadleBug                       ours: please report it
 
@@ -114,6 +129,22 @@ class NotPortable(UsageError):
     """A value or function cannot be pickled."""
 
 
+class DuplicateRun(UsageError):
+    """A run of this id is there already."""
+
+
+class UnknownRun(UsageError, LookupError):
+    """No run has this id."""
+
+
+class RunEnded(UsageError):
+    """The run was stopped, cancelled or parked, and takes nothing until it is resumed."""
+
+
+class Overloaded(UsageError):
+    """The run has as many open inputs as it may have; nothing was accepted."""
+
+
 class WorkError(TreadleError):
     """A user's function failed; the original exception is the cause."""
 
@@ -146,6 +177,64 @@ class ItemsFailed(WorkError):
 
 class BadValue(WorkError):
     """A value is not what its receiver takes."""
+
+
+class TimedOut(WorkError):
+    """An attempt took longer than `timeout_s` of its policy."""
+
+
+class DeadlineExceeded(WorkError):
+    """The time for an input, a run, or all attempts of a piece of work is over."""
+
+
+class Cancelled(WorkError):
+    """Somebody withdrew the work: `how` says what became of a body that was running.
+
+    `"withdrawn"`: it had not begun. `"stopped"`: it was made to end. `"abandoned"`: it cannot be made to end; whatever
+    it still gives is ignored.
+    """
+
+    def __init__(self, message: str, *, how: str = "withdrawn", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.how = how
+
+
+class CircuitOpen(WorkError):
+    """It was not tried: its circuit breaker is open."""
+
+
+class WorkerDied(WorkError):
+    """The process that ran the work is gone: `exit_code` is what it left with, negative for a signal."""
+
+    def __init__(
+        self, message: str, *, exit_code: int | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
+class RemoteFailure(WorkError):
+    """Work failed elsewhere with an exception that cannot be rebuilt here; its text is in the message."""
+
+
+class ValueLost(WorkError):
+    """A value that was kept in a cluster is gone with the worker that held it."""
+
+
+class PlugError(TreadleError):
+    """An executor, scheduler or store failed; the work is kept."""
+
+
+class StoreError(PlugError):
+    """A store cannot do what it was asked."""
+
+
+class Conflict(StoreError):
+    """The run's log is not as long as the writer thought: somebody else wrote to it."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached now; nothing was written."""
 
 
 class MissingExtra(TreadleError, ImportError):

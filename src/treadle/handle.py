@@ -14,10 +14,10 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
-from treadle.engine.apply import conclude, error_of, orphan, pending_unit, try_again
+from treadle.engine.apply import NOW, conclude, error_of, orphan, pending_unit, try_again
 from treadle.engine.baseline import is_worth_folding, snapshot
 from treadle.engine.edit import Edit, EditEvent, apply_edit
-from treadle.engine.fold import accept, take_out
+from treadle.engine.fold import accept, cancel, take_out
 from treadle.engine.loop import Drive
 from treadle.engine.memory import Memory, hand_out, put_back, take_ready
 from treadle.engine.prepare import make_runnable, peek_runnable
@@ -26,11 +26,12 @@ from treadle.engine.tape import Entry, Log, Tape
 from treadle.errors import ForeignOutcome, Forgotten, UsageError
 from treadle.model.definition import Definition
 from treadle.model.errordata import ErrorData
-from treadle.model.events import Event, InputAccepted
+from treadle.model.events import Event, InputAccepted, ScopeCancelled
 from treadle.model.nodes import Context, Lowered
 from treadle.model.program import Program
-from treadle.model.runnables import FAILED, OK, SKIPPED, Outcome, Runnable, runnable_id
+from treadle.model.runnables import FAILED, OK, SKIPPED, Again, Outcome, Runnable, runnable_id
 from treadle.model.work import OUT, QUEUED, Mark
+from treadle.policies.matching import NO_POLICIES
 
 NOTHING: Final = object()
 """No input was given; None is a value."""
@@ -39,18 +40,20 @@ RUNS: Final = itertools.count()
 """Numbers the runs of this process, so that no two of them take each other's outcomes; no result depends on it."""
 
 NO_CONTEXT: Final[Context] = {}
+NO_KEYS: Final[frozenset[str]] = frozenset()
 NO_EXCEPTIONS: Final[Mapping[int, BaseException]] = {}
 
 
 class Handle:
     """A version of a tape: an immutable value, of which `Workflow` is the public kind."""
 
-    __slots__ = ("__weakref__", "_at", "_context", "_definition", "_run_key")
+    __slots__ = ("__weakref__", "_at", "_context", "_definition", "_policies", "_run_key")
 
     def __init__(self, definition: Definition) -> None:
         self._definition = definition
         self._at: tuple[Tape, int] | None = None
         self._context: Context = NO_CONTEXT
+        self._policies = NO_POLICIES
         self._run_key: str | None = None
 
     def _on(self, tape: Tape, version: int) -> Self:
@@ -58,6 +61,7 @@ class Handle:
         handle._definition = self._definition
         handle._at = (tape, version)
         handle._context = self._context
+        handle._policies = self._policies
         handle._run_key = self._run_key
         return handle
 
@@ -65,6 +69,7 @@ class Handle:
         """A handle with this one's context, run key and branches."""
         handle = type(self)(definition)
         handle._context, handle._run_key = self._context, self._run_key
+        handle._policies = self._policies
         handle._at = at
         return handle
 
@@ -189,18 +194,27 @@ class Handle:
         key: str | None = None,
         run_context: Context | None = None,
         at: float | None = None,
+        deadline_at: float | None = None,
     ) -> Self:
         """Accept an input, if one is given, and plan: ask the conditions that watch new facts.
 
         `key` makes a second input of the same key a no-op. `run_context` gives values for `context` markers,
-        here and in all that follows from the returned workflow. `at` is the time of acceptance, for the log.
+        here and in all that follows from the returned workflow. `at` is the time of acceptance, for the log, and
+        `deadline_at` when a runner is to give the input up.
         """
         if run_context is not None:
-            return self.with_context(run_context).plan_eagerly(input, key=key, at=at)
-        return self._driven(input, key, at, Drive.plan)
+            return self.with_context(run_context).plan_eagerly(
+                input, key=key, at=at, deadline_at=deadline_at
+            )
+        return self._driven(input, key, at, Drive.plan, deadline_at)
 
     def _driven(
-        self, input: Any, key: str | None, at: float | None, go_on: Callable[[Drive], None]
+        self,
+        input: Any,
+        key: str | None,
+        at: float | None,
+        go_on: Callable[[Drive], None],
+        deadline_at: float | None = None,
     ) -> Self:
         """One operation: accept the input, if there is one, and drive the memory on."""
         if not is_a(key, str, type(None)):
@@ -211,7 +225,8 @@ class Handle:
         if input is NOTHING or (key is not None and key in memory.keys):
             drive = self._drive(tape, memory)
         else:
-            event = InputAccepted(memory.position, (memory.next_number,), input, key, at)
+            scope = (memory.next_number,)
+            event = InputAccepted(memory.position, scope, input, key, at, deadline_at)
             accept(memory, event)
             if memory.forgotten and is_worth_folding(memory):
                 tape = tape.folded(memory)
@@ -286,11 +301,14 @@ class Handle:
             tape, memory, [Mark(out=False, work=((unit.node.key, unit.scope.path),))]
         )
 
-    def apply_runnable(self, outcome: Outcome, *, retry: bool = False) -> Self:
+    def apply_runnable(
+        self, outcome: Outcome, *, retry: bool | Again = False, on_failure: str | None = None
+    ) -> Self:
         """Fold an outcome in; what becomes ready downstream does so at once.
 
         Applied once, if its runnable is pending: late and double outcomes change nothing. `retry=True` makes
-        a failed attempt's work ready again instead of giving it up.
+        a failed attempt's work ready again instead of giving it up (an `Again` says when, and for how long).
+        `on_failure` is what a failure does to the rest, in place of what its component says.
 
         Errors: `ForeignOutcome` if it was prepared by another workflow, or by another branch of this one after
         the two parted.
@@ -312,8 +330,10 @@ class Handle:
         else:
             if unit.status != OUT:
                 take_out(memory, unit)
-            again = retry and outcome.status == FAILED
-            event = (try_again if again else conclude)(memory, unit, outcome)
+            if retry and outcome.status == FAILED:
+                event = try_again(memory, unit, outcome, NOW if retry is True else retry)
+            else:
+                event = conclude(memory, unit, outcome, on_failure)
             if outcome.exception is not None:
                 exceptions = {event.position: outcome.exception}
         if event is None:
@@ -321,6 +341,33 @@ class Handle:
         if unit is not None and outcome.status == FAILED:
             warn_of_failure(self.name, outcome.node, outcome.scope, error_of(outcome))
         return self._commit(tape, memory, [event], exceptions)
+
+    def cancel(self, input: int = -1, *, reason: str = "", at: float | None = None) -> Self:
+        """Withdraw all that is left to do for an input; of a finished one, nothing changes.
+
+        Work that is out cannot be called back from here: its first outcome is recorded as orphaned.
+        """
+        with self._reading() as memory:
+            number = self._number(memory, input)
+            root = memory.roots.get(number)
+            if root is None or root.done:
+                return self
+        tape, _, memory = self._claim()
+        event = ScopeCancelled(memory.position, (number,), reason, at)
+        cancel(memory, event)
+        return self._commit(tape, memory, [event])
+
+    def _number(self, memory: Memory, input: Any) -> int:
+        """The number of an input that may be counted from the end."""
+        if not is_a(input, int):
+            raise UsageError(f"input={input!r:.80} is not the number of an input.")
+        number: int = input if input >= 0 else memory.next_number + input
+        if not 0 <= number < memory.next_number:
+            raise UsageError(
+                f"there is no input {input}: {memory.next_number} were accepted.",
+                hint="see inputs().",
+            )
+        return number
 
     def _check_ours(self, work: Runnable | Outcome) -> None:
         if self._at is not None and self._at[0].is_ours(work):
@@ -370,15 +417,7 @@ class Handle:
         with self._reading() as memory:
             if input is None:
                 return memory.open_count == 0
-            if not is_a(input, int):
-                raise UsageError(f"input={input!r:.80} is not the number of an input.")
-            number = input if input >= 0 else memory.next_number + input
-            if not 0 <= number < memory.next_number:
-                raise UsageError(
-                    f"there is no input {input}: {memory.next_number} were accepted.",
-                    hint="see inputs().",
-                )
-            root = memory.roots.get(number)
+            root = memory.roots.get(self._number(memory, input))
             return root is None or root.live == 0
 
     def _edit(self, event: EditEvent, lowered: tuple[Lowered, ...]) -> Self:
@@ -421,6 +460,8 @@ class Handle:
     @property
     def fingerprint(self) -> str:
         """A digest of the graph and its code."""
+        if self._at is None:
+            return self._definition.defined(None).fingerprint
         with self._program() as program:
             components = list(program.components.values())
         return Definition(self.name, "all", components, len(components)).defined(None).fingerprint

@@ -16,12 +16,13 @@ from treadle.components import fitting
 from treadle.components.component import Component
 from treadle.components.fitting import ErrorOf
 from treadle.components.step import Step, as_component
+from treadle.driven import Driven
 from treadle.engine.edit import Edit, check_form
 from treadle.engine.memory import Memory
 from treadle.engine.replay import Functions, definition_from, entries_from, rebuild
 from treadle.engine.tape import Entry, Log, Tape
 from treadle.errors import DefinitionError, LogError, UnknownComponent, UsageError, nearest
-from treadle.handle import NOTHING, RUNS, Handle, is_a
+from treadle.handle import NOTHING, RUNS, is_a
 from treadle.model import calls
 from treadle.model import nodes as kinds
 from treadle.model.definition import Definition, shape_of
@@ -42,11 +43,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from treadle.model.facts import Fact, Failure
+    from treadle.policies.matching import Rules
 
 Parent: TypeAlias = "str | Component[Any, Any] | ErrorOf | Sentinel | Workflow"
 
 
-class Workflow(Handle):
+class Workflow(Driven):
     """A dataflow graph together with all that has happened in it: an immutable value.
 
     Every operation returns a new workflow; the old one stays valid. Make one with `treadle.workflow(name)`,
@@ -56,11 +58,22 @@ class Workflow(Handle):
 
     __slots__ = ()
 
-    def react(self, input: Any = NOTHING, *, run_context: Context | None = None) -> Workflow:
-        """One generation: accept the input, plan, and execute and apply all that is ready now."""
+    def react(
+        self,
+        input: Any = NOTHING,
+        *,
+        run_context: Context | None = None,
+        policies: Rules | None = None,
+    ) -> Workflow:
+        """One generation: accept the input, plan, and execute and apply all that is ready now.
+
+        What failed and is to be tried again by its policy is ready for the next.
+        """
         from treadle import drive
 
-        return drive.react(self.plan_eagerly(input, run_context=run_context))
+        given = self if policies is None else self.with_policies(policies)
+        done = drive.react(given.plan_eagerly(input, run_context=run_context))
+        return done if policies is None else done.with_policies_of(self)
 
     def react_until_satisfied(
         self,
@@ -70,18 +83,23 @@ class Workflow(Handle):
         executor: Executor | str | None = None,
         max_concurrency: int | None = None,
         run_context: Context | None = None,
+        policies: Rules | None = None,
     ) -> Workflow:
         """Accept the input, if one is given, and go on until nothing is ready.
 
         `executor`: None runs inline, one after the other; `"threads"` or any `concurrent.futures.Executor`
-        runs up to `max_concurrency` at once. A failed step does not raise: see `failures()`.
+        runs up to `max_concurrency` at once. A failed step does not raise: see `failures()`. `policies` hold for this
+        call, before those attached by `with_policies`.
         """
         given = self if run_context is None else self.with_context(run_context)
-        if executor is None and max_concurrency is None:
+        if policies is not None:
+            given = given.with_policies(policies)
+        if executor is None and max_concurrency is None and not given.policies:
             return given.run_inline(input, key)
         from treadle import drive
 
-        return drive.react_on(given.plan_eagerly(input, key=key), executor, max_concurrency)
+        done = drive.react_on(given.plan_eagerly(input, key=key), executor, max_concurrency)
+        return done if policies is None else done.with_policies_of(self)
 
     async def areact_until_satisfied(
         self,
@@ -90,6 +108,7 @@ class Workflow(Handle):
         key: str | None = None,
         max_concurrency: int | None = None,
         run_context: Context | None = None,
+        policies: Rules | None = None,
     ) -> Workflow:
         """As `react_until_satisfied`, on the running event loop: async steps are awaited side by side.
 
@@ -97,8 +116,10 @@ class Workflow(Handle):
         """
         from treadle import drive
 
-        planned = self.plan_eagerly(input, key=key, run_context=run_context)
-        return await drive.areact(planned, max_concurrency)
+        given = self if policies is None else self.with_policies(policies)
+        planned = given.plan_eagerly(input, key=key, run_context=run_context)
+        done = await drive.areact(planned, max_concurrency)
+        return done if policies is None else done.with_policies_of(self)
 
     def run_or_raise(self, input: Any, *, key: str | None = None, **options: Any) -> Workflow:
         """`react_until_satisfied(input)`, raising `StepFailed` if a step of this input failed for good."""

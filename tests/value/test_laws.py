@@ -1,5 +1,6 @@
 """Laws of the value, over random graphs and interleavings: S1, S2, S3, S7 to S11, S27."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -140,7 +141,14 @@ def test_the_inline_loop_gives_what_the_phases_give(case: Any):
         inline = inline.react_until_satisfied(value)
 
     def told(w: td.Workflow) -> Any:
-        return sorted(((f.id, repr(f.value), sorted(f.sources)) for f in w.facts()), key=repr)
+        # Work that was tried again by hand failed in a later attempt, which a collected failure says.
+        return sorted(
+            (
+                (f.id, re.sub(r"attempt=\d+", "", repr(f.value)), sorted(f.sources))
+                for f in w.facts()
+            ),
+            key=repr,
+        )
 
     assert told(by_hand) == told(inline)
     assert td.Workflow.from_log(template, inline.log()) == inline

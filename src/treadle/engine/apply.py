@@ -9,7 +9,7 @@ from treadle.engine.memory import Memory, in_flight_of
 from treadle.model import nodes as kinds
 from treadle.model.errordata import ErrorData, describe
 from treadle.model.events import Applied, AttemptFailed, Expanded, Failed, Orphaned, Skipped, Work
-from treadle.model.runnables import OK, SKIPPED, Outcome, Runnable
+from treadle.model.runnables import OK, SKIPPED, Again, Outcome, Runnable
 from treadle.model.work import Scope, Unit
 
 Settled: TypeAlias = Applied | Expanded | Skipped | Failed
@@ -33,10 +33,15 @@ def pending_unit(memory: Memory, outcome: Outcome | Runnable) -> Unit | None:
     return unit
 
 
-def conclude(memory: Memory, unit: Unit, outcome: Outcome) -> Settled:
-    """Record an outcome of pending work for good, and follow up what it sets off."""
+def conclude(
+    memory: Memory, unit: Unit, outcome: Outcome, on_failure: str | None = None
+) -> Settled:
+    """Record an outcome of pending work for good, and follow up what it sets off.
+
+    `on_failure`: what a failure does to the rest, where a policy says otherwise than the component.
+    """
     memory.out.pop(unit, None)
-    event = event_of(memory, unit, outcome)
+    event = event_of(memory, unit, outcome, on_failure)
     if isinstance(event, Failed):
         settle_failure(memory, unit, event)
     else:
@@ -44,8 +49,10 @@ def conclude(memory: Memory, unit: Unit, outcome: Outcome) -> Settled:
     return event
 
 
-def event_of(memory: Memory, unit: Unit, outcome: Outcome) -> Settled:
-    """The event that an outcome becomes; what a failure does was decided when the node was made."""
+def event_of(
+    memory: Memory, unit: Unit, outcome: Outcome, on_failure: str | None = None
+) -> Settled:
+    """The event that an outcome becomes; what a failure does is said by the policy, else by the node."""
     position = memory.position
     node, path, sources = unit.node, unit.scope.path, unit.made_from
     generation, attempt, seconds = unit.generation, outcome.attempt, outcome.seconds
@@ -69,8 +76,8 @@ def event_of(memory: Memory, unit: Unit, outcome: Outcome) -> Settled:
         error: ErrorData | None = None
     else:
         error = error_of(outcome)
-        if node.shape.on_failure != "skip":
-            on_failure = node.shape.on_failure
+        on_failure = on_failure or node.shape.on_failure
+        if on_failure != "skip":
             return Failed(
                 position,
                 node.key,
@@ -104,7 +111,11 @@ def spared(memory: Memory, unit: Unit, on_failure: str) -> tuple[Work, ...]:
     return in_flight_of(memory, root) if on_failure == "halt" and not root.halted else ()
 
 
-def try_again(memory: Memory, unit: Unit, outcome: Outcome) -> AttemptFailed:
+NOW = Again()
+"""Another attempt, at once."""
+
+
+def try_again(memory: Memory, unit: Unit, outcome: Outcome, again: Again = NOW) -> AttemptFailed:
     """Record a failed attempt and make the same work ready again."""
     event = AttemptFailed(
         memory.position,
@@ -115,6 +126,9 @@ def try_again(memory: Memory, unit: Unit, outcome: Outcome) -> AttemptFailed:
         outcome.attempt,
         outcome.read_at,
         outcome.seconds,
+        again.retry_at,
+        again.deadline_at,
+        again.fallback,
     )
     retry(memory, unit, event)
     return event

@@ -169,6 +169,7 @@ def _unit(unit: Unit) -> dict[str, Any]:
         "attempt": unit.attempt,
         "key": None if unit.cell is None else unit.cell.key,
         "problem": (problem.message, problem.items) if isinstance(problem, ItemsFailed) else None,
+        "failed": unit.failed,
     }
 
 
@@ -298,6 +299,7 @@ def _load_scope(
         )
         if entry["problem"] is not None:
             unit.problem = ItemsFailed(entry["problem"][0], items=entry["problem"][1])
+        unit.failed = entry["failed"]
         if node.kind == "state":
             unit.cell = cell_of(memory, node, entry["key"])
             if not entry["queued"]:

@@ -19,6 +19,7 @@ from treadle.engine.memory import (
     count_up,
     enliven,
     forget_ready,
+    sort_tail,
     spawn,
     walk,
 )
@@ -167,7 +168,9 @@ def halt(memory: Memory, root: Root, in_flight: set[Work]) -> None:
                 del scope.units[unit.node.index]
     root.live -= len(gone)
     forget_ready(memory, gone)
+    start = len(memory.ready)
     leave_cells(memory, gone)
+    sort_tail(memory, start)
     for armed in (root.armed or {}).values():
         root.live -= len(armed)
     root.armed = None
@@ -224,6 +227,8 @@ def close_if_quiet(memory: Memory, root: Root) -> None:
         return
     root.done = True
     memory.open_count -= 1
+    if memory.closed is not None:
+        memory.closed.append(root.number)
     memory.quiet.append(root.number)
     if memory.program.can_starve and (root.waiting or root.children):
         root.starved = tuple(_starved(memory, root))

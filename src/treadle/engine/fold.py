@@ -19,6 +19,7 @@ from treadle.engine.memory import (
     retire,
     scope_at,
     sort_tail,
+    walk,
 )
 from treadle.engine.state import leave_cell
 from treadle.engine.watch import watch_of
@@ -283,8 +284,25 @@ def retry(memory: Memory, unit: Unit, event: AttemptFailed) -> None:
     """An attempt failed and another follows: the same work is ready again, in its old place."""
     unit.scope.root.events.append(event)
     unit.attempt = event.attempt + 1
+    unit.failed = event
     memory.position += 1
     put_back(memory, unit)
+
+
+def cancel(memory: Memory, event: ScopeCancelled) -> None:
+    """Withdraw all that is left to do for an input; the first outcome of each piece will be orphaned."""
+    root = memory.roots.get(event.scope[0]) if len(event.scope) == 1 else None
+    if root is None or root.done:
+        raise LogError(
+            f"event {event.position} cancels scope {event.scope}, which is not an open input's.",
+            hint="the log is damaged.",
+        )
+    root.events.append(event)
+    for scope in walk(root):
+        for unit in scope.units.values():
+            memory.withdrawn[unit.node.key, unit.generation, scope.path] = None
+    route.halt(memory, root, set())
+    _finish(memory, root, len(memory.ready))
 
 
 def _finish(memory: Memory, root: Root, start: int, *, is_mixed: bool = True) -> None:
@@ -307,7 +325,7 @@ def replay(memory: Memory, entry: Event | Mark) -> None:
         return
     handler = _REPLAY.get(type(entry))
     if handler is None:
-        waits = type(entry) in (WaitOpened, Signalled, TimerFired, ScopeCancelled)
+        waits = type(entry) in (WaitOpened, Signalled, TimerFired)
         hint = "it was written by a later version." if waits else "it is damaged."
         raise LogError(f"a log cannot go on with {type(entry).__name__}.", hint=hint)
     check_position(memory, entry)
@@ -396,5 +414,6 @@ _REPLAY: dict[type, Callable[[Memory, Any], None]] = {
     Skipped: _replay_settled,
     Failed: _replay_failed,
     AttemptFailed: _replay_retry,
+    ScopeCancelled: cancel,
     Orphaned: orphaned,
 }

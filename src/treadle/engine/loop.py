@@ -6,7 +6,9 @@ leaves out the runnable and the outcome, which nobody would see. Measured: that 
 
 from __future__ import annotations
 
-from treadle.engine.apply import conclude
+from msgspec import Struct
+
+from treadle.engine.apply import conclude, orphan, pending_unit, try_again
 from treadle.engine.edit import Edit
 from treadle.engine.execute import (
     CAUGHT,
@@ -16,24 +18,46 @@ from treadle.engine.execute import (
     odd_value,
     outcome_of,
 )
-from treadle.engine.fold import planned, settle_value
-from treadle.engine.memory import Memory, hand_out, take_ready
+from treadle.engine.fold import planned, settle_value, take_out
+from treadle.engine.memory import Memory, hand_out, put_back, take_ready
 from treadle.engine.plan import plan_fact
 from treadle.engine.prepare import make_runnable
 from treadle.model.errordata import ErrorData
 from treadle.model.events import Applied, Event, Failed, Path, Skipped
 from treadle.model.nodes import Context
-from treadle.model.runnables import Branch, Outcome, Runnable
+from treadle.model.runnables import FAILED, Again, Branch, Outcome, Runnable
 from treadle.model.sentinels import ABSENT
-from treadle.model.work import Mark, Unit
+from treadle.model.work import OUT, QUEUED, Mark, Unit
 
 Exceptions = dict[int, BaseException]
+
+
+class Answered(Struct, frozen=True):
+    """An outcome, and what its policy makes of a failure: another attempt, or an end of this kind."""
+
+    outcome: Outcome
+    again: Again | None = None
+    on_failure: str | None = None
 
 
 class Drive:
     """One operation at work: the memory it owns, the journal entries it adds, and who asks."""
 
-    __slots__ = ("branch", "context", "entries", "exceptions", "failures", "memory", "run_key")
+    __slots__ = (
+        "branch",
+        "closed",
+        "context",
+        "entries",
+        "exceptions",
+        "failed",
+        "failures",
+        "handed",
+        "has_more",
+        "interrupt",
+        "memory",
+        "position",
+        "run_key",
+    )
 
     def __init__(
         self,
@@ -50,6 +74,17 @@ class Drive:
         self.entries: list[Event | Mark | Edit] = []
         self.failures: list[tuple[str, Path, ErrorData]] = []
         """What failed: the node, where, and how; for whoever warns of it."""
+        self.handed: list[Runnable] = []
+        """Work for others to execute."""
+        self.failed: list[tuple[Runnable, Outcome]] = []
+        """Work that was executed here, failed, and has a say in what follows; it is handed out, too."""
+        self.has_more = False
+        """Some work is ready still: the budget or the limit ended it."""
+        self.interrupt: BaseException | None = None
+        self.position = 0
+        """How long the log is at the end of the operation."""
+        self.closed: list[int] = []
+        """Inputs that finished since the last look (at the first look: all that are finished)."""
 
     def plan(self) -> None:
         """Plan all facts that nobody has planned yet."""
@@ -101,6 +136,123 @@ class Drive:
             entries.append(event)
             settle_value(memory, unit, event)
 
+    def run_some(self, held: frozenset[str], tries: frozenset[str], budget: int) -> None:
+        """Like `run`, but hand out what is `held` back, and execute at most `budget` units.
+
+        Work of a node in `tries`, and work that failed before, has a say after a failure, so its failure is handed
+        out with it instead of recorded. An interrupt (`self.interrupt`) leaves all that was done recorded, and the
+        interrupted work ready.
+        """
+        memory = self.memory
+        while budget > 0:
+            if memory.unplanned:
+                self.plan()
+            unit = take_ready(memory)
+            if unit is None:
+                return
+            if unit.node.key in held or unit.failed is not None:
+                self.hand_out(unit)
+                continue
+            budget -= 1
+            try:
+                self.execute(unit, tries)
+            except BaseException as error:  # noqa: BLE001 - what was done must not be lost by it
+                if unit.scope.units.get(unit.node.index) is unit:
+                    put_back(memory, unit)
+                self.interrupt = error
+                return
+        self.has_more = bool(memory.ready or memory.released or memory.unplanned)
+
+    def execute(self, unit: Unit, tries: frozenset[str]) -> None:
+        """Execute one unit here and apply its outcome, unless it failed and has a say."""
+        node = unit.node
+        if node.quick and unit.problem is None:
+            try:
+                value = node.call(*unit.args)  # type: ignore[misc]
+                if type(value) in ODD_TYPES:
+                    raise odd_value(value)
+            except CAUGHT as error:
+                outcome = failed_outcome(self.runnable(unit), error)
+            else:
+                if value is not ABSENT:
+                    event = Applied(
+                        self.memory.position,
+                        node.key,
+                        unit.scope.path,
+                        value,
+                        unit.made_from,
+                        unit.generation,
+                        unit.attempt,
+                    )
+                    self.entries.append(event)
+                    settle_value(self.memory, unit, event)
+                    return
+                outcome = outcome_of(self.runnable(unit), value)
+        else:
+            outcome = execute_runnable(self.runnable(unit))
+        if outcome.status == FAILED and node.key in tries:
+            self.failed.append((self.hand_out(unit), outcome))
+            return
+        hand_out(self.memory, unit)
+        self.apply(unit, outcome)
+
+    def hand_out(self, unit: Unit) -> Runnable:
+        """Prepare a unit for somebody else to execute, and mark it in flight."""
+        runnable = self.runnable(unit)
+        hand_out(self.memory, unit)
+        self.handed.append(runnable)
+        self.entries.append(Mark(out=True, work=((unit.node.key, unit.scope.path),)))
+        return runnable
+
+    def hand_out_ready(self, limit: int) -> None:
+        """Plan what is unplanned, and hand out at most so many of what is ready then."""
+        memory = self.memory
+        if memory.unplanned:
+            self.plan()
+        while limit > 0:
+            unit = take_ready(memory)
+            if unit is None:
+                return
+            self.hand_out(unit)
+            limit -= 1
+        self.has_more = bool(memory.ready or memory.released)
+
+    def answer(self, answer: Answered) -> bool:
+        """Apply one outcome as its policy wants it; whether it changed anything."""
+        memory, outcome = self.memory, answer.outcome
+        unit = pending_unit(memory, outcome)
+        if unit is None:
+            orphaned = orphan(memory, outcome)
+            if orphaned is not None:
+                self.entries.append(orphaned)
+            return False
+        stale = outcome.status == FAILED and outcome.attempt < unit.attempt
+        if unit.status == QUEUED or stale:
+            return False
+        if unit.status != OUT:
+            take_out(memory, unit)
+        if answer.again is None:
+            event = conclude(memory, unit, outcome, answer.on_failure)
+            if outcome.exception is not None:
+                self.exceptions[event.position] = outcome.exception
+            self.entries.append(event)
+            return True
+        failed = try_again(memory, unit, outcome, answer.again)
+        if outcome.exception is not None:
+            self.exceptions[failed.position] = outcome.exception
+        self.entries.append(failed)
+        return True
+
+    def look(self) -> None:
+        """Note which inputs finished since the last look."""
+        memory = self.memory
+        self.position = memory.position
+        if memory.closed is None:
+            self.closed = [number for number, root in memory.roots.items() if root.done]
+            memory.closed = []
+        elif memory.closed:
+            self.closed, memory.closed = memory.closed, []
+
     def step(self, unit: Unit) -> None:
         """Execute and apply one unit the long way: with a runnable and an outcome."""
         hand_out(self.memory, unit)
@@ -110,9 +262,9 @@ class Drive:
         """What a unit would have been handed out as."""
         return make_runnable(self.memory, unit, self.run_key, self.branch, self.context)
 
-    def apply(self, unit: Unit, outcome: Outcome) -> None:
+    def apply(self, unit: Unit, outcome: Outcome, on_failure: str | None = None) -> None:
         """Record an outcome of pending work."""
-        event = conclude(self.memory, unit, outcome)
+        event = conclude(self.memory, unit, outcome, on_failure)
         if outcome.exception is not None:
             self.exceptions[event.position] = outcome.exception
         if isinstance(event, (Failed, Skipped)) and event.error is not None:

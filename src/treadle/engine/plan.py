@@ -12,7 +12,7 @@ from typing import Any
 
 from treadle.engine.execute import CAUGHT, ENGINE
 from treadle.engine.memory import Memory, in_flight_of
-from treadle.engine.prepare import inject, missing_function
+from treadle.engine.prepare import context_for, inject, missing_function
 from treadle.engine.watch import Watch, watch_of
 from treadle.errors import BadValue, MissingFunction
 from treadle.model.calls import truth
@@ -171,7 +171,7 @@ def plan_fact(
     memory: Memory, entry: Unplanned, context: Context
 ) -> tuple[Planned, list[BaseException]]:
     """Ask all conditions and key functions that one fact can reach through gates; changes nothing."""
-    planning = Planning(memory, entry.scope, entry.value, context)
+    planning = Planning(memory, entry.scope, entry.value, context_for(context, entry.scope.path[0]))
     stack = planning.ask(entry.node, entry.only)
     while stack:
         gate = stack.pop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from treadle.engine.memory import Memory
@@ -12,6 +12,33 @@ from treadle.model.markers import NOT_GIVEN, READS_HISTORY, Marker
 from treadle.model.nodes import Context
 from treadle.model.runnables import Branch, Runnable, idempotency_key
 from treadle.model.work import Unit
+
+
+class Contexts(dict[str, Mapping[str, Any]]):
+    """Context values of a run, with those of single inputs on top."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.by_input: dict[int, Context] = {}
+        """By input: its own values over the run's."""
+
+    def add(self, number: int, context: Context) -> None:
+        """Give one input values of its own."""
+        merged: dict[str, Mapping[str, Any]] = dict(self)
+        for name, values in context.items():
+            merged[name] = {**self.get(name, {}), **values}
+        self.by_input[number] = merged
+
+    def drop(self, number: int) -> None:
+        """The input is finished."""
+        self.by_input.pop(number, None)
+
+
+def context_for(context: Context, number: int) -> Context:
+    """The values that hold for one input."""
+    if type(context) is Contexts:
+        return context.by_input.get(number, context)
+    return context
 
 
 def make_runnable(
@@ -32,6 +59,23 @@ def make_runnable(
             args = (state_value(unit), *args)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a factory or key function may raise anything
         problem = error
+    if unit.failed is None:
+        return Runnable(
+            component=node.component,
+            node=node.key,
+            scope=unit.scope.path,
+            call=node.call,
+            args=args,
+            injected=unit.injected,
+            is_async=node.is_async,
+            generation=unit.generation,
+            attempt=unit.attempt,
+            run_key=run_key,
+            branch=branch,
+            position=memory.position,
+            read_at=unit.read_at,
+            problem=problem,
+        )
     return Runnable(
         component=node.component,
         node=node.key,
@@ -47,6 +91,10 @@ def make_runnable(
         position=memory.position,
         read_at=unit.read_at,
         problem=problem,
+        retry_at=unit.failed.retry_at,
+        deadline_at=unit.failed.deadline_at,
+        last_error=unit.failed.error,
+        is_fallback=unit.failed.fallback,
     )
 
 
@@ -83,6 +131,7 @@ def fill_in(memory: Memory, unit: Unit, run_key: str | None, context: Context) -
     node = unit.node
     if unit.injected is None:
         markers = [entry for entry in node.code.injected if entry[1].kind != "attempt"]
+        context = context_for(context, unit.scope.path[0])
         filled = inject(memory, markers, node.component, unit.args, context)
         for name, marker in markers:
             if marker.kind == "idempotency_key":

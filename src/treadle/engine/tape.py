@@ -89,6 +89,14 @@ class Tape(Struct, eq=False):
             if not isinstance(entry, Mark)
         ]
 
+    def events_between(self, start: int, end: int) -> list[Event]:
+        """The events among the entries from one version to another."""
+        return [
+            entry.event if isinstance(entry, Edit) else entry
+            for entry in self.journal[start:end]
+            if not isinstance(entry, Mark)
+        ]
+
     @property
     def head(self) -> Event:
         """The first event of the log: the definition, or the baseline that stands for it and more."""

@@ -63,6 +63,7 @@ class InputAccepted(Struct, frozen=True, tag=True):
     value: Any
     key: str | None = None
     at: float | None = None
+    deadline_at: float | None = None
 
 
 class Planned(Struct, frozen=True, tag=True):
@@ -100,7 +101,10 @@ class Applied(MadeFrom, frozen=True, tag=True):
 
 
 class AttemptFailed(Struct, frozen=True, tag=True):
-    """An attempt failed and another will follow."""
+    """An attempt failed and another will follow: not before `retry_at`, and all are to be over by `deadline_at`.
+
+    `fallback`: what follows is what the work's policy falls back on.
+    """
 
     position: int
     node: str
@@ -110,6 +114,9 @@ class AttemptFailed(Struct, frozen=True, tag=True):
     attempt: int = 1
     read_at: int | None = None
     seconds: float | None = None
+    retry_at: float | None = None
+    deadline_at: float | None = None
+    fallback: bool = False
 
 
 class Failed(MadeFrom, frozen=True, tag=True):
@@ -194,6 +201,7 @@ class ScopeCancelled(Struct, frozen=True, tag=True):
     position: int
     scope: Path
     reason: str = ""
+    at: float | None = None
 
 
 class ComponentAdded(Struct, frozen=True, tag=True):

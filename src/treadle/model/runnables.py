@@ -59,6 +59,14 @@ class Runnable(Struct, frozen=True, kw_only=True):
     position: int = 0
     read_at: int | None = None
     problem: BaseException | None = None
+    retry_at: float | None = None
+    """Not to be executed before this moment: its last attempt failed."""
+    deadline_at: float | None = None
+    """All its attempts are to be over by then."""
+    last_error: ErrorData | None = None
+    """What its last attempt failed with."""
+    is_fallback: bool = False
+    """What is to be tried now is its policy's fallback."""
 
     @property
     def id(self) -> str:
@@ -87,6 +95,17 @@ class Runnable(Struct, frozen=True, kw_only=True):
 def _load_runnable(fields: dict[str, Any]) -> Runnable:
     fields["call"] = from_reference(fields["call"])
     return Runnable(**fields)
+
+
+class Again(Struct, frozen=True, kw_only=True):
+    """What is to follow a failed attempt: not before `retry_at`, all to be over by `deadline_at`.
+
+    `fallback`: what follows is the fallback, and not the work's own function.
+    """
+
+    retry_at: float | None = None
+    deadline_at: float | None = None
+    fallback: bool = False
 
 
 class Outcome(Struct, frozen=True, kw_only=True, eq=False):

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct, field
 
 from treadle.model.definition import Definition
-from treadle.model.events import Event, Path, Positions
+from treadle.model.events import AttemptFailed, Event, Path, Positions
 from treadle.model.facts import Failure
 from treadle.model.program import Node, Program
 
@@ -82,6 +82,8 @@ class Unit(Struct, eq=False):
     injected: dict[str, Any] | None = None
     read_at: int | None = None
     problem: BaseException | None = None
+    failed: AttemptFailed | None = None
+    """How its last attempt ended, if there was one."""
 
 
 class Waiting(Struct, eq=False):
@@ -175,6 +177,8 @@ class Memory(Struct, eq=False):
     """How many events belong to inputs that `retain` has let go since the last baseline."""
     fold_after: int = 0
     """How many must be forgotten before it is worth looking whether a baseline pays."""
+    closed: list[int] | None = None
+    """Inputs that finished since somebody looked, where somebody does."""
     withdrawn: dict[tuple[str, int, Path], None] = {}
     """Work whose first outcome, should one come, is to be recorded as orphaned."""
     absents: deque[tuple[Node, Scope]] = field(default_factory=deque)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from treadle.engine.memory import Memory, walk
-from treadle.model.events import InputAccepted
+from treadle.model.events import InputAccepted, ScopeCancelled
 from treadle.model.markers import NOT_GIVEN
 from treadle.model.placing import markers_of
 from treadle.model.work import OUT, QUEUED, Root
@@ -17,12 +17,21 @@ if TYPE_CHECKING:
 
 
 def inputs(workflow: Workflow) -> list[dict[str, Any]]:
-    """Each remembered input: number, value, key, and whether it is open, done, failed or halted.
+    """Each remembered input: number, value, key, and whether it is open, done, failed, halted or
+    cancelled.
 
     Of a `folded` one (`retain="results"`) only the results are known, not the value nor what failed.
     """
     with workflow.inspect() as (memory, _):
         return [_input(memory, root) for root in memory.roots.values()]
+
+
+def status_of(workflow: Workflow, input: int) -> str:
+    """How one input stands, as `inputs` has it."""
+    with workflow.inspect() as (memory, _):
+        root = memory.roots.get(input)
+        status: str = "forgotten" if root is None else _input(memory, root)["status"]
+    return status
 
 
 def _input(memory: Memory, root: Root) -> dict[str, Any]:
@@ -39,7 +48,12 @@ def _input(memory: Memory, root: Root) -> dict[str, Any]:
             "status": "folded",
             "events": len(root.events),
         }
-    status = "open" if root.live else "halted" if root.halted else "failed" if failed else "done"
+    if root.live:
+        status = "open"
+    elif any(isinstance(event, ScopeCancelled) for event in root.events):
+        status = "cancelled"
+    else:
+        status = "halted" if root.halted else "failed" if failed else "done"
     return {
         "number": root.number,
         "value": first.value if isinstance(first, InputAccepted) else None,

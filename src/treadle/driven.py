@@ -1,0 +1,132 @@
+"""What a runner asks of a workflow beside the three phases: several of them at one go, and what has changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+from treadle.engine.loop import Answered, Drive
+from treadle.engine.prepare import Contexts
+from treadle.engine.replay import fresh
+from treadle.engine.tape import Tape
+from treadle.handle import NO_KEYS, Handle
+from treadle.model.definition import Definition
+from treadle.model.events import Event, ScopeCancelled
+from treadle.model.nodes import Context
+from treadle.policies.matching import Policies, policies_from
+
+
+class Driven(Handle):
+    """A handle that a runner can drive."""
+
+    __slots__ = ()
+
+    def with_policies(self, policies: Any) -> Self:
+        """This workflow with policies for its components: a dict, or pairs of matcher and policy, in order.
+
+        They come before those it has. They are wishes, and no part of the graph: no log, fingerprint or pickle
+        holds them.
+        """
+        handle = self._like(self._definition, self._at)
+        handle._policies = policies_from(policies).over(self._policies)
+        return handle
+
+    def with_policies_of(self, other: Self) -> Self:
+        """This workflow with the policies of another, and no more."""
+        handle = self._like(self._definition, self._at)
+        handle._policies = other.policies
+        return handle
+
+    def with_context_of(self, other: Self) -> Self:
+        """This workflow with the context values of another, and no more."""
+        handle = self._like(self._definition, self._at)
+        handle._context = other.run_context
+        return handle
+
+    @property
+    def run_context(self) -> Context:
+        """The values given for `context` markers."""
+        return self._context
+
+    @property
+    def policies(self) -> Policies:
+        """The policies attached to it."""
+        return self._policies
+
+    @property
+    def definition(self) -> Definition:
+        """The graph it began with, as an object that all runs of it share."""
+        return self._definition if self._at is None else self._at[0].definition
+
+    def detached(self) -> Self:
+        """The same value on a tape of its own, with nothing in flight."""
+        return self.at(self.position)
+
+    def missing_functions(self) -> list[str]:
+        """The components that a log names and whose functions were not given."""
+        with self._program() as program:
+            missing = [
+                node.component
+                for node in program.by_key.values()
+                if node.code.missing and node.component in program.components
+            ]
+        return list(dict.fromkeys(missing))
+
+    def cancelled_because(self, input: int) -> str | None:
+        """Why an input was cancelled; None if it was not (or is not remembered)."""
+        with self._reading() as memory:
+            root = memory.roots.get(input)
+            for event in [] if root is None else root.events:
+                if isinstance(event, ScopeCancelled):
+                    return event.reason
+        return None
+
+    def with_contexts(self, contexts: Contexts) -> Self:
+        """This workflow with a runner's own context values, which it goes on filling in by input."""
+        handle = self._like(self._definition, self._at)
+        handle._context = contexts
+        return handle
+
+    def entries_since(self, mark: tuple[Tape, int] | None) -> tuple[list[Event], bool]:
+        """The events since a place on the tape, and whether they begin anew: with `Defined` or a `Baseline`."""
+        if self._at is None:
+            return [], False
+        tape, version = self._at
+        if mark is not None and mark[0] is tape:
+            return tape.events_between(mark[1], version), False
+        return [tape.head, *tape.events(version)], True
+
+    @property
+    def place(self) -> tuple[Tape, int] | None:
+        """Where this stands: what `entries_since` takes."""
+        return self._at
+
+    def advance(
+        self,
+        answers: Iterable[Answered] = (),
+        *,
+        held: frozenset[str] | None = None,
+        tries: frozenset[str] = NO_KEYS,
+        budget: int = 0,
+        limit: int = 0,
+    ) -> tuple[Self, Drive]:
+        """All that a runner does to a workflow at one go: apply, plan, execute in line, prepare.
+
+        With `held`, work of other nodes than these is executed here, at most `budget` units of it (see
+        `Drive.run_some`); without, at most `limit` runnables are handed out. The drive tells what came of it.
+        """
+        if self._at is None:
+            return self, Drive(fresh(self._definition), self._run_key, (), self._context)
+        tape, _, memory = self._claim()
+        drive = self._drive(tape, memory)
+        for answer in answers:
+            if tape.is_ours(answer.outcome):
+                drive.answer(answer)
+        if held is None:
+            drive.hand_out_ready(limit)
+        else:
+            drive.run_some(held, tries, budget)
+        drive.look()
+        if not drive.entries:
+            return self._unchanged(tape, memory), drive
+        return self._commit(tape, memory, drive.entries, drive.exceptions), drive

@@ -1,0 +1,226 @@
+"""The plugs of a runner: executors, schedulers, stores, clocks and observers.
+
+Each is small, and each has a public kit that says whether a plug keeps its promises: `check_executor`,
+`check_scheduler` and `check_store` of `treadle.testing`. Plugs are plain classes with these methods; deriving from the
+ones here is not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from msgspec import Struct
+
+from treadle.model.bundles import Bundle, Link
+from treadle.model.events import Event
+from treadle.model.runnables import Outcome, Runnable
+from treadle.policies.policy import Policy
+
+Answer: TypeAlias = Callable[[int, list[Outcome]], None]
+"""How an executor reports: the number it was given with a bundle, and the bundle's outcomes. Any thread may call it."""
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Decides where and how a bundle runs.
+
+    Every `submit` is answered by exactly one call of `answer`, whatever happens: outcomes for each runnable of the
+    bundle, in order, and for the links of a chain as far as it came. A user's error, a lost worker, a function that
+    cannot travel, a cancellation: each is a failed outcome, never an exception of `submit`. Executors do not retry.
+    """
+
+    capacity: int | None
+    """How many bundles it takes at once; None: no limit of its own. The runner never gives it more."""
+    when_cancelled: str
+    """What `cancel` can do to a body that runs: `"stopped"` (it ends) or `"abandoned"` (it goes on, unheard)."""
+
+    def open(self, answer: Answer) -> None:
+        """Make ready. Called once, before the first submit, in the thread (and event loop) of the runner."""
+
+    def submit(self, number: int, bundle: Bundle) -> None:
+        """Run a bundle and answer under `number`. Must not block (unless it runs in the caller's thread)."""
+
+    def cancel(self, number: int) -> None:
+        """Answer a submitted bundle soon: with `errors.Cancelled` in each outcome that is not there yet.
+
+        It says `how`: withdrawn (had not begun), stopped or abandoned. Unknown and answered numbers are ignored.
+        """
+
+    def close(self) -> None:
+        """Let go of all threads, processes and connections; whatever still runs is cancelled, unanswered."""
+
+
+class View(Protocol):
+    """What a scheduler may ask of the run it plans for. All answers are quick and change nothing."""
+
+    def chain_after(self, runnable: Runnable) -> tuple[Link, ...]:
+        """The plain steps that will follow a runnable in sequence if it succeeds, and may be bundled with it."""
+
+    def may_bundle(self, runnable: Runnable) -> bool:
+        """Whether its policy allows it to share a slot (no timeout, deadline, limit or breaker of its own)."""
+
+    def policy_of(self, runnable: Runnable) -> Policy:
+        """The policy of its component."""
+
+    def executor_of(self, runnable: Runnable) -> str:
+        """The name of the executor it would go to."""
+
+    def capacity_of(self, executor: str) -> int:
+        """How many bundles that executor takes at once (a large number where it sets no limit)."""
+
+
+@runtime_checkable
+class Scheduler(Protocol):
+    """Decides what is dispatched together, and in which order.
+
+    It may keep what it has learned, of one run or of many, but no runnable: each one it is given must be in
+    exactly one of the bundles it returns at once.
+    """
+
+    def plan(self, ready: Sequence[Runnable], view: View) -> Sequence[Bundle]:
+        """Put each ready runnable into exactly one bundle, most urgent bundle first."""
+
+    def observe(self, outcome: Outcome) -> None:
+        """Learn from an outcome: `outcome.seconds` is how long its function took, where that was measured."""
+
+
+class Append(Struct, frozen=True, kw_only=True):
+    """Events to be added to the end of a run's log, which is `expected` long; and what else is known of the run now.
+
+    A `Baseline` as the first event replaces all that the log held; it takes no position itself: with it alone the log is
+    as long as its `position` says, and each event after it makes it one longer. A `status` brings its own `note`;
+    without a status both stay as they are. `at` is when: from then on the run's `updated_at`.
+    """
+
+    run_id: str
+    expected: int
+    events: tuple[Event, ...] = ()
+    status: str | None = None
+    note: str | None = None
+    at: float | None = None
+
+
+class RunInfo(Struct, frozen=True, kw_only=True):
+    """One run, as a store lists it. `position` is the length of its log, folded events included."""
+
+    id: str
+    workflow: str
+    run_key: str
+    fingerprint: str = ""
+    status: str = "idle"
+    position: int = 0
+    created_at: float | None = None
+    updated_at: float | None = None
+    note: str | None = None
+    """Why it is parked, cancelled or stopped, where there is something to say."""
+
+
+class StoredRun(Struct, frozen=True, kw_only=True):
+    """A run with its log, from its `Defined` or `Baseline` on."""
+
+    info: RunInfo
+    events: tuple[Event, ...]
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Keeps logs. Calls are made by one thread at a time, and may block unless `is_instant`."""
+
+    is_instant: bool
+    """Whether every call returns at once, so that the runner need not make it in another thread."""
+
+    def create(self, info: RunInfo) -> None:
+        """Note a new run with an empty log. Errors: `DuplicateRun`."""
+
+    def append(self, batch: Sequence[Append]) -> list[Exception | None]:
+        """Add to several logs, each wholly or not at all; say for each what was wrong with it, or None.
+
+        `Conflict`: its log is not `expected` long. `UnknownRun`: there is no such run. What concerns the store as
+        a whole is raised, and then nothing at all was written.
+        """
+
+    def load(self, run_id: str) -> StoredRun:
+        """A run with its log. Errors: `UnknownRun`."""
+
+    def info(self, run_id: str) -> RunInfo | None:
+        """A run without its log, if there is one."""
+
+    def list(
+        self, *, workflow: str | None = None, status: str | None = None, limit: int | None = None
+    ) -> list[RunInfo]:
+        """Runs in the order of their creation."""
+
+    def delete(self, run_id: str) -> bool:
+        """Forget a run; whether there was one."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+class Clock(Protocol):
+    """Tells the time, in seconds since 1970 UTC. Must not go back."""
+
+    def now(self) -> float:
+        """The time."""
+
+
+class Observer:
+    """Told what happens in a runner; override what you need. An observer that raises is logged, and harms nothing.
+
+    All calls come from the runner's own thread, and hold it up: be quick.
+    """
+
+    def on_start(self, run_id: str, workflow: str) -> None:
+        """A run was started, resumed, or brought back from the store."""
+
+    def on_dispatch(self, run_id: str, bundle: Bundle) -> None:
+        """A bundle goes to an executor."""
+
+    def on_complete(self, run_id: str, runnable: Runnable, outcome: Outcome) -> None:
+        """An attempt succeeded (or gave ABSENT)."""
+
+    def on_failed(self, run_id: str, runnable: Runnable, outcome: Outcome, then: str) -> None:
+        """An attempt failed; `then`: retry, fallback or give_up."""
+
+    def on_input(self, run_id: str, input: int, status: str) -> None:
+        """An input is finished: done, failed, halted or cancelled."""
+
+    def on_idle(self, run_id: str) -> None:
+        """A run has nothing left to do."""
+
+    def on_end(self, run_id: str, status: str) -> None:
+        """A run was stopped, cancelled or parked."""
+
+    def on_restart(self, run_id: str, error: BaseException) -> None:
+        """A run's loop crashed and begins again from its log."""
+
+    def on_append(self, run_ids: Iterable[str], events: int, seconds: float) -> None:
+        """A batch was stored."""
+
+
+class Hooks(Observer):
+    """An observer made of functions, and `transform_runnables`, which may reorder, replace or hold back ready work.
+
+    `transform_runnables(run_id, runnables)` returns the runnables to plan; those it leaves out are offered again
+    when something has happened in the run.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_dispatch: Callable[[str, Bundle], Any] | None = None,
+        on_complete: Callable[[str, Runnable, Outcome], Any] | None = None,
+        on_failed: Callable[[str, Runnable, Outcome, str], Any] | None = None,
+        on_idle: Callable[[str], Any] | None = None,
+        transform_runnables: Callable[[str, list[Runnable]], Iterable[Runnable]] | None = None,
+    ) -> None:
+        if on_dispatch is not None:
+            self.on_dispatch = on_dispatch  # type: ignore[method-assign, assignment]
+        if on_complete is not None:
+            self.on_complete = on_complete  # type: ignore[method-assign, assignment]
+        if on_failed is not None:
+            self.on_failed = on_failed  # type: ignore[method-assign, assignment]
+        if on_idle is not None:
+            self.on_idle = on_idle  # type: ignore[method-assign, assignment]
+        self.transform_runnables = transform_runnables

@@ -1,0 +1,304 @@
+"""Admission: which of the bundles that want to start may start now. Pure: no clock, no threads; `now` is in seconds.
+
+What a claim is up against is its executor's capacity, the limit over all, and its *gates*: limits, rates and circuit
+breakers that it shares, by key, with claims of any run. Claims that are up against the same form a *group*, of which
+only the most urgent claim needs looking at. Groups whose gates are open compete for their executor; those before a
+closed gate are parked there (see `parking.py`). So neither ten thousand claims for a full executor nor a thousand
+groups before one gate are ever looked through.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from treadle.errors import TreadleBug, UsageError, nearest
+from treadle.policies.policy import CircuitBreaker, RateLimit
+from treadle.runner.gates import BreakerGate
+from treadle.runner.parking import BREAKER, GATES, LIMIT, RATE, Demand, Group, Key, Parking, Rank
+from treadle.runner.urgency import Queue
+
+
+class Claim(Struct, frozen=True, gc=False):
+    """A bundle that wants to start: of a higher `rank` first. Limits and the like are given with their keys.
+
+    `number` must be of this claim alone as long as it waits or is at work.
+    """
+
+    number: int
+    run_id: str
+    executor: str
+    rank: int = 0
+    limits: tuple[tuple[str, int], ...] = ()
+    rates: tuple[tuple[str, RateLimit], ...] = ()
+    breakers: tuple[tuple[str, CircuitBreaker], ...] = ()
+
+
+class Lane:
+    """One executor: who is at work there, who waits for it, and the groups that compete for it."""
+
+    __slots__ = ("capacity", "competing", "live", "name", "waiting")
+
+    def __init__(self, name: str, capacity: int | None) -> None:
+        check_room(f"the capacity of executor {name!r}", capacity)
+        self.name = name
+        self.capacity = capacity
+        self.live: set[int] = set()
+        self.waiting: set[int] = set()
+        self.competing: Queue[Rank, Group] = Queue()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may start there."""
+        return self.capacity is not None and len(self.live) >= self.capacity
+
+
+class Admission:
+    """Who may start, over all runs of a runner.
+
+    `offer` what wants to start, then `admit`; `finish` what has ended, then `admit` again. `try_start` is the short way
+    for what need not wait. After `admit(now)` nothing more can start before something finishes, something is
+    offered, or the moment comes that `next_at` tells.
+    """
+
+    def __init__(
+        self, capacities: dict[str, int | None], max_concurrency: int | None = None
+    ) -> None:
+        check_room("max_concurrency", max_concurrency)
+        self._max = max_concurrency
+        self._lanes = {name: Lane(name, capacity) for name, capacity in capacities.items()}
+        self._live: dict[int, Claim] = {}
+        self._waiting: dict[int, tuple[Claim, Group]] = {}
+        self._groups: dict[tuple[str, tuple[Demand, ...]], Group] = {}
+        self._failing: dict[Key, dict[Group, None]] = {}
+        """The groups that a breaker, if it opens, refuses rather than holds back."""
+        self._parking = Parking()
+        self._offers = 0
+        self._now = 0.0
+
+    # ------------------------------------------------------------------------- what the runner says
+
+    def try_start(self, claim: Claim, now: float) -> bool:
+        """Start a claim at once, where nothing limits it and none that waits might come first; whether it did."""
+        self._check_new(claim)
+        lane = self._lane(claim.executor)
+        if lane.waiting or lane.is_full:
+            return False
+        if self._max is not None and (self._waiting or len(self._live) >= self._max):
+            return False
+        if claim.limits or claim.rates or claim.breakers:
+            wanted = demands(claim)
+            if self._waiting or self._parking.blocking(wanted, now) is not None:
+                return False
+            self._parking.take(claim.number, wanted, now)
+        self._live[claim.number] = claim
+        lane.live.add(claim.number)
+        return True
+
+    def offer(self, claim: Claim) -> None:
+        """Let a claim wait for its turn."""
+        self._check_new(claim)
+        lane = self._lane(claim.executor)
+        signature = (claim.executor, demands(claim))
+        group = self._groups.get(signature)
+        if group is None:
+            group = self._groups[signature] = Group(*signature)
+            for key, _ in group.failing():
+                self._failing.setdefault(key, {})[group] = None
+        self._offers += 1
+        group.claims.put(claim.number, (-claim.rank, self._offers))
+        self._waiting[claim.number] = (claim, group)
+        lane.waiting.add(claim.number)
+        if group.first == claim.number:
+            self._parking.unpark(group)
+            self._compete(group)
+
+    def admit(self, now: float) -> tuple[list[int], list[int]]:
+        """The numbers of those that start now, in order, and of those that an open circuit breaker refuses."""
+        self._now = now
+        self._parking.open_gates(now)
+        started: list[int] = []
+        refused: list[int] = []
+        while True:
+            for group in self._parking.wake(now):
+                self._compete(group)
+            lane = self._most_urgent()
+            if lane is not None:
+                self._give_turn(lane, now, started)
+            elif not self._refuse(now, refused):
+                return started, refused
+
+    def finish(self, number: int, now: float, *, failed: bool | None) -> None:
+        """A claim that was at work ended; None: neither well nor badly. Any other number is ignored."""
+        claim = self._live.pop(number, None)
+        if claim is None:
+            return
+        self._now = now
+        self._lanes[claim.executor].live.discard(number)
+        if claim.limits or claim.rates or claim.breakers:
+            self._parking.give_back(number, demands(claim), now, failed=failed)
+
+    def withdraw(self, number: int) -> None:
+        """A claim that waits no longer wants to start. Any other number is ignored."""
+        if number not in self._waiting:
+            return
+        _, group = self._waiting[number]
+        was_first = group.first == number
+        self._stop_waiting(number)
+        if not group.claims:
+            self._drop(group)
+        elif was_first and group.parked_at is not None:
+            self._parking.park(group, group.parked_at)
+        elif was_first:
+            self._compete(group)
+            self._parking.end_turn(group)  # another group may be more urgent now
+
+    # --------------------------------------------------------------------------- what it answers
+
+    def next_at(self, now: float) -> float | None:
+        """When something that waits for time alone may start; None: nothing does."""
+        if self._parking.turns:
+            return now
+        top = self._parking.openings.top()
+        return None if top is None else top[0]
+
+    def waiting(self, executor: str | None = None) -> int:
+        """How many wait, for one executor or in all."""
+        return len(self._waiting if executor is None else self._lane(executor).waiting)
+
+    def live(self, executor: str | None = None) -> int:
+        """How many are at work, on one executor or in all."""
+        return len(self._live if executor is None else self._lane(executor).live)
+
+    def why_waiting(self, number: int) -> str:
+        """What a claim waits for, in words: `"limit 'charge': 3 of 3 at work"`; "" if it does not wait."""
+        if number not in self._waiting:
+            return ""
+        _, group = self._waiting[number]
+        demand = self._parking.blocking(group.demands, self._now)
+        if demand is not None:
+            (kind, key), wanted = demand
+            return f"{kind} {key!r}: {self._parking.gates[kind, key].why(wanted, self._now)}"
+        lane = self._lanes[group.executor]
+        if lane.is_full:
+            return f"executor {lane.name!r}: {len(lane.live)} of {lane.capacity} at work"
+        if self._max is not None and len(self._live) >= self._max:
+            return f"max_concurrency: {len(self._live)} of {self._max} at work"
+        return "nothing: it starts when the runner next looks"
+
+    def state(self) -> dict[str, Any]:
+        """All of it for people to look at, JSON-ready."""
+        told: dict[str, Any] = {
+            "live": len(self._live),
+            "waiting": len(self._waiting),
+            "max_concurrency": self._max,
+            "executors": {
+                lane.name: {
+                    "capacity": lane.capacity,
+                    "live": len(lane.live),
+                    "waiting": len(lane.waiting),
+                }
+                for lane in self._lanes.values()
+            },
+        }
+        for kind in GATES:
+            gates = {key: gate for (of, key), gate in self._parking.gates.items() if of == kind}
+            told[f"{kind}s"] = {key: gates[key].told() for key in sorted(gates)}
+        return told
+
+    # ------------------------------------------------------------------------------------- inside
+
+    def _check_new(self, claim: Claim) -> None:
+        if claim.number in self._live or claim.number in self._waiting:
+            raise TreadleBug(f"claim {claim.number} of {claim.run_id!r} was made twice.")
+
+    def _lane(self, executor: str) -> Lane:
+        lane = self._lanes.get(executor)
+        if lane is None:
+            raise UsageError(
+                f"there is no executor named {executor!r}.{nearest(executor, self._lanes)}"
+            )
+        return lane
+
+    def _most_urgent(self) -> Lane | None:
+        """The executor with room whose first group is the most urgent of all."""
+        if self._max is not None and len(self._live) >= self._max:
+            return None
+        best: tuple[Rank, Lane] | None = None
+        for lane in self._lanes.values():
+            if not lane.competing or lane.is_full:
+                continue
+            top = lane.competing.top()
+            if top is not None and (best is None or top[0] < best[0]):
+                best = (top[0], lane)
+        return None if best is None else best[1]
+
+    def _give_turn(self, lane: Lane, now: float, started: list[int]) -> None:
+        """Start the first claim of an executor's first group, or park the group at the gate that blocks it."""
+        group = lane.competing.pop()
+        self._parking.end_turn(group)
+        demand = self._parking.blocking(group.demands, now)
+        if demand is not None:
+            self._parking.park(group, demand)
+            return
+        number = group.first
+        self._parking.take(number, group.demands, now)
+        self._live[number] = self._stop_waiting(number)
+        lane.live.add(number)
+        started.append(number)
+        if group.claims:
+            self._compete(group)
+        else:
+            self._drop(group)
+
+    def _refuse(self, now: float, refused: list[int]) -> bool:
+        """Take out all that wait behind an open breaker and would rather fail; whether there were any."""
+        before = len(refused)
+        for key in list(self._failing):
+            gate = self._parking.gates.get(key)
+            if not isinstance(gate, BreakerGate) or gate.opened_at is None:
+                continue
+            for group in list(self._failing.get(key, ())):
+                if self._parking.blocking(group.failing(), now) is not None:
+                    for number in group.claims:
+                        self._stop_waiting(number)
+                        refused.append(number)
+                    self._drop(group)
+        return len(refused) > before
+
+    def _stop_waiting(self, number: int) -> Claim:
+        claim, group = self._waiting.pop(number)
+        group.claims.discard(number)
+        self._lanes[group.executor].waiting.discard(number)
+        return claim
+
+    def _compete(self, group: Group) -> None:
+        self._lanes[group.executor].competing.put(group, group.rank)
+
+    def _drop(self, group: Group) -> None:
+        """Forget a group that has no claims left."""
+        del self._groups[group.executor, group.demands]
+        self._lanes[group.executor].competing.discard(group)
+        self._parking.unpark(group)
+        self._parking.end_turn(group)
+        for key, _ in group.failing():
+            groups = self._failing.get(key, {})
+            groups.pop(group, None)
+            if not groups:
+                self._failing.pop(key, None)
+
+
+def demands(claim: Claim) -> tuple[Demand, ...]:
+    """What a claim wants of which gates."""
+    return (
+        *(((LIMIT, key), count) for key, count in claim.limits),
+        *(((RATE, key), rate) for key, rate in claim.rates),
+        *(((BREAKER, key), breaker) for key, breaker in claim.breakers),
+    )
+
+
+def check_room(what: str, count: Any) -> None:
+    """There must be room for one at least."""
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+        raise UsageError(f"{what} is {count!r:.80}, and should be a number of at least 1, or None.")

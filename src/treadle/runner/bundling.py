@@ -1,0 +1,89 @@
+"""How a run's ready work becomes bundles: what a scheduler may ask, and whether what it says can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from treadle.model.bundles import Bundle, Link
+from treadle.model.runnables import Runnable
+from treadle.policies.policy import Policy
+from treadle.runner.wishes import Wishes
+
+
+class Asker(Protocol):
+    """A machine, as far as a view needs it."""
+
+    wishes: Wishes
+    own_wishes: dict[int, Wishes]
+
+    def wishes_of(self, runnable: Runnable) -> Wishes:
+        """What is wished of a runnable."""
+        ...
+
+
+class RunView:
+    """What a scheduler may ask of the run."""
+
+    __slots__ = ("asker",)
+
+    def __init__(self, asker: Asker) -> None:
+        self.asker = asker
+
+    def chain_after(self, runnable: Runnable) -> tuple[Link, ...]:
+        """The steps that may be bundled behind it; none behind a later attempt, which may go another way."""
+        if runnable.attempt > 1 or self.asker.own_wishes:
+            return ()
+        return self.asker.wishes.chain_after(runnable)
+
+    def may_bundle(self, runnable: Runnable) -> bool:
+        """Whether it may share a slot."""
+        wishes = self.asker.wishes_of(runnable)
+        return runnable.problem is None and wishes.may_bundle(runnable.node)
+
+    def policy_of(self, runnable: Runnable) -> Policy:
+        """The policy of its component."""
+        return self.asker.wishes_of(runnable).policy(runnable.node)
+
+    def executor_of(self, runnable: Runnable) -> str:
+        """Where it would go."""
+        return self.asker.wishes_of(runnable).terms(runnable.node).executor
+
+    def capacity_of(self, executor: str) -> int:
+        """How many bundles it takes at once."""
+        return self.asker.wishes.capacity(executor)
+
+
+def misplaced(ready: Sequence[Runnable], bundles: Sequence[Bundle]) -> str | None:
+    """What is wrong with a scheduler's plan, if anything: each runnable must be in exactly one bundle."""
+    placed: set[str] = set()
+    for bundle in bundles:
+        if not bundle.runnables or (bundle.links and len(bundle.runnables) > 1):
+            return "made a bundle of no work, or a chain of several"
+        for runnable in bundle.runnables:
+            if runnable.id in placed:
+                return f"dispatched {runnable.id} twice"
+            placed.add(runnable.id)
+    known = {runnable.id for runnable in ready}
+    if placed - known:
+        return f"dispatched {min(placed - known)}, which it was not given"
+    if known - placed:
+        return f"left out {min(known - placed)}"
+    return None
+
+
+def explained(bundle: Bundle, wishes: Wishes, warnings: Sequence[str]) -> dict[str, Any]:
+    """What would be dispatched as one, where, and why: JSON-ready."""
+    first = bundle.runnables[0]
+    executor = bundle.executor or wishes.terms(first.node).executor
+    reason = "; ".join(warnings) or bundle.reason
+    if not reason and first.node not in wishes.held():
+        reason = "plain work of the runner's own thread: executed in line, without a dispatch"
+    return {
+        "kind": bundle.kind,
+        "work": [each.id for each in bundle.runnables],
+        "then": [link.component for link in bundle.links],
+        "executor": executor,
+        "priority": wishes.policy(first.node).rank,
+        "reason": reason or "ready, and dispatched alone",
+    }

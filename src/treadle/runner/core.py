@@ -1,0 +1,336 @@
+"""The core: a runner without a face. What `AsyncRunner` and `Runner` ask for, done in the loop's thread.
+
+What takes time is answered through an `Ask`.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from treadle.components.step import as_component
+from treadle.errors import DuplicateRun, RunEnded, TreadleError, UsageError
+from treadle.interfaces import RunInfo
+from treadle.policies.matching import Policies
+from treadle.runner import stimuli as say
+from treadle.runner.record import Ask, Options, Run
+from treadle.runner.supervisor import Supervisor
+from treadle.runner.ticket import Ticket
+from treadle.value import Workflow
+
+logger = logging.getLogger("treadle.runner")
+
+
+class Core(Supervisor):
+    """The requests."""
+
+    def start(
+        self, workflow: Workflow, id: str | None, options: Options, if_exists: str = "error"
+    ) -> Ask:
+        """Make a run of a template, or of a workflow that has come somewhere already."""
+        self._check_open()
+        if if_exists not in {"error", "resume"}:
+            raise UsageError(f"if_exists={if_exists!r} is neither 'error' nor 'resume'.")
+        if not isinstance(workflow, Workflow):
+            raise UsageError(f"a run is of a workflow, and this is {workflow!r:.80}.")
+        name = check_id(uuid.uuid4().hex if id is None else id)
+        self.register(workflow)
+        known = self.runs.get(name)
+        stored = None if known is not None or self.store is None else self.store.info(name)
+        if known is not None or stored is not None:
+            if if_exists == "error":
+                status = known.status if known is not None else getattr(stored, "status", "")
+                raise DuplicateRun(
+                    f"there is a run {name!r} already; it is {status}.",
+                    hint='take another id, or say if_exists="resume".',
+                )
+            return self.resume(name, options)
+        run_key = workflow.run_key or f"{name}:{uuid.uuid4().hex}"
+        run = Run(name, workflow, run_key, options, self.clock.now())
+        fresh = workflow if workflow.position else workflow.with_run_key(run_key)
+        if self.store is not None and options.is_stored:
+            self.store.create(
+                RunInfo(
+                    id=name,
+                    workflow=workflow.name,
+                    run_key=run_key,
+                    fingerprint=workflow.fingerprint,
+                    created_at=run.created_at,
+                    updated_at=run.created_at,
+                )
+            )
+        self.runs[name] = run
+        self._begin(run, fresh, stored=0)
+        return settled(name)
+
+    def submit(
+        self,
+        id: str,
+        value: Any,
+        *,
+        key: str | None = None,
+        context: Any = None,
+        policies: Policies | None = None,
+        deadline_at: float | None = None,
+    ) -> Ask:
+        """Feed an input; the answer is its ticket."""
+        self._check_open()
+        run = self.awake(id)
+        asked = Ask()
+
+        def give_ticket(ask: Ask) -> None:
+            if ask.error is not None:
+                asked.settle(None, ask.error)
+                return
+            asked.settle(self._ticket(run, ask.value))
+
+        request = next(self.loop.requests)
+        ask = run.asks[request] = Ask()
+        ask.then = give_ticket
+        self.loop.tell(
+            run,
+            say.Submit(
+                request=request,
+                value=value,
+                at=self.clock.now(),
+                key=key,
+                context=context,
+                policies=policies,
+                deadline_at=deadline_at,
+            ),
+        )
+        return asked
+
+    def _ticket(self, run: Run, number: int) -> Ticket:
+        ticket = Ticket(run.id, number, self._withdraw_by_ticket)
+        machine = run.machine
+        if machine is not None and number not in machine.open:
+            self._resolve(run, [ticket], None)
+        else:
+            run.tickets.setdefault(number, []).append(ticket)
+        return ticket
+
+    def _withdraw_by_ticket(self, run_id: str, number: int) -> None:
+        """`Ticket.cancel`, from any thread."""
+        self.call(lambda: self._cancel_quietly(run_id, number))
+
+    def _cancel_quietly(self, run_id: str, number: int) -> None:
+        try:
+            self.cancel(run_id, number, "its ticket was cancelled")
+        except TreadleError as error:
+            logger.info("input %d of %s was not cancelled: %s", number, run_id, error)
+
+    def cancel(self, id: str, input: int | None, reason: str) -> Ask:
+        """Withdraw what is left to do, of a run or of one input; a run ends with that."""
+        run = self.awake(id)
+        if input is None:
+            return self.loop.ask(
+                run, lambda request, at: say.CancelRun(request=request, at=at, reason=reason)
+            )
+        number = input
+        return self.loop.ask(
+            run,
+            lambda request, at: say.CancelInput(
+                request=request, input=number, at=at, reason=reason
+            ),
+        )
+
+    def change(
+        self, id: str, change: Callable[[Workflow], Workflow], extra: Mapping[str, Any]
+    ) -> Ask:
+        """Edit the graph of a live run; `extra` are the components it brings."""
+        run = self.awake(id)
+        before = dict(run.extra)
+        run.extra.update(extra)
+        ask = self.loop.ask(
+            run, lambda request, at: say.Change(request=request, change=change, at=at)
+        )
+
+        def undo(asked: Ask) -> None:
+            if asked.error is not None:
+                run.extra = before
+
+        ask.when_done(undo)
+        return ask
+
+    def add(self, id: str, component: Any, options: Mapping[str, Any]) -> Ask:
+        """Add a component to a live run."""
+        extra = functions_of(component)
+        return self.change(id, lambda workflow: workflow.add(component, **options), extra)
+
+    def replace(self, id: str, name: Any, component: Any, options: Mapping[str, Any]) -> Ask:
+        """Replace a component of a live run."""
+        made = as_component(name if component is None else component)
+        target = made.name if component is None else getattr(name, "name", name)
+        return self.change(
+            id, lambda workflow: workflow.replace(target, made, **options), {target: made}
+        )
+
+    def checkpoint(self, id: str) -> Ask:
+        """Answered with the length of the log when all that has happened is stored."""
+        run = self.find(id)
+        machine = run.machine
+        if machine is None:
+            info = None if self.store is None else self.store.info(id)
+            return settled(0 if info is None else info.position)
+        asked = Ask()
+        self.loop.ask(
+            run, lambda request, at: say.Change(request=request, change=lambda w: w, at=at)
+        ).when_done(lambda done: asked.settle(machine.stored, done.error))
+        return asked
+
+    def story(self, id: str) -> list[dict[str, Any]]:
+        """What led to what in a run, of late."""
+        run = self.find(id)
+        if run.machine is not None:
+            return run.machine.story()
+        return [] if run.evidence is None else list(run.evidence["story"])
+
+    def plan(self, id: str) -> list[dict[str, Any]]:
+        """What would be dispatched of what is ready now, and why."""
+        run = self.awake(id)
+        machine = run.machine
+        return [] if machine is None else machine.explain()
+
+    def stream(self, id: str, give: Callable[[Any], None]) -> Callable[[], None]:
+        """Give a run's events as they happen; returns how to stop."""
+        run = self.awake(id)
+        run.streams.append(give)
+        machine = run.machine
+        if machine is not None and not machine.config.is_stored:
+            machine.begin_telling()
+
+        def close() -> None:
+            with suppress(ValueError):
+                run.streams.remove(give)
+
+        return close
+
+    def stop(self, id: str, *, now: bool = False, persist: bool = True) -> Ask:
+        """End a run in order: what is out comes back first, or with `now` stays to be done."""
+        run = self.find(id)
+        asked = Ask()
+
+        def ended(_: Ask) -> None:
+            if not persist:
+                self.forget(run)
+            asked.settle(run.status)
+
+        if run.machine is None:
+            if run.status not in say.FINAL:
+                self._set_status(run, say.STOPPED, None)
+            ended(asked)
+            return asked
+        self.idle.pop(id, None)
+        waiter = Ask()
+        waiter.then = ended
+        run.waiters.append(waiter)
+        self.loop.ask(run, lambda request, at: say.Stop(request=request, at=at, now=now))
+        return asked
+
+    def forget(self, run: Run) -> None:
+        """Let go of a run altogether."""
+        run.machine = None
+        self.runs.pop(run.id, None)
+        self.idle.pop(run.id, None)
+        if self.store is not None and run.options.is_stored:
+            self.store.delete(run.id)
+
+    def resume(self, id: str, options: Options | None = None) -> Ask:
+        """Let a stopped, parked or left-behind run go on; one that is at work just goes on."""
+        self._check_open()
+        run = self.find(id)
+        if run.machine is not None and run.status not in say.FINAL:
+            return settled(id)
+        if run.status == say.CANCELLED:
+            raise RunEnded(f"the run {id!r} was cancelled, which is for good.")
+        if options is not None:
+            run.options = options
+        run.crashes.clear()
+        run.note = run.evidence = None
+        self._bring_back(run)
+        if run.status == say.PARKED:
+            raise RunEnded(f"the run {id!r} cannot go on: {run.note}.")
+        return settled(id)
+
+    def when_idle(self, id: str) -> Ask:
+        """Answered when the run has nothing left to do, or is at its end."""
+        run = self.find(id)
+        machine = run.machine
+        if machine is None or machine.status == say.IDLE or machine.status in say.FINAL:
+            return settled(run.status)
+        asked = Ask()
+        run.waiters.append(asked)
+        return asked
+
+    def workflow_of(self, id: str) -> Workflow:
+        """The run's workflow as a value of its own."""
+        run = self.find(id)
+        if run.machine is not None:
+            return run.machine.workflow.detached()
+        if self.store is None:
+            raise RunEnded(f"the run {id!r} is {run.status}, and was kept in no store.")
+        stored = self.store.load(id)
+        definition = self.definition_of(run.definition.name, stored.info.fingerprint)
+        return Workflow.from_log(definition or run.definition, stored.events, components=run.extra)
+
+    def _check_open(self) -> None:
+        if self.is_closing:
+            raise RunEnded("this runner is closing, and takes nothing any more.")
+
+    def drain(self) -> list[Ask]:
+        """Stop all runs in order; one ask for each that still waits for what is out."""
+        self.is_closing = True
+        asks = []
+        for run in list(self.runs.values()):
+            if run.status in say.FINAL:
+                continue
+            ask = self.stop(run.id)
+            if not ask.done:
+                asks.append(ask)
+        return asks
+
+    def hand_back(self) -> int:
+        """Stop all that did not end in time; what is out stays to be done. Says how many bundles that is."""
+        count = len(self.loop.live)
+        for run in list(self.runs.values()):
+            if run.status not in say.FINAL:
+                self.stop(run.id, now=True)
+        return count
+
+    def close(self) -> None:
+        """Let go of threads and plugs."""
+        self.is_closing = True
+        self.loop.close()
+        if self.writer is not None:
+            self.writer.close()
+        if self.store is not None:
+            self.store.close()
+
+
+def functions_of(component: Any) -> dict[str, Any]:
+    """The components that an addition brings, by name: those of a workflow have its name before theirs."""
+    if isinstance(component, Workflow):
+        return {f"{component.name}.{name}": component[name] for name in component.components()}
+    made = as_component(component)
+    return {made.name: made}
+
+
+def check_id(id: Any) -> str:
+    """An id is text that a person can read, in a log and on a screen."""
+    if not isinstance(id, str) or not id or len(id) > 255 or not id.isprintable():
+        raise UsageError(
+            f"the id {id!r:.80} is not 1 to 255 printable characters.",
+            hint='an id like "order-123".',
+        )
+    return id
+
+
+def settled(value: Any) -> Ask:
+    """An answer that is there."""
+    ask = Ask()
+    ask.settle(value)
+    return ask

@@ -1,0 +1,414 @@
+"""The work of one run between prepared and answered: what is out, what waits for its moment, what an outcome leads to.
+
+The lower half of the machine (`machine.py`): it knows nothing of stimuli and statuses. Pure, like all of it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+from msgspec import Struct, structs
+
+from treadle.engine.execute import failed_outcome
+from treadle.engine.jobs import follow
+from treadle.engine.loop import Answered
+from treadle.errors import DeadlineExceeded, TimedOut, UsageError
+from treadle.interfaces import Scheduler
+from treadle.model.bundles import Bundle
+from treadle.model.runnables import FAILED, Again, Outcome, Runnable
+from treadle.policies.policy import Policy
+from treadle.policies.retry import FALLBACK, GIVE_UP, RETRY, decide
+from treadle.runner import stimuli as say
+from treadle.runner.bundling import RunView, explained, misplaced
+from treadle.runner.fallback import fall_back, retry_with, wants_retry
+from treadle.runner.stimuli import Instruction, Terms
+from treadle.runner.wishes import INLINE, Wishes
+from treadle.value import Workflow
+
+WINDOW: Final = 10_000
+"""How much work of one run may be prepared and not yet answered, so that a fan-out of millions costs memory for
+thousands."""
+
+DISPATCHED: Final = "dispatched"
+CANCELLING: Final = "cancelling"
+
+WorkKey: TypeAlias = tuple[str, tuple[int, ...], int]
+"""Which piece of work: node, scope, generation."""
+
+DELAYED: Final = 0
+"""In place of a bundle's number: the work waits for its moment, or for a slot."""
+
+
+class Config(Struct, kw_only=True):
+    """What a run was started with, beside its workflow."""
+
+    max_concurrency: int | None = None
+    """How many bundles of this run may be out at once."""
+    max_open: int | None = None
+    """How many inputs may be open at once."""
+    window: int = WINDOW
+    scheduler: Scheduler | None = None
+    """None: each runnable alone, in order."""
+    transform: Callable[[list[Runnable]], list[Runnable]] | None = None
+    is_stored: bool = True
+    is_instant: bool = True
+    """Whether `Store` is answered at once, so that nothing has to wait for it."""
+    is_observed: bool = False
+    deadline_at: float | None = None
+
+
+class Out(Struct):
+    """A bundle that was dispatched and not answered, and when its time is over."""
+
+    bundle: Bundle
+    policy: Policy
+    status: str = DISPATCHED
+    ends_at: float | None = None
+    """When all attempts are to be over."""
+    why: str = ""
+    """Why it was cancelled: timeout, deadline, or "" for an input that was."""
+
+
+class Dispatch:
+    """What a machine knows of its work, and how work comes and goes."""
+
+    def __init__(
+        self, workflow: Workflow, wishes: Wishes, config: Config, numbers: Iterator[int]
+    ) -> None:
+        self.workflow = workflow
+        self.wishes = wishes
+        self.config = config
+        self.numbers = numbers
+        """Numbers for bundles, shared with all machines of a runner."""
+        self.own_wishes: dict[int, Wishes] = {}
+        """By input: wishes under the policies it brought along."""
+        self.out: dict[int, Out] = {}
+        self.where: dict[WorkKey, int] = {}
+        """By piece of work that was prepared and not answered: the number of its bundle, or `DELAYED`."""
+        self.planned: list[tuple[int, int, Bundle]] = []
+        """Bundles that wait for a slot of this run, as a heap: priority, then order."""
+        self.delayed: list[tuple[float, int, Runnable]] = []
+        self.kept_back: list[Runnable] = []
+        """What `transform` left out; it is offered again."""
+        self.moments: list[tuple[float, int, str]] = []
+        """When something is to be looked at: a bundle's timeout or deadline, an input's deadline."""
+        self.open: dict[int, None] = {}
+        """Inputs that are not finished, as far as was told."""
+        self.answers: list[Answered] = []
+        self.told: list[Instruction] = []
+        self.waiting_for_store: deque[tuple[int, Instruction]] = deque()
+        self.stored = 0
+        self.position = 0
+        self.ordinal = 0
+
+    # --------------------------------------------------------------------------- from the workflow
+
+    def room(self) -> int:
+        """How much more may be prepared."""
+        return max(0, self.config.window - len(self.where))
+
+    def take_in(self, handed: list[Runnable], at: float) -> None:
+        """Sort what was prepared: what is out already, what has to wait, what may go."""
+        ready: list[Runnable] = []
+        where = self.where
+        for runnable in handed:
+            key = (runnable.node, runnable.scope, runnable.generation)
+            if key in where:  # it was out before a restart, and is still
+                continue
+            where[key] = DELAYED
+            if runnable.retry_at is not None and runnable.retry_at > at:
+                self.ordinal += 1
+                heapq.heappush(self.delayed, (runnable.retry_at, self.ordinal, runnable))
+            else:
+                ready.append(runnable)
+        if ready:
+            self.plan(ready, at)
+
+    def come_due(self, at: float) -> None:
+        """Go on with work whose moment has come."""
+        due: list[Runnable] = []
+        while self.delayed and self.delayed[0][0] <= at:
+            due.append(heapq.heappop(self.delayed)[2])
+        if due:
+            self.plan(due, at)
+
+    def offer_again(self, at: float) -> None:
+        """Offer what the hook kept back once more."""
+        kept, self.kept_back = self.kept_back, []
+        self.plan(kept, at)
+
+    def plan(self, ready: list[Runnable], at: float) -> None:
+        """Put ready work into bundles, in the order in which they are to go."""
+        if self.config.transform is not None:
+            ready = self._transformed(ready)
+        plain: list[Runnable] = []
+        for runnable in ready:
+            if runnable.is_fallback:
+                node = self.wishes.program.by_key[runnable.node]
+                policy = self.wishes_of(runnable).policy(runnable.node)
+                self._execute_instead(runnable, fall_back(runnable, policy, node.kind), at)
+            else:
+                plain.append(runnable)
+        if self.config.scheduler is None:
+            for runnable in plain:
+                self._enqueue(Bundle(runnables=(runnable,)))
+        else:
+            for bundle in self.bundles_of(plain):
+                self._enqueue(bundle)
+
+    def _transformed(self, ready: list[Runnable]) -> list[Runnable]:
+        """What the hook makes of ready work; what it leaves out is kept back."""
+        hook = self.config.transform
+        try:
+            chosen = list(hook(list(ready))) if hook is not None else ready
+            names = {each.id for each in chosen}
+            known = {each.id for each in ready}
+            if len(names) != len(chosen) or not names <= known:
+                raise UsageError("transform_runnables gave work twice, or work it was not given.")
+        except Exception as error:  # noqa: BLE001 - a hook must not harm the run
+            self.told.append(
+                say.Warn("transform_runnables failed; the work goes on as it was", error)
+            )
+            return ready
+        self.kept_back += [each for each in ready if each.id not in names]
+        return chosen
+
+    def bundles_of(self, ready: list[Runnable]) -> list[Bundle]:
+        """What the scheduler makes of ready work; a scheduler that fails is done without."""
+        scheduler = self.config.scheduler
+        if scheduler is None or not ready:
+            return [Bundle(runnables=(each,)) for each in ready]
+        try:
+            bundles = list(scheduler.plan(tuple(ready), RunView(self)))
+            fault = misplaced(ready, bundles)
+        except Exception as error:  # noqa: BLE001 - a plug must not harm the run
+            self.told.append(
+                say.Warn(f"{type(scheduler).__name__} failed; work is dispatched one by one", error)
+            )
+        else:
+            if fault is None:
+                return bundles
+            self.told.append(
+                say.Warn(f"{type(scheduler).__name__} {fault}; work is dispatched one by one")
+            )
+        return [Bundle(runnables=(each,), reason="the scheduler failed") for each in ready]
+
+    def explain(self) -> list[dict[str, Any]]:
+        """What would be dispatched of what is ready now, together with what, where, and why; changes nothing."""
+        told, self.told = self.told, []
+        try:
+            ready = [each for each in self.workflow.next_runnables() if each.retry_at is None]
+            bundles = self.bundles_of(ready)
+            warnings = [each.text for each in self.told if isinstance(each, say.Warn)]
+        finally:
+            self.told = told
+        return [
+            explained(bundle, self.wishes_of(bundle.runnables[0]), warnings) for bundle in bundles
+        ]
+
+    # ------------------------------------------------------------------------------- to executors
+
+    def _enqueue(self, bundle: Bundle) -> None:
+        self.ordinal += 1
+        first = bundle.runnables[0]
+        rank = self.wishes_of(first).policy(first.node).rank
+        heapq.heappush(self.planned, (-rank, self.ordinal, bundle))
+
+    def _execute_instead(self, runnable: Runnable, instead: Runnable | Outcome, at: float) -> None:
+        """Execute a fallback in place of the work's own function, or take what it gives."""
+        key = (runnable.node, runnable.scope, runnable.generation)
+        if isinstance(instead, Outcome):
+            self.where.pop(key, None)
+            self.judge(runnable, instead, None, at)
+            return
+        self.where[key] = DELAYED
+        self._enqueue(Bundle(runnables=(instead,), reason="the fallback of its policy"))
+
+    def dispatch(self, at: float) -> None:
+        """Give what is planned to executors, as far as this run has slots."""
+        most = self.config.max_concurrency
+        while self.planned and (most is None or len(self.out) < most):
+            self._execute(heapq.heappop(self.planned)[2], at)
+
+    def _execute(self, bundle: Bundle, at: float) -> None:
+        first = bundle.runnables[0]
+        wishes = self.wishes_of(first)
+        policy = wishes.policy(first.node)
+        terms = wishes.terms(first.node)
+        if first.problem is not None or first.call is None:
+            bundle = structs.replace(bundle, executor=INLINE)
+        elif wishes.places.keepers and wishes.keeps(first.node):
+            bundle = structs.replace(bundle, keep=bundle.kind == "single")
+        if bundle.executor is not None and bundle.executor != terms.executor:
+            terms = structs.replace(terms, executor=bundle.executor)
+        elif first.is_fallback:
+            # It is no attempt at the same service: its limits and breaker do not hold it up.
+            executor = wishes.executor_for(is_async=first.is_async, wanted=policy.executor)
+            terms = Terms(executor, terms.rank)
+        number = next(self.numbers)
+        ends_at = first.deadline_at
+        if ends_at is None and policy.deadline_s is not None:
+            ends_at = at + policy.deadline_s
+        self.out[number] = Out(bundle, policy, ends_at=ends_at)
+        for runnable in bundle.runnables:
+            self.where[runnable.node, runnable.scope, runnable.generation] = number
+        if ends_at is not None:
+            self.note_moment(ends_at, number, "deadline")
+        self.emit(say.Execute(number, bundle, terms, policy.timeout_s is not None))
+
+    def adopt(self, bundles: Mapping[int, Bundle]) -> None:
+        """Work that was out when the run crashed is out still."""
+        for number, bundle in bundles.items():
+            first = bundle.runnables[0]
+            known = first.node in self.wishes.program.by_key
+            policy = self.wishes.policy(first.node) if known else Policy()
+            self.out[number] = Out(bundle, policy, ends_at=first.deadline_at)
+            for runnable in bundle.runnables:
+                self.where[runnable.node, runnable.scope, runnable.generation] = number
+
+    def withdraw(self, number: int, why: str = "") -> None:
+        """Have a bundle cancelled, once."""
+        out = self.out.get(number)
+        if out is not None and out.status == DISPATCHED:
+            out.status, out.why = CANCELLING, why
+            self.told.append(say.Withdraw(number))
+
+    def drop_withdrawn(self) -> None:
+        """Forget what waits for its moment or its slot, and is not pending any more."""
+        pending = set(self.workflow.in_flight())
+        self.delayed = [entry for entry in self.delayed if entry[2].id in pending]
+        heapq.heapify(self.delayed)
+        self.kept_back = [each for each in self.kept_back if each.id in pending]
+        planned: list[tuple[int, int, Bundle]] = []
+        for rank, ordinal, bundle in self.planned:
+            left = tuple([each for each in bundle.runnables if each.id in pending])
+            if left:
+                planned.append((rank, ordinal, structs.replace(bundle, runnables=left)))
+        heapq.heapify(planned)
+        self.planned = planned
+        waiting = {
+            (each.node, each.scope, each.generation)
+            for each in (
+                *[entry[2] for entry in self.delayed],
+                *self.kept_back,
+                *[each for entry in planned for each in entry[2].runnables],
+            )
+        }
+        self.where = {
+            key: number for key, number in self.where.items() if number != DELAYED or key in waiting
+        }
+
+    # ----------------------------------------------------------------------------- what came back
+
+    def came_back(self, number: int, out: Out, outcomes: list[Outcome], at: float) -> None:
+        """Decide what each outcome of a bundle leads to."""
+        prepared = out.bundle.runnables
+        for runnable in prepared:
+            key = (runnable.node, runnable.scope, runnable.generation)
+            if self.where.get(key) == number:
+                del self.where[key]
+        if len(prepared) == len(outcomes) == 1:
+            self.judge(prepared[0], in_time(out, prepared[0], outcomes[0]), out, at)
+            return
+        runnables = {runnable.id: runnable for runnable in prepared}
+        links = iter(out.bundle.links)
+        last, value = prepared[0], None
+        for outcome in outcomes:
+            runnable = runnables.get(outcome.id) or follow(next(links), last, value)
+            value = outcome.value
+            self.judge(runnable, in_time(out, runnable, outcome), out, at)
+
+    def judge(self, runnable: Runnable, outcome: Outcome, out: Out | None, at: float) -> None:
+        """Decide what an outcome leads to, and have it applied."""
+        if runnable.is_fallback:
+            wish = wants_retry(outcome)
+            if wish is not None:
+                self._execute_instead(runnable, retry_with(runnable, wish), at)
+                return
+        if self.config.scheduler is not None:
+            self._observe(outcome)
+        if outcome.status != FAILED:
+            if self.config.is_observed:
+                self.told.append(say.Tell(runnable, outcome))
+            self.answers.append(Answered(outcome))
+            return
+        gone = outcome.node not in self.wishes.program.by_key  # its component was removed meanwhile
+        if gone or (out is not None and out.status == CANCELLING and not out.why):
+            self.answers.append(Answered(outcome))  # of an input that was cancelled: orphaned
+            return
+        policy = self.wishes_of(runnable).policy(outcome.node)
+        ends_at = runnable.deadline_at if out is None else out.ends_at
+        verdict = decide(
+            policy,
+            outcome,
+            key=outcome.idempotency_key if policy.backoff == "jitter" else "",
+            now=at,
+            deadline_at=ends_at,
+            was_fallback=runnable.is_fallback,
+        )
+        self.told.append(say.Tell(runnable, outcome, verdict.then))
+        if verdict.then == GIVE_UP:
+            self.answers.append(Answered(outcome, None, policy.on_failure))
+            return
+        again = Again(
+            retry_at=at + verdict.delay_s if verdict.then == RETRY and verdict.delay_s else None,
+            deadline_at=ends_at,
+            fallback=verdict.then == FALLBACK,
+        )
+        self.answers.append(Answered(outcome, again))
+
+    def _observe(self, outcome: Outcome) -> None:
+        try:
+            if self.config.scheduler is not None:
+                self.config.scheduler.observe(outcome)
+        except Exception as error:  # noqa: BLE001 - a plug must not harm the run
+            self.told.append(say.Warn("the scheduler's observe failed", error))
+
+    # ------------------------------------------------------------------------------- small things
+
+    def wishes_of(self, runnable: Runnable) -> Wishes:
+        """What is wished of a runnable: by its input's own policies, else by the run's."""
+        if self.own_wishes:
+            return self.own_wishes.get(runnable.scope[0], self.wishes)
+        return self.wishes
+
+    def emit(self, instruction: Instruction) -> None:
+        """Give an instruction that others will see the effect of: not before what led to it is stored."""
+        config = self.config
+        if config.is_stored and not config.is_instant and self.position > self.stored:
+            self.waiting_for_store.append((self.position, instruction))
+        else:
+            self.told.append(instruction)
+
+    def note_moment(self, at: float, number: int, kind: str) -> None:
+        """Have something looked at then."""
+        heapq.heappush(self.moments, (at, number, kind))
+        if len(self.moments) > 64 + 2 * (len(self.out) + len(self.open)):
+            self._forget_moments()
+
+    def _forget_moments(self) -> None:
+        """Let go of moments of what is long finished: most work ends before its time is over."""
+        self.moments = [
+            entry
+            for entry in self.moments
+            if entry[2] == "run"
+            or (entry[1] in self.open if entry[2] == "input" else entry[1] in self.out)
+        ]
+        heapq.heapify(self.moments)
+
+
+def in_time(out: Out, runnable: Runnable, outcome: Outcome) -> Outcome:
+    """The outcome, or that it came too late: a result after its time is none, wherever it ran."""
+    limit = out.policy.timeout_s
+    took = outcome.seconds
+    if out.why == "timeout" or (limit is not None and took is not None and took > limit):
+        error = TimedOut(f"{runnable.component!r} took longer than {limit} s.")
+        return structs.replace(failed_outcome(runnable, error), seconds=took)
+    if out.why == "deadline":
+        limit = out.policy.deadline_s
+        late = f"{runnable.component!r} was not done {limit} s after it was first dispatched."
+        return failed_outcome(runnable, DeadlineExceeded(late))
+    return outcome

@@ -1,0 +1,483 @@
+"""The loop: performs what the machines of a runner ask for, with real plugs.
+
+It runs in one thread and never blocks: whoever hosts it (an event loop, a plain thread, a simulator) calls `pump` when
+it was woken, and again at the moment it armed. Executors may answer from any thread. What belongs to one run alone is kept
+from the others: whatever is raised while a run's stimulus is handled goes to the supervisor, as a crash of that run.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
+from typing import Any, Final, Protocol
+
+from treadle.engine.jobs import cancelled_bundle, failed_bundle
+from treadle.errors import CircuitOpen, PlugError
+from treadle.interfaces import Append, Clock, Executor, Observer, Store
+from treadle.model.bundles import Bundle
+from treadle.model.runnables import FAILED, Outcome
+from treadle.runner import stimuli as say
+from treadle.runner.admission import Admission, Claim
+from treadle.runner.record import Ask, Run
+from treadle.runner.remote import fetch_values, has_foreign_values
+
+logger = logging.getLogger("treadle.runner")
+
+SLICE_S: Final = 0.005
+"""How long one pump may hold its thread before it lets others have a turn."""
+
+DRIVE_S: Final = 0.002
+"""How long one drive of in-line work should take; the budget follows what was measured."""
+
+
+class Host(Protocol):
+    """Who lets the loop run: each method asks for a call of `pump`."""
+
+    def wake(self) -> None:
+        """Soon; called in the loop's own thread."""
+
+    def wake_from_elsewhere(self) -> None:
+        """Soon; called in any other thread."""
+
+    def wake_at(self, at: float | None) -> None:
+        """At this moment, and no more at the one asked for before."""
+
+
+class Live:
+    """A bundle between `Execute` and its answer."""
+
+    __slots__ = ("bundle", "executor", "is_started", "order", "run", "started_at")
+
+    def __init__(self, run: Run, order: say.Execute) -> None:
+        self.run = run
+        self.order = order
+        self.bundle: Bundle = order.bundle
+        self.executor = order.terms.executor
+        self.is_started = False
+        self.started_at: float | None = None
+
+
+class Loop:
+    """Performs instructions, and feeds the answers back."""
+
+    def __init__(
+        self,
+        executors: Mapping[str, Executor],
+        supervisor: Overseer,
+        *,
+        clock: Clock,
+        store: Store | None,
+        observers: Sequence[Observer],
+        host: Host,
+        max_concurrency: int | None = None,
+    ) -> None:
+        self.executors = executors
+        self.clock = clock
+        self.store = store
+        self.observers = list(observers)
+        self.host = host
+        self.supervisor = supervisor
+        self.admission = Admission(
+            {name: executor.capacity for name, executor in executors.items()}, max_concurrency
+        )
+        self.numbers = itertools.count(1)
+        self.requests = itertools.count(1)
+        self.thread = threading.get_ident()
+        self.opened: set[str] = set()
+        self.live: dict[int, Live] = {}
+        self.mail: deque[tuple[Run, say.Stimulus]] = deque()
+        self.drives: deque[tuple[Run, say.DriveOn]] = deque()
+        self.came: deque[tuple[int, list[Outcome]]] = deque()
+        self.moments: list[tuple[float, int, Run]] = []
+        self.is_woken = False
+        self.is_pumping = False
+        self.is_admitting = False
+        self.budget = 256
+        self.may_be_remote = False
+        """Some executor keeps values: each bundle is to be looked at."""
+        self.armed: float | None = None
+        self.late = 0
+        """Answers that nobody waited for any more."""
+
+    # ----------------------------------------------------------------------------------- waking
+
+    def wake(self) -> None:
+        """Have `pump` called soon, from whichever thread this is."""
+        if self.is_woken:
+            return
+        self.is_woken = True
+        if threading.get_ident() == self.thread:
+            if not self.is_pumping:
+                self.host.wake()
+        else:
+            self.host.wake_from_elsewhere()
+
+    def answer(self, number: int, outcomes: list[Outcome]) -> None:
+        """What executors call."""
+        self.came.append((number, outcomes))
+        self.wake()
+
+    def pump(self) -> None:
+        """Handle all that came, for a while; ask for another turn if anything is left."""
+        if self.is_pumping:
+            return
+        self.is_pumping = True
+        begin = perf_counter()
+        try:
+            while True:
+                self.is_woken = False
+                self._take_answers()
+                self._read_mail()
+                self._wake_runs()
+                self._drive_one()
+                if not (self.came or self.mail or self.drives):
+                    break
+                if perf_counter() - begin > SLICE_S:
+                    self.is_woken = True
+                    self.host.wake()
+                    break
+        finally:
+            self.is_pumping = False
+        self._arm()
+
+    def _take_answers(self) -> None:
+        came = self.came
+        if not came:
+            return
+        now = self.clock.now()
+        by_run: dict[str, tuple[Run, list[tuple[int, list[Outcome]]]]] = {}
+        while came:
+            number, outcomes = came.popleft()
+            live = self.live.pop(number, None)
+            if live is None:
+                self.late += 1
+                continue
+            if live.is_started:
+                self.admission.finish(number, now, failed=verdict_of(outcomes))
+            by_run.setdefault(live.run.id, (live.run, []))[1].append((number, outcomes))
+        for run, bundles in by_run.values():
+            self.tell(run, say.Finished(tuple(bundles), now))
+        self.admit()
+
+    def _read_mail(self) -> None:
+        for _ in range(len(self.mail)):
+            run, stimulus = self.mail.popleft()
+            self.tell(run, stimulus)
+
+    def _wake_runs(self) -> None:
+        if not self.moments and not self.is_admitting:
+            return
+        now = self.clock.now()
+        while self.moments and self.moments[0][0] <= now:
+            at, _, run = heapq.heappop(self.moments)
+            if run.wake_at == at:
+                run.wake_at = None
+                self.tell(run, say.Woke(now))
+        self.admit()
+
+    def _drive_one(self) -> None:
+        """Let one run do work in line, for a moment."""
+        if not self.drives:
+            return
+        run, order = self.drives.popleft()
+        machine = run.machine
+        if machine is None:
+            return
+        begin = perf_counter()
+        try:
+            workflow, drive = machine.workflow.advance(
+                held=order.held, tries=order.tries, budget=self.budget
+            )
+        except BaseException as error:  # noqa: BLE001 - a crash of this run, not of the runner
+            self.supervisor.crashed(run, error, None)
+            return
+        took = perf_counter() - begin
+        if took > 2 * DRIVE_S:
+            self.budget = max(1, self.budget // 2)
+        elif took < DRIVE_S and drive.has_more:
+            self.budget = min(8192, self.budget * 2)
+        self.tell(run, say.Drove(workflow, drive, self.clock.now()))
+        if drive.interrupt is not None:
+            raise drive.interrupt
+
+    def _arm(self) -> None:
+        due = self.moments[0][0] if self.moments else None
+        if self.is_admitting:
+            next_at = self.admission.next_at(self.clock.now())
+            if next_at is not None and (due is None or next_at < due):
+                due = next_at
+        if due != self.armed:
+            self.armed = due
+            self.host.wake_at(due)
+
+    # -------------------------------------------------------------------------- telling machines
+
+    def tell(self, run: Run, stimulus: say.Stimulus) -> None:
+        """Give a run's machine a stimulus, and perform what it asks for."""
+        machine = run.machine
+        if machine is None:
+            return
+        if run.is_busy:  # a hook or callback of this very run
+            self.mail.append((run, stimulus))
+            self.wake()
+            return
+        run.is_busy = True
+        try:
+            told = machine.handle(stimulus)
+            run.status = machine.status
+            for instruction in told:
+                _PERFORM[type(instruction)](self, run, instruction)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the crash of one run must not reach the others
+            run.is_busy = False
+            self.supervisor.crashed(run, error, stimulus)
+        finally:
+            run.is_busy = False
+
+    def ask(self, run: Run, make: Callable[[int, float], say.Stimulus]) -> Ask:
+        """Give a run's machine a request; its answer may be there at once."""
+        request = next(self.requests)
+        ask = run.asks[request] = Ask()
+        self.tell(run, make(request, self.clock.now()))
+        return ask
+
+    # --------------------------------------------------------------------------------- performing
+
+    def _execute(self, run: Run, order: say.Execute) -> None:
+        number, terms = order.number, order.terms
+        live = self.live[number] = Live(run, order)
+        if terms.executor not in self.executors:
+            known = ", ".join(map(repr, self.executors))
+            error = PlugError(
+                f"there is no executor {terms.executor!r}.", hint=f"this runner has {known}."
+            )
+            self.answer(number, failed_bundle(order.bundle, error))
+            return
+        claim = Claim(
+            number,
+            run.id,
+            terms.executor,
+            terms.rank,
+            terms.limits,
+            terms.rates,
+            terms.breakers,
+        )
+        if self.admission.try_start(claim, self.clock.now()):
+            self._start(number, live)
+            return
+        self.admission.offer(claim)
+        self.is_admitting = True
+        self.admit()
+
+    def admit(self) -> None:
+        """Start what may start now."""
+        if not self.is_admitting:
+            return
+        started, refused = self.admission.admit(self.clock.now())
+        for number in refused:
+            live = self.live.get(number)
+            if live is not None:
+                names = ", ".join(f"{key!r}" for key, _ in live.order.terms.breakers)
+                error = CircuitOpen(f"the circuit breaker {names} is open: it was not tried.")
+                self.answer(number, failed_bundle(live.bundle, error))
+        for number in started:
+            live = self.live.get(number)
+            if live is not None:
+                self._start(number, live)
+        self.is_admitting = self.admission.waiting() > 0
+
+    def _start(self, number: int, live: Live) -> None:
+        live.is_started = True
+        now = live.started_at = self.clock.now()
+        if live.order.tell:
+            self.mail.append((live.run, say.Began(number, now)))
+            self.wake()
+        if self.observers:
+            self.observe("on_dispatch", live.run.id, live.bundle)
+        if self.may_be_remote and has_foreign_values(live.bundle, self.executors[live.executor]):
+            fetch_values(live.bundle, lambda bundle: self._submit_fetched(number, bundle))
+            return
+        self._submit(number, live)
+
+    def _submit_fetched(self, number: int, fetched: Bundle | list[Outcome]) -> None:
+        """Values that had to leave their cluster are here (called in the fetching thread)."""
+        if isinstance(fetched, list):
+            self.answer(number, fetched)
+            return
+        live = self.live.get(number)
+        if live is not None:
+            live.bundle = fetched
+            self.supervisor.call(lambda: self._submit(number, live))
+
+    def _submit(self, number: int, live: Live) -> None:
+        name = live.executor
+        executor = self.executors[name]
+        try:
+            if name not in self.opened:
+                executor.open(self.answer)
+                self.opened.add(name)
+            executor.submit(number, live.bundle)
+        except Exception as error:  # noqa: BLE001 - a plug that fails must not lose work
+            wrapped = PlugError(f"the executor {name!r} did not take the work: {error}")
+            wrapped.__cause__ = error
+            self.answer(number, failed_bundle(live.bundle, wrapped))
+
+    def _withdraw(self, _: Run, order: say.Withdraw) -> None:
+        self.cancel(order.number)
+
+    def cancel(self, number: int) -> None:
+        """Have a bundle answered soon, with `Cancelled` where it has not come to its end."""
+        live = self.live.get(number)
+        if live is None:
+            return
+        if live.is_started:
+            self.executors[live.executor].cancel(number)
+            return
+        self.admission.withdraw(number)
+        self.answer(number, cancelled_bundle(live.bundle, "withdrawn"))
+
+    def _drive_on(self, run: Run, order: say.DriveOn) -> None:
+        self.drives.append((run, order))
+        self.wake()
+
+    def _store(self, run: Run, order: say.Store) -> None:
+        for stream in run.streams:
+            for event in order.events:
+                stream(event)
+        if self.store is None or not run.options.is_stored:
+            self.stored(run, order)
+            return
+        append = Append(
+            run_id=run.id,
+            expected=order.expected,
+            events=order.events,
+            status=run.status,
+            at=self.clock.now(),
+        )
+        if self.store.is_instant:
+            begin = perf_counter() if self.observers else 0.0
+            (fault,) = self.store.append([append])
+            if fault is not None:
+                raise fault
+            if self.observers:
+                took = perf_counter() - begin
+                self.observe("on_append", (run.id,), len(order.events), took)
+            self.stored(run, order)
+        else:
+            self.supervisor.write(run, append, order)
+
+    def stored(self, run: Run, order: say.Store) -> None:
+        """A run's events are stored; a machine whose store is instant knows that already."""
+        machine = run.machine
+        if machine is None or machine.config.is_instant:
+            return
+        self.mail.append((run, say.Stored(order.position, self.clock.now())))
+        self.wake()
+
+    def _wake_at(self, run: Run, order: say.WakeAt) -> None:
+        run.wake_at = order.at
+        heapq.heappush(self.moments, (order.at, next(self.requests), run))
+        if not self.is_pumping:
+            self._arm()
+
+    def _reply(self, run: Run, order: say.Reply) -> None:
+        ask = run.asks.pop(order.request, None)
+        if ask is not None:
+            ask.settle(order.value, order.error)
+
+    def _input_finished(self, run: Run, order: say.InputFinished) -> None:
+        self.supervisor.input_finished(run, order.input, order.reason)
+
+    def _became(self, run: Run, order: say.Became) -> None:
+        self.supervisor.became(run, order.status, order.note)
+
+    def _tell(self, run: Run, order: say.Tell) -> None:
+        runnable, outcome = order.runnable, order.outcome
+        if outcome.status == FAILED:
+            logger.warning(
+                "run %s: %s failed (attempt %d, input %s): %s; %s",
+                run.id,
+                outcome.component,
+                outcome.attempt,
+                ".".join(map(str, outcome.scope)),
+                outcome.error,
+                order.then,
+                extra={
+                    "run_id": run.id,
+                    "component": outcome.component,
+                    "attempt": outcome.attempt,
+                },
+            )
+            self.observe("on_failed", run.id, runnable, outcome, order.then)
+        else:
+            self.observe("on_complete", run.id, runnable, outcome)
+
+    def _warn(self, run: Run, order: say.Warn) -> None:
+        logger.warning(
+            "run %s: %s", run.id, order.text, exc_info=order.error, extra={"run_id": run.id}
+        )
+
+    def observe(self, name: str, *args: Any) -> None:
+        """Tell all observers; one that raises is logged, and harms nothing."""
+        for observer in self.observers:
+            try:
+                getattr(observer, name)(*args)
+            except Exception:
+                logger.exception("%s.%s raised", type(observer).__name__, name)
+
+    def close(self) -> None:
+        """Close all executors that were opened."""
+        for name in self.opened:
+            try:
+                self.executors[name].close()
+            except Exception:
+                logger.exception("the executor %s did not close", name)
+        self.opened.clear()
+
+
+class Overseer(Protocol):
+    """What the loop leaves to others: what concerns a run as a whole."""
+
+    def crashed(self, run: Run, error: BaseException, stimulus: say.Stimulus | None) -> None:
+        """Something was raised while a run's machine was handled."""
+
+    def input_finished(self, run: Run, input: int, reason: str | None) -> None:
+        """Nothing is left to do for an input."""
+
+    def became(self, run: Run, status: str, note: str | None) -> None:
+        """A run is idle, or at its end."""
+
+    def write(self, run: Run, append: Append, order: say.Store) -> None:
+        """Have events stored by a store that takes its time."""
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call this in the loop's thread, soon."""
+
+
+def verdict_of(outcomes: list[Outcome]) -> bool | None:
+    """Whether a bundle failed, for the circuit breakers; None where it says nothing of the service."""
+    for outcome in outcomes:
+        if outcome.status == FAILED:
+            name = "" if outcome.error is None else outcome.error.type
+            return None if name == "treadle.errors.Cancelled" else True
+    return False
+
+
+_PERFORM: Final[dict[type, Callable[[Loop, Run, Any], None]]] = {
+    say.Execute: Loop._execute,  # noqa: SLF001 - the table of this class's own methods
+    say.Withdraw: Loop._withdraw,  # noqa: SLF001
+    say.DriveOn: Loop._drive_on,  # noqa: SLF001
+    say.Store: Loop._store,  # noqa: SLF001
+    say.WakeAt: Loop._wake_at,  # noqa: SLF001
+    say.Reply: Loop._reply,  # noqa: SLF001
+    say.InputFinished: Loop._input_finished,  # noqa: SLF001
+    say.Became: Loop._became,  # noqa: SLF001
+    say.Tell: Loop._tell,  # noqa: SLF001
+    say.Warn: Loop._warn,  # noqa: SLF001
+}

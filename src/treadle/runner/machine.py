@@ -1,0 +1,443 @@
+"""One run as a pure state machine: stimulus in, instructions out.
+
+It holds the live workflow and knows what is out, what waits for its moment, and what is stored. It does no I/O, reads
+no clock, and draws no lots: whoever performs its instructions (`runner/loop.py`, a simulator, a test) tells it the time
+with each stimulus. Every instruction that needs an answer is answered by exactly one stimulus (`stimuli.ANSWERS`).
+
+All stimuli go through `handle`: first the table says whether it is legal, then its handler changes what the machine
+knows, then `_go_on` does what can be done now. What becomes of single pieces of work is in `dispatch.py`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from treadle.engine.loop import Drive
+from treadle.engine.prepare import Contexts
+from treadle.errors import Overloaded, RunEnded, TreadleBug, UsageError
+from treadle.model.bundles import Bundle
+from treadle.model.events import Defined, InputAccepted
+from treadle.model.runnables import Outcome
+from treadle.policies.matching import Policies
+from treadle.runner import stimuli as say
+from treadle.runner.dispatch import DISPATCHED, Config, Dispatch
+from treadle.runner.stimuli import FINAL, TRANSITIONS, Instruction, Stimulus
+from treadle.runner.story import Row, row_of, shown
+from treadle.runner.wishes import Wishes
+from treadle.value import Workflow
+
+STORY_LENGTH: Final = 256
+"""How many stimuli are remembered with what they led to."""
+
+_OPEN: Final = frozenset({say.RUNNING, say.IDLE})
+
+
+class Machine(Dispatch):
+    """The state machine of one run."""
+
+    def __init__(
+        self,
+        workflow: Workflow,
+        wishes: Wishes,
+        config: Config,
+        numbers: Iterator[int],
+        *,
+        wishes_for: Callable[[Workflow, Policies | None], Wishes],
+        adopted: Mapping[int, Bundle] | None = None,
+        stored: int = 0,
+    ) -> None:
+        self.contexts = Contexts(workflow.run_context)
+        super().__init__(workflow.with_contexts(self.contexts), wishes, config, numbers)
+        self.status = say.NEW
+        self.note: str | None = None
+        self.wishes_for = wishes_for
+        """Makes the wishes of an edited graph, or of an input's own policies."""
+        self.reasons: dict[int, str] = {}
+        """Why inputs were cancelled."""
+        self.place = workflow.place if stored else None
+        """Where on the workflow's tape the log is stored up to."""
+        self.stored = stored
+        self.position = workflow.position
+        self.is_storing = False
+        self.is_driving = False
+        self.has_more = True
+        """Something may be ready, or finished, that was not looked at yet."""
+        self.woken_at: float | None = None
+        self.count = 0
+        self.handled: list[tuple[int, Bundle, list[Outcome]]] = []
+        """What came back last: should that make the machine crash, it is to come again."""
+        self.late = 0
+        """How many outcomes came of work that nobody waits for any more."""
+        self.rows: deque[Row] = deque(maxlen=STORY_LENGTH)
+        self.adopt(adopted or {})
+
+    # ------------------------------------------------------------------------------- the one door
+
+    def handle(self, stimulus: Stimulus) -> list[Instruction]:
+        """Take a stimulus and say what is to be done now, in this order.
+
+        Errors: `TreadleBug` if the stimulus is illegal in this status; nothing has happened then.
+        """
+        kind = type(stimulus)
+        legal = TRANSITIONS.get((self.status, kind))
+        if legal is None:
+            raise TreadleBug(illegal(self.status, kind))
+        before = self.status
+        self.count += 1
+        told = self.told = []
+        _HANDLERS[kind](self, stimulus)
+        if self.status not in FINAL:
+            self._go_on(stimulus.at)
+        if self.status not in legal:
+            raise TreadleBug(f"a run went from {before} to {self.status} by {kind.__name__}.")
+        self.rows.append(row_of(self.count, stimulus, self.status, told))
+        return told
+
+    def story(self) -> list[dict[str, Any]]:
+        """The latest stimuli, each with what it led to: JSON-ready, oldest first."""
+        return [shown(row) for row in self.rows]
+
+    def begin_telling(self) -> None:
+        """Give events from now on, although they go to no store."""
+        self.config.is_stored = self.config.is_instant = True
+        self.place, self.stored = self.workflow.place, self.position
+
+    # ---------------------------------------------------------------------------------- requests
+
+    def _begin(self, _: say.Begin) -> None:
+        if self.config.deadline_at is not None:
+            self.note_moment(self.config.deadline_at, 0, "run")
+        self._find_open()
+        self.status = say.RUNNING if self.open else say.IDLE
+
+    def _find_open(self) -> None:
+        """Note which inputs are open, by what the workflow itself says."""
+        if not self.position:
+            return
+        with self.workflow.inspect() as (memory, _):
+            for number, root in memory.roots.items():
+                if root.done or number in self.open:
+                    continue
+                self.open[number] = None
+                first = root.events[0] if root.events else None
+                if isinstance(first, InputAccepted) and first.deadline_at is not None:
+                    self.note_moment(first.deadline_at, number, "input")
+
+    def _submit(self, stimulus: say.Submit) -> None:
+        refusal = self._refusal()
+        if refusal is not None:
+            self.told.append(say.Reply(stimulus.request, error=refusal))
+            return
+        if stimulus.key is not None and self.position:
+            known = self.workflow.input_of_key(stimulus.key)
+            if known is not None:
+                self.emit(say.Reply(stimulus.request, known))
+                return
+        last = self.workflow.last_input
+        number = 0 if last is None else last + 1
+        if stimulus.context:
+            self.contexts.add(number, stimulus.context)
+        if stimulus.policies is not None:
+            self.own_wishes[number] = self.wishes_for(self.workflow, stimulus.policies)
+        self._set_workflow(
+            self.workflow.plan_eagerly(
+                stimulus.value,
+                key=stimulus.key,
+                at=stimulus.at,
+                deadline_at=stimulus.deadline_at,
+            )
+        )
+        self.open[number] = None
+        self.status = say.RUNNING
+        if stimulus.deadline_at is not None:
+            self.note_moment(stimulus.deadline_at, number, "input")
+        self.emit(say.Reply(stimulus.request, number))
+
+    def _refusal(self) -> Exception | None:
+        if self.status not in _OPEN:
+            return RunEnded(
+                f"the run is {self.status}, and takes no input.",
+                hint="resume it, or start another.",
+            )
+        most = self.config.max_open
+        if most is not None and len(self.open) >= most:
+            return Overloaded(
+                f"{len(self.open)} inputs are open, and no more than {most} may be.",
+                hint="wait for a ticket, or give the run a larger max_open.",
+            )
+        return None
+
+    def _change(self, stimulus: say.Change) -> None:
+        if self._is_over(stimulus.request):
+            return
+        try:
+            changed = stimulus.change(self.workflow)
+        except Exception as error:  # noqa: BLE001 - whatever the edit was refused with
+            self.told.append(say.Reply(stimulus.request, error=error))
+            return
+        self._set_workflow(changed)
+        self.wishes = self.wishes_for(changed, None)
+        self.own_wishes = {
+            number: self.wishes_for(changed, wishes.policies)
+            for number, wishes in self.own_wishes.items()
+        }
+        self.drop_withdrawn()
+        self._find_open()
+        self.emit(say.Reply(stimulus.request))
+
+    def _cancel_input(self, stimulus: say.CancelInput) -> None:
+        if self._is_over(stimulus.request):
+            return
+        try:
+            is_open = not self.workflow.is_satisfied(input=stimulus.input)
+        except UsageError as error:
+            self.told.append(say.Reply(stimulus.request, error=error))
+            return
+        if is_open:
+            last = self.workflow.last_input or 0
+            number = stimulus.input if stimulus.input >= 0 else last + 1 + stimulus.input
+            self._withdraw_input(number, stimulus.reason or "asked for", stimulus.at)
+        self.emit(say.Reply(stimulus.request, is_open))
+
+    def _cancel_run(self, stimulus: say.CancelRun) -> None:
+        if self._is_over(stimulus.request):
+            return
+        self._withdraw_run(stimulus.reason or "asked for", stimulus.at)
+        self.emit(say.Reply(stimulus.request))
+
+    def _is_over(self, request: int) -> bool:
+        """Whether the run has come to its end, and refuses the request."""
+        if self.status not in FINAL and self.status != say.CANCELLING:
+            return False
+        self.told.append(say.Reply(request, error=RunEnded(f"the run is {self.status}.")))
+        return True
+
+    def _stop(self, stimulus: say.Stop) -> None:
+        self.told.append(say.Reply(stimulus.request))
+        if self.status in FINAL or self.status == say.CANCELLING:
+            return
+        self.status = say.STOPPING
+        self.planned.clear()
+        if stimulus.now:
+            for number in list(self.out):
+                self.withdraw(number)
+            self.out.clear()
+
+    # ----------------------------------------------------------------------------------- answers
+
+    def _began(self, stimulus: say.Began) -> None:
+        out = self.out.get(stimulus.number)
+        if out is not None and out.policy.timeout_s is not None:
+            self.note_moment(stimulus.at + out.policy.timeout_s, stimulus.number, "timeout")
+
+    def _finished(self, stimulus: say.Finished) -> None:
+        self.handled = []
+        for number, outcomes in stimulus.bundles:
+            out = self.out.pop(number, None)
+            if out is None:
+                self.late += 1
+                continue
+            self.handled.append((number, out.bundle, outcomes))
+            self.came_back(number, out, outcomes, stimulus.at)
+
+    def _drove(self, stimulus: say.Drove) -> None:
+        self.is_driving = False
+        drive = stimulus.drive
+        self.workflow = stimulus.workflow
+        handed = drive.handed
+        if drive.failed:
+            failed = {id(runnable) for runnable, _ in drive.failed}
+            handed = [each for each in handed if id(each) not in failed]
+            for runnable, outcome in drive.failed:
+                self.judge(runnable, outcome, None, stimulus.at)
+        self._took(drive)
+        self.has_more = self.has_more or drive.has_more
+        self.take_in(handed, stimulus.at)
+
+    def _stored(self, stimulus: say.Stored) -> None:
+        self.is_storing = False
+        self.stored = max(self.stored, stimulus.position)
+        waiting = self.waiting_for_store
+        while waiting and waiting[0][0] <= self.stored:
+            self.told.append(waiting.popleft()[1])
+
+    def _woke(self, stimulus: say.Woke) -> None:
+        self.woken_at = None
+        while self.moments and self.moments[0][0] <= stimulus.at:
+            _, number, kind = heapq.heappop(self.moments)
+            if kind == "run":
+                self._withdraw_run("deadline", stimulus.at)
+            elif kind == "input":
+                if number in self.open:
+                    self._withdraw_input(number, "deadline", stimulus.at)
+            else:
+                self.withdraw(number, kind)
+
+    def _withdraw_input(self, number: int, reason: str, at: float) -> None:
+        """Cancel an input in the log, and what is out for it, where nothing else shares its bundle."""
+        self._apply(at)
+        if self.workflow.is_satisfied(input=number):
+            return
+        self._set_workflow(self.workflow.cancel(number, reason=reason, at=at))
+        self.reasons[number] = reason
+        self.drop_withdrawn()
+        for bundle_number, out in self.out.items():
+            if out.status == DISPATCHED and all(
+                each.scope[0] in self.reasons for each in out.bundle.runnables
+            ):
+                self.withdraw(bundle_number)
+
+    def _withdraw_run(self, reason: str, at: float) -> None:
+        for number in list(self.open):
+            self._withdraw_input(number, reason, at)
+        self.status = say.CANCELLING
+        self.note = reason
+
+    # --------------------------------------------------------------------------------- going on
+
+    def _go_on(self, at: float) -> None:
+        """Do all that can be done now: apply, prepare, dispatch, store, report."""
+        if self.kept_back and self.status in _OPEN:
+            self.offer_again(at)
+        while True:
+            if self.answers:
+                self._apply(at)
+            if self.status in _OPEN:
+                if self.delayed:
+                    self.come_due(at)
+                if self.has_more:
+                    self._prepare(at)
+            elif self.has_more:
+                self._look()
+            if not self.answers:
+                break
+        if self.planned and self.status in _OPEN:
+            self.dispatch(at)
+        if self.config.is_stored and self.position > self.stored:
+            self._store()
+        self._settle_status()
+        if self.delayed or self.moments:
+            self._arm(at)
+
+    def _drives(self) -> bool:
+        """Whether work is executed in line; not where an input brought policies of its own."""
+        return self.wishes.drives and not self.own_wishes
+
+    def _apply(self, at: float) -> None:
+        answers, self.answers = self.answers, []
+        room = self.room() if self.status in _OPEN and not self._drives() else 0
+        self.workflow, drive = self.workflow.advance(answers, limit=room)
+        self._took(drive)
+        self.has_more = drive.has_more
+        self.take_in(drive.handed, at)
+
+    def _prepare(self, at: float) -> None:
+        if self._drives():
+            self._drive()
+            return
+        room = self.room()
+        if room:
+            self.workflow, drive = self.workflow.advance(limit=room)
+            self._took(drive)
+            self.has_more = drive.has_more
+            self.take_in(drive.handed, at)
+
+    def _drive(self) -> None:
+        if self.is_driving:
+            return
+        self.has_more = False
+        if self.workflow.is_runnable():
+            self.is_driving = True
+            self.told.append(say.DriveOn(self.wishes.held(), self.wishes.tries()))
+        elif self.open:
+            self._look()
+
+    def _look(self) -> None:
+        """Notice inputs that were finished by an edit, a cancellation, or by being accepted."""
+        self.workflow, drive = self.workflow.advance()
+        self._took(drive)
+        self.has_more = False
+
+    def _set_workflow(self, workflow: Workflow) -> None:
+        self.workflow = workflow
+        self.position = workflow.position
+        self.has_more = True
+
+    def _took(self, drive: Drive) -> None:
+        """Note what an operation on the workflow came to: how far the log is, what failed, what is finished."""
+        self.position = drive.position or self.position
+        for node, path, error in drive.failures:
+            place = ".".join(map(str, path))
+            self.told.append(say.Warn(f"{node} failed for input {place}: {error}"))
+        for number in drive.closed:
+            if number in self.open:
+                del self.open[number]
+                self.contexts.drop(number)
+                self.own_wishes.pop(number, None)
+                self.emit(say.InputFinished(number, self.reasons.pop(number, None)))
+
+    def _store(self) -> None:
+        """Have new events stored; what depends on them waits, where that takes time."""
+        if self.is_storing:
+            return
+        events, begins_anew = self.workflow.entries_since(self.place)
+        self.place = self.workflow.place
+        if begins_anew and self.stored and isinstance(events[0], Defined):
+            events = [event for event in events if event.position >= self.stored]
+        order = say.Store(self.stored, self.position, tuple(events))
+        if self.config.is_instant:
+            self.stored = self.position
+            self.told.insert(0, order)
+        else:
+            self.is_storing = True
+            self.told.append(order)
+
+    def _settle_status(self) -> None:
+        status = self.status
+        if status in _OPEN:
+            if self.open:
+                self.status = say.RUNNING
+            elif status == say.RUNNING and not self.is_driving:
+                self._become(say.IDLE)
+            return
+        if not self.out and not self.is_storing and not self.waiting_for_store:
+            self._become(say.STOPPED if status == say.STOPPING else say.CANCELLED)
+
+    def _become(self, status: str) -> None:
+        self.status = status
+        self.emit(say.Became(status, self.note))
+
+    def _arm(self, at: float) -> None:
+        """Ask to be woken when the next thing is due."""
+        if self.status in FINAL:
+            return
+        due = self.delayed[0][0] if self.delayed else None
+        if self.moments and (due is None or self.moments[0][0] < due):
+            due = self.moments[0][0]
+        if due is not None and (self.woken_at is None or due < self.woken_at):
+            self.woken_at = due
+            self.told.append(say.WakeAt(max(due, at)))
+
+
+def illegal(status: str, kind: type) -> str:
+    """What is said of a stimulus that a status does not take."""
+    legal = sorted(each.__name__ for known, each in TRANSITIONS if known == status)
+    return f"a run that is {status} cannot take {kind.__name__}; it can take: {', '.join(legal)}."
+
+
+_HANDLERS: Final[dict[type, Callable[[Machine, Any], None]]] = {
+    say.Begin: Machine._begin,  # noqa: SLF001 - the table of this class's own handlers
+    say.Submit: Machine._submit,  # noqa: SLF001
+    say.Change: Machine._change,  # noqa: SLF001
+    say.CancelInput: Machine._cancel_input,  # noqa: SLF001
+    say.CancelRun: Machine._cancel_run,  # noqa: SLF001
+    say.Stop: Machine._stop,  # noqa: SLF001
+    say.Began: Machine._began,  # noqa: SLF001
+    say.Finished: Machine._finished,  # noqa: SLF001
+    say.Drove: Machine._drove,  # noqa: SLF001
+    say.Stored: Machine._stored,  # noqa: SLF001
+    say.Woke: Machine._woke,  # noqa: SLF001
+}

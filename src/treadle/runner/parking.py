@@ -1,0 +1,190 @@
+"""Parking: the gates that are remembered, and the groups of claims that wait before each.
+
+A group that a gate blocks is parked there and costs nothing more. When the gate opens it lets its most urgent group
+compete again, one for each executor, and the next one after that has had its turn. So a thousand groups before one
+gate are never looked through. Pure: `now` is given, in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TypeAlias
+
+from treadle.policies.policy import CircuitBreaker
+from treadle.runner.gates import BreakerGate, Gate, LimitGate, RateGate
+from treadle.runner.urgency import Queue
+
+LIMIT: Final = "limit"
+RATE: Final = "rate"
+BREAKER: Final = "breaker"
+
+GATES: Final[dict[str, type[Gate]]] = {LIMIT: LimitGate, RATE: RateGate, BREAKER: BreakerGate}
+
+Key: TypeAlias = tuple[str, str]
+"""Which gate: its kind and key."""
+
+Demand: TypeAlias = tuple[Key, Any]
+"""A gate, and what is wanted of it: a number, a `RateLimit` or a `CircuitBreaker`."""
+
+Rank: TypeAlias = tuple[int, int]
+"""How urgent: the negative rank, then the ordinal of the offer."""
+
+
+class Group:
+    """Waiting claims that are up against the same: one executor, and the same demands.
+
+    It stands in one queue: its executor's, or, parked, before a gate.
+    """
+
+    __slots__ = ("claims", "demands", "executor", "parked_at", "woken_by")
+
+    def __init__(self, executor: str, demands: tuple[Demand, ...]) -> None:
+        self.executor = executor
+        self.demands = demands
+        self.claims: Queue[Rank, int] = Queue()
+        self.parked_at: Demand | None = None
+        self.woken_by: Demand | None = None
+        """The gate that let it compete, and waits for the end of its turn to let the next one."""
+
+    @property
+    def rank(self) -> Rank:
+        """How urgent its most urgent claim is."""
+        return self._top[0]
+
+    @property
+    def first(self) -> int:
+        """The number of its most urgent claim."""
+        return self._top[1]
+
+    @property
+    def _top(self) -> tuple[Rank, int]:
+        top = self.claims.top()
+        assert top is not None
+        return top
+
+    def failing(self) -> Iterator[Demand]:
+        """The circuit breakers that refuse its claims when they are open, rather than hold them back."""
+        for demand in self.demands:
+            if isinstance(demand[1], CircuitBreaker) and demand[1].when_open == "fail":
+                yield demand
+
+
+class Parking:
+    """All gates with a memory, and the groups before them."""
+
+    def __init__(self) -> None:
+        self.gates: dict[Key, Gate] = {}
+        self.turns: dict[tuple[Demand, str], None] = {}
+        """Gates that are to let the next group compete, for an executor."""
+        self.openings: Queue[float, Demand] = Queue()
+        """When gates with groups before them open by themselves."""
+        self._parked: dict[Key, dict[tuple[Any, str], Queue[Rank, Group]]] = {}
+        """The groups before each gate, by what they want of it and by executor."""
+        self._expiries: Queue[float, Key] = Queue()
+        """When rates can be forgotten."""
+        self._now = float("-inf")
+
+    def blocking(self, demands: Iterable[Demand], now: float) -> Demand | None:
+        """The first of some demands whose gate blocks."""
+        for demand in demands:
+            gate = self.gates.get(demand[0])
+            if gate is not None and gate.blocks(demand[1], now):
+                return demand
+        return None
+
+    def take(self, number: int, demands: Iterable[Demand], now: float) -> None:
+        """A claim passes its gates."""
+        for key, wanted in demands:
+            gate = self.gates.get(key)
+            if gate is None:
+                gate = self.gates[key] = GATES[key[0]]()
+            gate.take(number, wanted, now)
+            if isinstance(gate, RateGate):
+                self._expiries.put(key, gate.needed_until())
+
+    def give_back(
+        self, number: int, demands: Iterable[Demand], now: float, *, failed: bool | None
+    ) -> None:
+        """A claim that passed ended."""
+        self._now = now
+        for key, wanted in demands:
+            gate = self.gates.get(key)
+            if gate is None:  # a rate, forgotten since; or named twice
+                continue
+            gate.give_back(number, wanted, now, failed=failed)
+            for other, executor in self._parked.get(key, ()):
+                self.turns[(key, other), executor] = None
+            self._forget(key, now)
+
+    def park(self, group: Group, demand: Demand) -> None:
+        """Let a group wait before the gate that blocks it."""
+        group.parked_at = demand
+        key, wanted = demand
+        queues = self._parked.setdefault(key, {})
+        queues.setdefault((wanted, group.executor), Queue()).put(group, group.rank)
+        self._note_opening(demand)
+
+    def unpark(self, group: Group) -> None:
+        """Let a group wait no longer, if it was parked at all."""
+        if group.parked_at is None:
+            return
+        demand, group.parked_at = group.parked_at, None
+        key, wanted = demand
+        queues = self._parked[key]
+        queue = queues[wanted, group.executor]
+        queue.discard(group)
+        if queue:
+            return
+        del queues[wanted, group.executor]
+        if not any(other == wanted for other, _ in queues):
+            self.openings.discard(demand)
+        if not queues:
+            del self._parked[key]
+            self._forget(key, self._now)
+
+    def end_turn(self, group: Group) -> None:
+        """A group that a gate let compete has had its turn, so the next one may."""
+        if group.woken_by is not None:
+            self.turns[group.woken_by, group.executor] = None
+            group.woken_by = None
+
+    def open_gates(self, now: float) -> None:
+        """Gates whose moment has come are to let groups compete; rates that matter no more are forgotten."""
+        self._now = now
+        while (top := self._expiries.top()) is not None and top[0] <= now:
+            self._forget(self._expiries.pop(), now)
+        while (top_opening := self.openings.top()) is not None and top_opening[0] <= now:
+            key, wanted = self.openings.pop()
+            for other, executor in self._parked[key]:
+                if other == wanted:
+                    self.turns[(key, wanted), executor] = None
+
+    def wake(self, now: float) -> Iterator[Group]:
+        """For each gate whose turn it is and which is open: its most urgent group, which waits there no longer."""
+        while self.turns:
+            (demand, executor), _ = self.turns.popitem()
+            key, wanted = demand
+            queue = self._parked.get(key, {}).get((wanted, executor))
+            if queue is None:
+                continue
+            if self.gates[key].blocks(wanted, now):
+                self._note_opening(demand)
+                continue
+            top = queue.top()
+            assert top is not None
+            group = top[1]
+            self.unpark(group)
+            group.woken_by = demand
+            yield group
+
+    def _note_opening(self, demand: Demand) -> None:
+        at = self.gates[demand[0]].opens_at(demand[1])
+        if at is not None:
+            self.openings.put(demand, at)
+
+    def _forget(self, key: Key, now: float) -> None:
+        """Forget a gate that remembers nothing that matters, and before which nobody waits."""
+        gate = self.gates.get(key)
+        if gate is not None and key not in self._parked and gate.needed_until() <= now:
+            del self.gates[key]
+            self._expiries.discard(key)

@@ -1,0 +1,142 @@
+"""What a runner knows of one run, whether its machine is at work or put away."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from treadle.interfaces import RunInfo, Scheduler
+from treadle.model.nodes import Context
+from treadle.policies.matching import NO_POLICIES, Policies
+from treadle.runner.machine import Machine
+from treadle.runner.stimuli import NEW
+from treadle.runner.ticket import Ticket
+from treadle.value import Workflow
+
+
+class Options:
+    """What a run was started with; kept for when its machine is made again."""
+
+    __slots__ = (
+        "context",
+        "deadline_at",
+        "is_stored",
+        "max_concurrency",
+        "max_open",
+        "on_complete",
+        "policies",
+        "scheduler",
+    )
+
+    def __init__(
+        self,
+        *,
+        policies: Policies = NO_POLICIES,
+        scheduler: Scheduler | None = None,
+        context: Context | None = None,
+        max_concurrency: int | None = None,
+        max_open: int | None = None,
+        on_complete: Callable[..., Any] | None = None,
+        deadline_at: float | None = None,
+        is_stored: bool = True,
+    ) -> None:
+        self.policies = policies
+        self.scheduler = scheduler
+        self.context = context
+        self.max_concurrency = max_concurrency
+        self.max_open = max_open
+        self.on_complete = on_complete
+        self.deadline_at = deadline_at
+        self.is_stored = is_stored
+
+
+class Ask:
+    """A request to a run, and its answer when there is one."""
+
+    __slots__ = ("done", "error", "then", "value")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.then: Callable[[Ask], None] | None = None
+
+    def settle(self, value: Any, error: BaseException | None = None) -> None:
+        """Answer it, once."""
+        if self.done:
+            return
+        self.done, self.value, self.error = True, value, error
+        if self.then is not None:
+            self.then(self)
+
+    def when_done(self, then: Callable[[Ask], None]) -> None:
+        """Call this when there is an answer; at once if there is."""
+        if self.done:
+            then(self)
+        else:
+            self.then = then
+
+
+class Run:
+    """One run of a runner."""
+
+    __slots__ = (
+        "asks",
+        "crashes",
+        "created_at",
+        "definition",
+        "evidence",
+        "extra",
+        "id",
+        "is_busy",
+        "machine",
+        "note",
+        "options",
+        "run_key",
+        "status",
+        "streams",
+        "tickets",
+        "updated_at",
+        "waiters",
+        "wake_at",
+    )
+
+    def __init__(
+        self, id: str, definition: Workflow, run_key: str, options: Options, at: float
+    ) -> None:
+        self.id = id
+        self.definition = definition
+        """The template: where functions are found when the run is folded from its log."""
+        self.run_key = run_key
+        self.options = options
+        self.machine: Machine | None = None
+        self.status = NEW
+        self.note: str | None = None
+        self.created_at = self.updated_at = at
+        self.tickets: dict[int, list[Ticket]] = {}
+        self.asks: dict[int, Ask] = {}
+        self.waiters: list[Ask] = []
+        """Who waits for the run to be idle or at its end."""
+        self.streams: list[Callable[[Any], None]] = []
+        self.crashes: deque[tuple[float, str]] = deque(maxlen=16)
+        self.evidence: dict[str, Any] | None = None
+        self.extra: dict[str, Any] = {}
+        """Components added to the live run, by name: their functions are in no definition."""
+        self.wake_at: float | None = None
+        self.is_busy = False
+        """Its machine is handling a stimulus; further ones queue."""
+
+    def info(self) -> RunInfo:
+        """How it stands."""
+        machine = self.machine
+        return RunInfo(
+            id=self.id,
+            workflow=self.definition.name,
+            run_key=self.run_key,
+            status=self.status,
+            position=machine.workflow.position if machine is not None else 0,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+            note=self.note,
+        )

@@ -1,0 +1,177 @@
+"""The registry: the runs of a runner by id, and the definitions that their functions are found in."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import structs
+
+from treadle.errors import UnknownRun, UsageError, nearest
+from treadle.interfaces import Clock, Executor, Hooks, Observer, RunInfo, Store
+from treadle.model.definition import Definition
+from treadle.policies.matching import Policies
+from treadle.runner import stimuli as say
+from treadle.runner.record import Options, Run
+from treadle.runner.wishes import Places, Wishes
+from treadle.value import Workflow
+
+KEEP_WARM: Final = 256
+"""How many idle runs stay in memory as they are; beyond that, the longest idle is put away to the store."""
+
+WISHES_KEPT: Final = 64
+"""For how many graphs the answers about policies are remembered."""
+
+
+class Restarts:
+    """How often a run's loop may crash: `most` times within `period_s` seconds; once more, and it is parked."""
+
+    __slots__ = ("most", "period_s")
+
+    def __init__(self, most: int = 3, period_s: float = 60.0) -> None:
+        self.most = most
+        self.period_s = period_s
+
+
+class Registry:
+    """Which runs there are, and what they were made of. All methods are called in the loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        executors: Mapping[str, Executor],
+        places: Places,
+        clock: Clock,
+        store: Store | None,
+        observers: Sequence[Observer],
+        policies: Policies,
+        workflows: Iterable[Workflow] = (),
+    ) -> None:
+        self.executors = executors
+        self.places = places
+        self.clock = clock
+        self.store = store
+        self.policies = policies
+        self.definitions: dict[str, list[Workflow]] = {}
+        for workflow in workflows:
+            self.register(workflow)
+        self.runs: dict[str, Run] = {}
+        self.idle: OrderedDict[str, Run] = OrderedDict()
+        self.wishes: OrderedDict[tuple[int, int, bool], tuple[Any, Any, Wishes]] = OrderedDict()
+        self.is_closing = False
+        self.is_observed = bool(observers)
+        self.transforms = [
+            each.transform_runnables
+            for each in observers
+            if isinstance(each, Hooks) and each.transform_runnables is not None
+        ]
+
+    def register(self, workflow: Workflow) -> None:
+        """Note where the functions of a workflow are found: by its name, and by its fingerprint."""
+        if not isinstance(workflow, Workflow):
+            raise UsageError(f"a definition is a workflow, and this is {workflow!r:.80}.")
+        known = self.definitions.setdefault(workflow.name, [])
+        if any(workflow.definition is each.definition for each in known):
+            return
+        mark = workflow.fingerprint
+        if all(mark != each.fingerprint for each in known):
+            known.append(workflow)
+
+    def definition_of(self, name: str, fingerprint: str) -> Workflow | None:
+        """The registered definition of this name: of this fingerprint if there is one, else the latest."""
+        known = self.definitions.get(name, [])
+        for template in known:
+            if template.fingerprint == fingerprint:
+                return template
+        return known[-1] if known else None
+
+    def _wishes_of(self, workflow: Workflow, policies: Policies, *, are_seen: bool) -> Wishes:
+        """The wishes for a template's graph, shared by all runs of it that nobody edited."""
+        if workflow.position:
+            return self._wishes_for(policies, are_seen, workflow, None)
+        definition = workflow.definition
+        key = (id(definition), id(policies.rules), are_seen)
+        found = self.wishes.get(key)
+        if found is None:
+            made = self._wishes_for(policies, are_seen, workflow, None)
+            found = self.wishes[key] = (definition, policies.rules, made)
+            if len(self.wishes) > WISHES_KEPT:
+                self.wishes.popitem(last=False)
+        return found[2]
+
+    def _wishes_for(
+        self,
+        policies: Policies,
+        are_seen: bool,  # noqa: FBT001 - bound once, by `partial`
+        workflow: Workflow,
+        own: Policies | None,
+    ) -> Wishes:
+        with workflow.inspect() as (memory, _):
+            program = memory.program
+        merged = policies if own is None else own.over(policies)
+        return Wishes(workflow.name, program, merged, self.places, are_seen=are_seen)
+
+    def _transform(self, run_id: str, ready: list[Any]) -> list[Any]:
+        for transform in self.transforms:
+            ready = list(transform(run_id, ready))
+        return ready
+
+    def find(self, id: str) -> Run:
+        """The run of an id. Errors: `UnknownRun`."""
+        run = self.runs.get(id)
+        if run is not None:
+            return run
+        if self.store is not None and is_text(id):
+            info = self.store.info(id)
+            if info is not None:
+                return self._remember(info)
+        raise UnknownRun(f"there is no run {id!r}.{nearest(id, self.runs)}")
+
+    def _remember(self, info: RunInfo) -> Run:
+        """A run that the store knows and this runner does not: another one left it behind."""
+        definition = self.definition_of(info.workflow, info.fingerprint)
+        template = definition or empty(info.workflow)
+        at = info.created_at if info.created_at is not None else self.clock.now()
+        run = Run(info.id, template, info.run_key, Options(), at)
+        run.status = info.status if info.status in say.FINAL else say.STOPPED
+        run.note = info.note
+        self.runs[info.id] = run
+        return run
+
+    def infos(self, *, status: str | None = None, workflow: str | None = None) -> list[RunInfo]:
+        """All runs, those in the store included, oldest first."""
+        listed = {}
+        if self.store is not None:
+            listed = {info.id: info for info in self.store.list(workflow=workflow)}
+        for run in self.runs.values():
+            info = run.info()
+            kept = listed.get(run.id)
+            if kept is not None and run.machine is None:
+                info = structs.replace(info, position=kept.position)
+            if kept is not None:
+                info = structs.replace(info, fingerprint=kept.fingerprint)
+            if workflow is None or info.workflow == workflow:
+                listed[run.id] = info
+        found = [info for info in listed.values() if status is None or info.status == status]
+        return sorted(found, key=lambda info: info.created_at or 0.0)
+
+    def check_policies(self, policies: Policies) -> None:
+        """Policies name executors that there are. Errors: `UsageError`."""
+        for _, policy in policies.rules:
+            name = policy.executor
+            if name is not None and name not in self.executors:
+                raise UsageError(
+                    f"a policy names the executor {name!r}.{nearest(name, self.executors)}",
+                    hint=f"give it to the runner: executors={{{name!r}: ...}}.",
+                )
+
+
+def empty(name: str) -> Workflow:
+    """A template of no components, where none is registered."""
+    return Workflow(Definition(name, "all", [], 0))
+
+
+def is_text(value: Any) -> bool:
+    """Whether an id can be one at all."""
+    return isinstance(value, str)

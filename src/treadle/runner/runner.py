@@ -1,0 +1,591 @@
+"""`AsyncRunner` and `Runner`: many workflows by id, supervised. The first for asyncio programs, the second for others.
+
+Both are thin: they check arguments, hand them to the supervisor in the loop's thread, and wait for its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Final, Self
+
+from treadle.errors import RunEnded, UsageError
+from treadle.interfaces import Clock, Executor, Hooks, Observer, RunInfo, Scheduler, Store
+from treadle.model.events import Event
+from treadle.model.sentinels import ALL
+from treadle.policies.matching import Policies, Rules, policies_from
+from treadle.runner.clock import SteadyClock
+from treadle.runner.core import Core
+from treadle.runner.record import Ask, Options
+from treadle.runner.registry import KEEP_WARM, Restarts
+from treadle.runner.supervisor import END
+from treadle.runner.ticket import Ticket
+from treadle.runner.wishes import Places
+from treadle.value import Workflow
+from treadle.wiring import STANDARD, make_executor, make_store
+
+DRAIN_S: Final = 60.0
+"""How long a closing runner waits for what is out."""
+
+
+class _AsyncHost:
+    """Lets the loop run on an event loop."""
+
+    def __init__(self, event_loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        self.event_loop = event_loop
+        self.clock = clock
+        self.pump: Callable[[], None] = lambda: None
+        self.timer: asyncio.TimerHandle | None = None
+
+    def wake(self) -> None:
+        self.event_loop.call_soon(self.pump)
+
+    def wake_from_elsewhere(self) -> None:
+        with suppress(RuntimeError):  # the event loop is closed: nobody is left to hear it
+            self.event_loop.call_soon_threadsafe(self.pump)
+
+    def wake_at(self, at: float | None) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if at is not None:
+            delay = max(0.0, at - self.clock.now())
+            self.timer = self.event_loop.call_later(delay, self.pump)
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        with suppress(RuntimeError):
+            self.event_loop.call_soon_threadsafe(function)
+
+
+class AsyncRunner:
+    """Keeps many workflows running by id, on the running event loop.
+
+    `store`: `"memory"`, a store, or None to keep nothing. `workflows`: the definitions that runs are brought back with.
+    `executor`: where plain functions run by default (async ones are awaited on this loop); `executors` adds others by
+    name, for policies to name. `policies`, `scheduler` and `max_concurrency` hold for all runs; a run may have its own.
+    `observers` and `hooks` are told what happens. `restarts` says how often a run may crash before it is parked.
+    Units: seconds.
+
+    Use it as `async with AsyncRunner() as runner`, or `close()` it.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: str | Store | None = "memory",
+        workflows: Iterable[Workflow] = (),
+        executor: str | Any = "threads",
+        executors: Mapping[str, Any] | None = None,
+        policies: Rules | None = None,
+        scheduler: Scheduler | None = None,
+        max_concurrency: int | None = None,
+        observers: Sequence[Observer] = (),
+        hooks: Hooks | None = None,
+        clock: Clock | None = None,
+        drain_s: float = DRAIN_S,
+        restarts: Restarts | None = None,
+        keep_warm: int = KEEP_WARM,
+    ) -> None:
+        check_count("max_concurrency", max_concurrency)
+        self._drain_s = drain_s
+        self._scheduler = scheduler
+        clock = clock or SteadyClock()
+        self._clock = clock
+        self._host = _AsyncHost(asyncio.get_running_loop(), clock)
+        listed = [*observers, *([] if hooks is None else [hooks])]
+        known, default = gather(executor, executors or {})
+        places = places_of(known, default)
+        self._core = Core(
+            executors=known,
+            places=places,
+            clock=clock,
+            store=make_store(store),
+            observers=listed,
+            host=self._host,
+            call_soon=self._host.call_soon,
+            spawn=self._spawn,
+            policies=policies_from(policies),
+            workflows=workflows,
+            max_concurrency=max_concurrency,
+            restarts=restarts,
+            keep_warm=keep_warm,
+        )
+        self._host.pump = self._core.loop.pump
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._core.check_policies(self._core.policies)
+
+    async def start(
+        self,
+        workflow: Workflow,
+        id: str | None = None,
+        *,
+        if_exists: str = "error",
+        policies: Rules | None = None,
+        scheduler: Scheduler | None = None,
+        run_context: Mapping[str, Mapping[str, Any]] | None = None,
+        max_concurrency: int | None = None,
+        max_open: int | None = None,
+        deadline_s: float | None = None,
+        durability: str = "full",
+        on_complete: Callable[[str, Workflow], Any] | None = None,
+    ) -> str:
+        """Begin a run of a workflow, and say its id (one is made up if none is given).
+
+        `if_exists="resume"` lets a run of this id go on. `max_concurrency`: how many bundles of it may be out at once;
+        `max_open`: how many inputs may be open. `deadline_s`: the run is cancelled then. `durability="none"` keeps it
+        in no store. `on_complete(id, workflow)` is called each time that nothing is left to do.
+
+        Errors: `DuplicateRun`.
+        """
+        started: str = await self._answer(
+            self._start(
+                workflow,
+                id,
+                if_exists=if_exists,
+                policies=policies,
+                scheduler=scheduler,
+                run_context=run_context,
+                max_concurrency=max_concurrency,
+                max_open=max_open,
+                deadline_s=deadline_s,
+                durability=durability,
+                on_complete=on_complete,
+            )
+        )
+        return started
+
+    def _start(self, workflow: Workflow, id: str | None, **given: Any) -> Ask:
+        options = self._options(given)
+        return self._core.start(workflow, id, options, given["if_exists"])
+
+    def _options(self, given: dict[str, Any]) -> Options:
+        check_count("max_concurrency", given["max_concurrency"])
+        check_count("max_open", given["max_open"])
+        check_seconds("deadline_s", given["deadline_s"])
+        if given["durability"] not in {"full", "none"}:
+            raise UsageError(f"durability={given['durability']!r} is neither 'full' nor 'none'.")
+        policies = policies_from(given["policies"])
+        self._core.check_policies(policies)
+        deadline_s = given["deadline_s"]
+        return Options(
+            policies=policies,
+            scheduler=given["scheduler"] or self._scheduler,
+            context=given["run_context"],
+            max_concurrency=given["max_concurrency"],
+            max_open=given["max_open"],
+            on_complete=given["on_complete"],
+            deadline_at=None if deadline_s is None else self._clock.now() + deadline_s,
+            is_stored=given["durability"] != "none",
+        )
+
+    async def run(
+        self,
+        id: str,
+        input: Any,
+        key: str | None = None,
+        *,
+        run_context: Mapping[str, Mapping[str, Any]] | None = None,
+        policies: Rules | None = None,
+        deadline_s: float | None = None,
+    ) -> Ticket:
+        """Feed an input to a run; it is stored when this returns. The ticket has that input's results.
+
+        A second input of the same `key` is the first one again. `run_context` and `policies` are for this input, before
+        the run's own. `deadline_s`: what is left to do for it then is cancelled.
+
+        Errors: `UnknownRun`, `RunEnded`, `Overloaded`.
+        """
+        asked = self._run(
+            id, input, key, run_context=run_context, policies=policies, deadline_s=deadline_s
+        )
+        if asked.done and asked.error is None:  # as nearly always: nothing to wait for
+            ticket: Ticket = asked.value
+        else:
+            ticket = await self._answer(asked)
+        return ticket
+
+    def _run(
+        self,
+        id: str,
+        input: Any,
+        key: str | None,
+        *,
+        run_context: Any,
+        policies: Rules | None,
+        deadline_s: float | None,
+    ) -> Ask:
+        if key is not None and not isinstance(key, str):
+            raise UsageError(f"key={key!r:.80} is not a str.")
+        own: Policies | None = None
+        deadline_at = None
+        if policies is not None:
+            own = policies_from(policies)
+            self._core.check_policies(own)
+        if deadline_s is not None:
+            check_seconds("deadline_s", deadline_s)
+            deadline_at = self._clock.now() + deadline_s
+        return self._core.submit(
+            id, input, key=key, context=run_context, policies=own, deadline_at=deadline_at
+        )
+
+    submit = run
+    """The same."""
+
+    async def get_results(self, id: str, *names: str, input: Any = ALL) -> dict[str, Any]:
+        """The output components' latest values over all inputs, or those of one `input`, by name."""
+        return self._core.workflow_of(id).results(*names, input=input)
+
+    async def get_workflow(self, id: str) -> Workflow:
+        """The run's workflow as it is now: a value of its own, free to use, with nothing in flight."""
+        return self._core.workflow_of(id)
+
+    async def stop(self, id: str, *, now: bool = False, persist: bool = True) -> str:
+        """End a run in order: what is out comes back first; say its last status.
+
+        `now`: do not wait; what is out stays to be done. It may be resumed, unless `persist=False`, which forgets it.
+        """
+        return str(await self._answer(self._core.stop(id, now=now, persist=persist)))
+
+    async def resume(self, id: str) -> str:
+        """Let a stopped or parked run go on from its log. Errors: `UnknownRun`, `RunEnded`."""
+        return str(await self._answer(self._core.resume(id)))
+
+    async def cancel(self, id: str, *, input: int | None = None, reason: str = "") -> None:
+        """Withdraw all that is left to do for one input, or for the whole run, which ends with that.
+
+        Work that runs is made to end where its executor can do that.
+        """
+        await self._answer(self._core.cancel(id, input, reason))
+
+    async def checkpoint(self, id: str) -> int:
+        """Wait until all that has happened in the run is stored; say the length of its log."""
+        return int(await self._answer(self._core.checkpoint(id)))
+
+    async def add(self, id: str, component: Any, **options: Any) -> None:
+        """Add a component to a live run, as `Workflow.add` does."""
+        await self._answer(self._core.add(id, component, options))
+
+    async def replace(self, id: str, name: Any, component: Any = None, **options: Any) -> None:
+        """Replace a component of a live run, as `Workflow.replace` does."""
+        await self._answer(self._core.replace(id, name, component, options))
+
+    async def remove(self, id: str, name: Any) -> None:
+        """Remove a component of a live run, as `Workflow.remove` does."""
+        await self._answer(self._core.change(id, lambda workflow: workflow.remove(name), {}))
+
+    async def wait(self, id: str) -> str:
+        """Wait until a run has nothing left to do, or has ended; say its status."""
+        return str(await self._answer(self._core.when_idle(id)))
+
+    async def runs(
+        self, *, status: str | None = None, workflow: str | None = None
+    ) -> list[RunInfo]:
+        """All runs, oldest first; of one status, or of one workflow's name."""
+        return self._core.infos(status=status, workflow=workflow)
+
+    async def story(self, id: str) -> list[dict[str, Any]]:
+        """What led to what in a run, of late: JSON-ready. Of a parked run, up to when it was given up."""
+        return self._core.story(id)
+
+    async def plan(self, id: str) -> list[dict[str, Any]]:
+        """What would be dispatched of what is ready now, together with what, where, and why; changes nothing."""
+        return self._core.plan(id)
+
+    async def stream(self, id: str) -> AsyncIterator[Event]:
+        """The events of a run from now on, as they happen, until it ends."""
+        events: asyncio.Queue[Any] = asyncio.Queue()
+        close = self._core.stream(id, events.put_nowait)
+        try:
+            while True:
+                event = await events.get()
+                if event is END:
+                    return
+                yield event
+        finally:
+            close()
+
+    async def close(self, drain_s: float | None = None) -> int:
+        """End all runs in order, waiting `drain_s` for what is out, then let go of everything.
+
+        What did not come back in time is handed back: it stays to be done when its run is resumed. Says how many.
+        """
+        asks = self._core.drain()
+        left = 0
+        if asks:
+            waits = [asyncio.ensure_future(self._answer(ask)) for ask in asks]
+            timeout = self._drain_s if drain_s is None else drain_s
+            _, late = await asyncio.wait(waits, timeout=timeout)
+            if late:
+                left = self._core.hand_back()
+                await asyncio.gather(*waits, return_exceptions=True)
+        self._core.close()
+        self._host.wake_at(None)
+        return left
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _answer(self, asked: Ask) -> Any:
+        if not asked.done:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            asked.when_done(lambda _: None if waiter.done() else waiter.set_result(None))
+            await waiter
+        if asked.error is not None:
+            raise asked.error
+        return asked.value
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class Runner:
+    """An `AsyncRunner` for threads and scripts: the same calls, each waiting for its answer; options are the same.
+
+    Its event loop runs in a thread of its own. Use it as `with Runner() as runner`, or `close()` it.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._event_loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="treadle runner", daemon=True)
+        self._is_closed = False
+        self._thread.start()
+
+        async def make() -> AsyncRunner:
+            return AsyncRunner(**options)
+
+        try:
+            self._runner = asyncio.run_coroutine_threadsafe(make(), self._event_loop).result()
+        except BaseException:
+            self._end()
+            raise
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._event_loop)
+        self._event_loop.run_forever()
+
+    def _ask(self, make: Callable[[], Ask]) -> Any:
+        """Have this done in the runner's thread, and wait for the answer."""
+        if self._is_closed:
+            raise RunEnded("this runner is closed.")
+        if threading.get_ident() == self._thread.ident:
+            asked = make()
+            if not asked.done:
+                raise UsageError(
+                    "a hook or callback cannot wait for the runner that called it.",
+                    hint="use an async on_complete with AsyncRunner, or another thread.",
+                )
+            if asked.error is not None:
+                raise asked.error
+            return asked.value
+        answer: Future[Any] = Future()
+
+        def begin() -> None:
+            try:
+                make().when_done(settle)
+            except BaseException as error:  # noqa: BLE001 - the caller is to have it, whatever it is
+                answer.set_exception(error)
+
+        def settle(asked: Ask) -> None:
+            if asked.error is not None:
+                answer.set_exception(asked.error)
+            else:
+                answer.set_result(asked.value)
+
+        self._event_loop.call_soon_threadsafe(begin)
+        return answer.result()
+
+    def _do(self, coroutine: Any) -> Any:
+        """Run one of the `AsyncRunner`'s methods in its thread."""
+        if self._is_closed:
+            coroutine.close()
+            raise RunEnded("this runner is closed.")
+        if threading.get_ident() == self._thread.ident:
+            coroutine.close()
+            raise UsageError("a hook or callback cannot wait for the runner that called it.")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._event_loop).result()
+
+    def start(self, workflow: Workflow, id: str | None = None, **options: Any) -> str:
+        """As `AsyncRunner.start`."""
+        return str(self._do(self._runner.start(workflow, id, **options)))
+
+    def run(
+        self,
+        id: str,
+        input: Any,
+        key: str | None = None,
+        *,
+        run_context: Mapping[str, Mapping[str, Any]] | None = None,
+        policies: Rules | None = None,
+        deadline_s: float | None = None,
+    ) -> Ticket:
+        """As `AsyncRunner.run`."""
+        ticket: Ticket = self._ask(
+            lambda: self._runner._run(  # noqa: SLF001 - two faces of one runner
+                id, input, key, run_context=run_context, policies=policies, deadline_s=deadline_s
+            )
+        )
+        return ticket
+
+    submit = run
+
+    def get_results(self, id: str, *names: str, input: Any = ALL) -> dict[str, Any]:
+        """As `AsyncRunner.get_results`."""
+        found: dict[str, Any] = self.get_workflow(id).results(*names, input=input)
+        return found
+
+    def get_workflow(self, id: str) -> Workflow:
+        """As `AsyncRunner.get_workflow`."""
+        workflow: Workflow = self._do(self._runner.get_workflow(id))
+        return workflow
+
+    def stop(self, id: str, *, now: bool = False, persist: bool = True) -> str:
+        """As `AsyncRunner.stop`."""
+        return str(self._do(self._runner.stop(id, now=now, persist=persist)))
+
+    def resume(self, id: str) -> str:
+        """As `AsyncRunner.resume`."""
+        return str(self._do(self._runner.resume(id)))
+
+    def cancel(self, id: str, *, input: int | None = None, reason: str = "") -> None:
+        """As `AsyncRunner.cancel`."""
+        self._do(self._runner.cancel(id, input=input, reason=reason))
+
+    def checkpoint(self, id: str) -> int:
+        """As `AsyncRunner.checkpoint`."""
+        return int(self._do(self._runner.checkpoint(id)))
+
+    def add(self, id: str, component: Any, **options: Any) -> None:
+        """As `AsyncRunner.add`."""
+        self._do(self._runner.add(id, component, **options))
+
+    def replace(self, id: str, name: Any, component: Any = None, **options: Any) -> None:
+        """As `AsyncRunner.replace`."""
+        self._do(self._runner.replace(id, name, component, **options))
+
+    def remove(self, id: str, name: Any) -> None:
+        """As `AsyncRunner.remove`."""
+        self._do(self._runner.remove(id, name))
+
+    def wait(self, id: str) -> str:
+        """As `AsyncRunner.wait`."""
+        return str(self._do(self._runner.wait(id)))
+
+    def runs(self, *, status: str | None = None, workflow: str | None = None) -> list[RunInfo]:
+        """As `AsyncRunner.runs`."""
+        found: list[RunInfo] = self._do(self._runner.runs(status=status, workflow=workflow))
+        return found
+
+    def story(self, id: str) -> list[dict[str, Any]]:
+        """As `AsyncRunner.story`."""
+        rows: list[dict[str, Any]] = self._do(self._runner.story(id))
+        return rows
+
+    def plan(self, id: str) -> list[dict[str, Any]]:
+        """As `AsyncRunner.plan`."""
+        rows: list[dict[str, Any]] = self._do(self._runner.plan(id))
+        return rows
+
+    def stream(self, id: str) -> Iterator[Event]:
+        """As `AsyncRunner.stream`, as an ordinary iterator: it waits for each event."""
+        events: SimpleQueue[Any] = SimpleQueue()
+        core = self._runner._core  # noqa: SLF001 - the other face of the same runner
+
+        async def begin() -> Callable[[], None]:
+            return core.stream(id, events.put)
+
+        close = self._do(begin())
+        return self._events(events, close)
+
+    def _events(self, events: SimpleQueue[Any], close: Callable[[], None]) -> Iterator[Event]:
+        try:
+            while True:
+                event = events.get()
+                if event is END:
+                    return
+                yield event
+        finally:
+            with suppress(RuntimeError):  # the runner is closed, and its loop with it
+                self._event_loop.call_soon_threadsafe(close)
+
+    def close(self, drain_s: float | None = None) -> int:
+        """As `AsyncRunner.close`."""
+        if self._is_closed:
+            return 0
+        try:
+            return int(self._do(self._runner.close(drain_s)))
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._is_closed = True
+        self._event_loop.call_soon_threadsafe(self._event_loop.stop)
+        self._thread.join()
+        self._event_loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def gather(default: Any, more: Mapping[str, Any]) -> tuple[dict[str, Executor], str]:
+    """The executors of a runner by name, and the name of the one that plain functions go to."""
+    executors = {name: make_executor(name) for name in STANDARD}
+    for name, wanted in more.items():
+        executors[name] = make_executor(wanted)
+    if isinstance(default, str):
+        name = default.partition(":")[0] if default not in executors else default
+        if default not in executors:
+            executors[name] = make_executor(default)
+        return executors, name
+    executors["default"] = make_executor(default)
+    return executors, "default"
+
+
+def places_of(executors: Mapping[str, Executor], default: str) -> Places:
+    """What machines need to know of executors."""
+    return Places(
+        default,
+        {name: executor.capacity for name, executor in executors.items()},
+        frozenset(name for name, each in executors.items() if getattr(each, "keeps_values", False)),
+        frozenset(name for name, each in executors.items() if getattr(each, "is_remote", False)),
+    )
+
+
+def check_count(name: str, count: Any) -> None:
+    """A limit is None or a number of at least 1."""
+    if count is None:
+        return
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise UsageError(
+            f"{name}={count!r} is not a number of at least 1.", hint="leave it out for no limit."
+        )
+
+
+def check_seconds(name: str, seconds: Any) -> None:
+    """A deadline is None or a number of seconds above 0."""
+    if seconds is None:
+        return
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not seconds > 0:
+        raise UsageError(f"{name}={seconds!r} is not a number of seconds above 0.")

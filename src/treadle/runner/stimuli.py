@@ -1,0 +1,300 @@
+"""What a run's machine is told (stimuli), what it asks for (instructions), and when which is legal.
+
+Rules of this file: it holds data only. Everything that decides which stimulus is legal in which status, and what status
+may follow, is in `TRANSITIONS`; the picture in the docs and the tests come from it. `ANSWERS` says which instruction
+is answered by which stimulus: each by exactly one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+from msgspec import Struct
+
+from treadle.engine.loop import Drive
+from treadle.model.bundles import Bundle
+from treadle.model.events import Event
+from treadle.model.nodes import Context
+from treadle.model.runnables import Outcome, Runnable
+from treadle.policies.matching import Policies
+from treadle.policies.policy import CircuitBreaker, RateLimit
+from treadle.value import Workflow
+
+# ------------------------------------------------------------------------------------- statuses
+
+NEW: Final = "new"
+"""Made, and not begun."""
+RUNNING: Final = "running"
+"""Some input is open."""
+IDLE: Final = "idle"
+"""Every input is finished."""
+STOPPING: Final = "stopping"
+"""Nothing new is dispatched; what is out is waited for."""
+STOPPED: Final = "stopped"
+"""At an orderly end; it may be resumed, and what was left undone goes on then."""
+CANCELLING: Final = "cancelling"
+"""All open inputs are withdrawn; what is out is waited for."""
+CANCELLED: Final = "cancelled"
+"""Somebody ended it for good."""
+PARKED: Final = "parked"
+"""Treadle gave it up (`poisoned`, `unknown_definition`): the note says why. It may be resumed."""
+
+FINAL: Final = frozenset({STOPPED, CANCELLED, PARKED})
+
+
+# -------------------------------------------------------------------------------------- stimuli
+
+
+class Begin(Struct, frozen=True):
+    """The machine was made, from a template or from a log: go on."""
+
+    at: float
+
+
+class Submit(Struct, frozen=True, kw_only=True):
+    """An input comes in."""
+
+    request: int
+    value: Any
+    at: float
+    key: str | None = None
+    context: Context | None = None
+    policies: Policies | None = None
+    deadline_at: float | None = None
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """The graph is to be edited: `change` makes the new workflow of the old one, or raises."""
+
+    request: int
+    change: Callable[[Workflow], Workflow]
+    at: float
+
+
+class CancelInput(Struct, frozen=True, kw_only=True):
+    """Whatever is left to do for an input is to be withdrawn."""
+
+    request: int
+    input: int
+    at: float
+    reason: str = ""
+
+
+class CancelRun(Struct, frozen=True, kw_only=True):
+    """The run is to end for good."""
+
+    request: int
+    at: float
+    reason: str = ""
+
+
+class Stop(Struct, frozen=True, kw_only=True):
+    """The run is to end in order; `now`: without waiting for what is out, which stays to be done."""
+
+    request: int
+    at: float
+    now: bool = False
+
+
+class Began(Struct, frozen=True):
+    """The executor began with a bundle, whose time counts from here."""
+
+    number: int
+    at: float
+
+
+class Finished(Struct, frozen=True):
+    """Bundles came back: answers `Execute`."""
+
+    bundles: tuple[tuple[int, list[Outcome]], ...]
+    at: float
+
+
+class Drove(Struct, frozen=True):
+    """Work was executed in line: answers `DriveOn`."""
+
+    workflow: Workflow
+    drive: Drive
+    at: float
+
+
+class Stored(Struct, frozen=True):
+    """The log is stored up to here: answers `Append`."""
+
+    position: int
+    at: float
+
+
+class Woke(Struct, frozen=True):
+    """The moment has come: answers the latest `WakeAt`."""
+
+    at: float
+
+
+Stimulus: TypeAlias = (
+    Begin
+    | Submit
+    | Change
+    | CancelInput
+    | CancelRun
+    | Stop
+    | Began
+    | Finished
+    | Drove
+    | Stored
+    | Woke
+)
+
+# --------------------------------------------------------------------------------- instructions
+
+
+class Terms(Struct, frozen=True):
+    """On which terms a bundle may start; the same object for all work of one node."""
+
+    executor: str
+    rank: int = 0
+    limits: tuple[tuple[str, int], ...] = ()
+    rates: tuple[tuple[str, RateLimit], ...] = ()
+    breakers: tuple[tuple[str, CircuitBreaker], ...] = ()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether only the executor's own room counts."""
+        return not (self.limits or self.rates or self.breakers)
+
+
+class Execute(Struct, frozen=True):
+    """Give a bundle to an executor when its terms allow; `tell`: say when it begins."""
+
+    number: int
+    bundle: Bundle
+    terms: Terms
+    tell: bool = False
+
+
+class Withdraw(Struct, frozen=True):
+    """Cancel a bundle: its `Execute` is to be answered soon."""
+
+    number: int
+
+
+class DriveOn(Struct, frozen=True):
+    """Execute ready work in line, except that of the nodes `held`: see `Handle.advance`."""
+
+    held: frozenset[str]
+    tries: frozenset[str]
+
+
+class Store(Struct, frozen=True):
+    """Add events to the run's stored log, which is `expected` long; `position` is how long it is then."""
+
+    expected: int
+    position: int
+    events: tuple[Event, ...]
+
+
+class WakeAt(Struct, frozen=True):
+    """Say when this moment has come; replaces the one before, which then needs no answer."""
+
+    at: float
+
+
+class Reply(Struct, frozen=True):
+    """The answer to a request."""
+
+    request: int
+    value: Any = None
+    error: Exception | None = None
+
+
+class InputFinished(Struct, frozen=True):
+    """Nothing is left to do for an input."""
+
+    input: int
+    reason: str | None = None
+    """Why it was cancelled, if it was: `"deadline"`, or what the caller said."""
+
+
+class Became(Struct, frozen=True):
+    """The run has another status now."""
+
+    status: str
+    note: str | None = None
+
+
+class Tell(Struct, frozen=True):
+    """For observers: an attempt ended. `then` is "" after a success, else retry, fallback or give_up."""
+
+    runnable: Runnable
+    outcome: Outcome
+    then: str = ""
+
+
+class Warn(Struct, frozen=True):
+    """For the log of the process: something that is nobody's answer."""
+
+    text: str
+    error: BaseException | None = None
+
+
+Instruction: TypeAlias = (
+    Execute | Withdraw | DriveOn | Store | WakeAt | Reply | InputFinished | Became | Tell | Warn
+)
+
+ANSWERS: Final[Mapping[type, tuple[type, ...]]] = MappingProxyType(
+    {
+        Execute: (Finished,),
+        DriveOn: (Drove,),
+        Store: (Stored,),
+        WakeAt: (Woke,),
+        Withdraw: (),  # its Execute is answered, sooner
+        Reply: (),
+        InputFinished: (),
+        Became: (),
+        Tell: (),
+        Warn: (),
+    }
+)
+"""Each instruction with the stimulus that answers it; those that need none are done when they are given."""
+
+_OPEN: Final = (RUNNING, IDLE)
+_ENDING: Final = (STOPPING, STOPPED)
+
+TRANSITIONS: Final[Mapping[tuple[str, type], tuple[str, ...]]] = MappingProxyType(
+    {
+        (NEW, Begin): _OPEN,
+        **{
+            (status, stimulus): _OPEN
+            for status in _OPEN
+            for stimulus in (Submit, Change, CancelInput, Began, Finished, Drove, Stored)
+        },
+        **{(status, Woke): (*_OPEN, CANCELLING, CANCELLED) for status in _OPEN},
+        **{(status, CancelRun): (CANCELLING, CANCELLED) for status in (*_OPEN, STOPPING)},
+        **{(status, Stop): _ENDING for status in (*_OPEN, STOPPING)},
+        **{
+            (STOPPING, stimulus): _ENDING
+            for stimulus in (Submit, Change, CancelInput, Began, Finished, Drove, Stored)
+        },
+        (STOPPING, Woke): (*_ENDING, CANCELLING, CANCELLED),
+        **{
+            (CANCELLING, stimulus): (CANCELLING, CANCELLED)
+            for stimulus in (
+                Submit, Change, CancelInput, CancelRun, Stop, Began, Finished, Drove, Stored, Woke,
+            )
+        },
+        **{
+            (status, stimulus): (status,)
+            for status in (STOPPED, CANCELLED)
+            for stimulus in (
+                Submit, Change, CancelInput, CancelRun, Stop, Began, Finished, Drove, Stored, Woke,
+            )
+        },
+    }
+)  # fmt: skip
+"""In which status which stimulus is legal, and which statuses may follow it.
+
+A machine is never parked: its supervisor parks the run, and lets the machine go. After the end, requests are
+refused by their replies, and late answers change nothing.
+"""

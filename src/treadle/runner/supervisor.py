@@ -1,0 +1,381 @@
+"""The supervisor: it begins runs, brings them back from their logs, restarts, parks, puts away and ends them.
+
+Each run is on its own: what is raised in one is a crash of that one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from treadle.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    PlugError,
+    RunEnded,
+    TreadleError,
+    UsageError,
+)
+from treadle.interfaces import Append
+from treadle.model.bundles import Bundle
+from treadle.runner import stimuli as say
+from treadle.runner.dispatch import Config
+from treadle.runner.loop import Host, Live, Loop
+from treadle.runner.machine import Machine
+from treadle.runner.record import Options, Run
+from treadle.runner.registry import KEEP_WARM, Registry, Restarts
+from treadle.runner.ticket import Ticket
+from treadle.runner.writer import Writer
+from treadle.value import Workflow
+
+logger = logging.getLogger("treadle.runner")
+
+END: Final = object()
+"""Ends a stream."""
+
+
+class Supervisor(Registry):
+    """What happens to runs, whoever asked for it."""
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        call_soon: Callable[[Callable[[], None]], None],
+        spawn: Callable[[Any], Any] | None = None,
+        max_concurrency: int | None = None,
+        restarts: Restarts | None = None,
+        keep_warm: int = KEEP_WARM,
+        **plugs: Any,
+    ) -> None:
+        super().__init__(**plugs)
+        self.restarts = restarts or Restarts()
+        self.keep_warm = keep_warm
+        self.call = call_soon
+        self.spawn = spawn
+        """Runs what an async callback gave; without it, callbacks are plain."""
+        self.loop = Loop(
+            self.executors,
+            self,
+            clock=self.clock,
+            store=self.store,
+            observers=plugs["observers"],
+            host=host,
+            max_concurrency=max_concurrency,
+        )
+        self.loop.may_be_remote = bool(self.places.keepers)
+        self.writer: Writer | None = None
+        if self.store is not None and not self.store.is_instant:
+            self.writer = Writer(self.store, self._written)
+
+    def _begin(
+        self,
+        run: Run,
+        workflow: Workflow,
+        *,
+        stored: int,
+        adopted: Mapping[int, Bundle] | None = None,
+    ) -> None:
+        """Give a run a machine, and let it begin."""
+        options = run.options
+        if options.context is not None:
+            workflow = workflow.with_context(options.context)
+        policies = options.policies.over(workflow.policies).over(self.policies)
+        config = Config(
+            max_concurrency=options.max_concurrency,
+            max_open=options.max_open,
+            scheduler=options.scheduler,
+            transform=partial(self._transform, run.id) if self.transforms else None,
+            is_stored=(options.is_stored and self.store is not None) or bool(run.streams),
+            is_instant=self.writer is None,
+            is_observed=self.is_observed,
+            deadline_at=options.deadline_at,
+        )
+        are_seen = self.is_observed or options.scheduler is not None
+        run.machine = Machine(
+            workflow,
+            self._wishes_of(workflow, policies, are_seen=are_seen),
+            config,
+            self.loop.numbers,
+            adopted=adopted,
+            stored=stored,
+            wishes_for=partial(self._wishes_for, policies, are_seen),
+        )
+        run.status = say.RUNNING
+        run.wake_at = None
+        self.loop.observe("on_start", run.id, workflow.name)
+        self.loop.tell(run, say.Begin(self.clock.now()))
+        if run.machine is not None and run.machine.status == say.IDLE:
+            self._keep_warm(run)
+
+    def adopt(self, workflow: Workflow, options: Options) -> Run:
+        """Drive a workflow on from where it is, for a caller who keeps it himself."""
+        name = workflow.name
+        run = Run(name, workflow, workflow.run_key or name, options, self.clock.now())
+        self.runs[name] = run
+        self._begin(run, workflow, stored=workflow.position)
+        return run
+
+    def awake(self, id: str) -> Run:
+        """The run of an id, with its machine: one that was put away is brought back.
+
+        Errors: `UnknownRun`; `RunEnded` if it was stopped, cancelled or parked.
+        """
+        run = self.find(id)
+        if run.machine is None:
+            if run.status in say.FINAL:
+                note = f" ({run.note})" if run.note else ""
+                raise RunEnded(f"the run {id!r} is {run.status}{note}.", hint="resume it first.")
+            self._bring_back(run)
+            if run.machine is None:
+                raise RunEnded(f"the run {id!r} is {run.status}: {run.note}.")
+        self.idle.pop(id, None)
+        return run
+
+    def _bring_back(self, run: Run, adopted: Mapping[int, Bundle] | None = None) -> None:
+        """Fold a run from its stored log, and begin again. What cannot be folded is parked."""
+        if self.store is None:
+            raise PlugError(f"the run {run.id!r} is in no store, and cannot be brought back.")
+        stored = self.store.load(run.id)
+        definition = self.definition_of(run.definition.name, stored.info.fingerprint)
+        if definition is None:
+            self.park(run, "unknown_definition", None)
+            return
+        try:
+            workflow = Workflow.from_log(definition, stored.events, components=run.extra)
+            if not stored.events:
+                workflow = workflow.with_run_key(run.run_key)
+            missing = workflow.missing_functions()
+        except TreadleError as error:
+            self.park(run, "unreadable_log", error)
+            return
+        if missing:
+            names = ", ".join(map(repr, missing))
+            lacking = UsageError(f"the registered definition has no function for {names}.")
+            self.park(run, "unknown_definition", lacking)
+            return
+        self._begin(run, workflow, stored=stored.info.position, adopted=adopted)
+
+    def input_finished(self, run: Run, input: int, reason: str | None) -> None:
+        """Resolve the tickets of an input, and tell the observers."""
+        tickets = run.tickets.pop(input, None)
+        if tickets:
+            self._resolve(run, tickets, reason)
+        if self.is_observed and run.machine is not None:
+            self.loop.observe("on_input", run.id, input, how_it_ended(run.machine.workflow, input))
+
+    def _resolve(self, run: Run, tickets: list[Ticket], reason: str | None) -> None:
+        machine = run.machine
+        if machine is None:
+            return
+        number = tickets[0].input
+        error: BaseException | None = None
+        found: dict[str, Any] = {}
+        try:
+            if reason is None:
+                reason = machine.workflow.cancelled_because(number)
+            if reason is None:
+                found = machine.workflow.results(input=number, raise_on_failure=True)
+            elif reason == "deadline":
+                error = DeadlineExceeded(f"input {number} of {run.id!r} ran out of time.")
+            else:
+                error = Cancelled(f"input {number} of {run.id!r} was cancelled: {reason}.")
+        except Exception as failed:  # noqa: BLE001 - StepFailed, Forgotten, whatever it is goes to who asked
+            error = failed
+        for ticket in tickets:
+            if error is None:
+                ticket.set_result(found)
+            else:
+                ticket.set_exception(error)
+
+    def became(self, run: Run, status: str, note: str | None) -> None:
+        """A run is idle, or has come to its end."""
+        if status == say.IDLE:
+            run.status = status
+            self._went_idle(run)
+        else:
+            self._set_status(run, status, note)
+            self._let_go(run)
+        waiters, run.waiters = run.waiters, []
+        for waiter in waiters:
+            waiter.settle(status)
+
+    def _went_idle(self, run: Run) -> None:
+        machine = run.machine
+        if self.is_observed:
+            self.loop.observe("on_idle", run.id)
+        if run.options.on_complete is not None and machine is not None:
+            self._call_back(run, machine.workflow.detached())
+        self._keep_warm(run)
+
+    def _keep_warm(self, run: Run) -> None:
+        """Note that a run is idle; put the longest idle away if there are too many."""
+        if self.store is None or not run.options.is_stored:
+            return
+        self.idle[run.id] = run
+        self.idle.move_to_end(run.id)
+        while len(self.idle) > self.keep_warm:
+            _, oldest = self.idle.popitem(last=False)
+            self._put_away(oldest)
+
+    def _call_back(self, run: Run, workflow: Workflow) -> None:
+        callback = run.options.on_complete
+        try:
+            answer = callback(run.id, workflow) if callback is not None else None
+            if inspect.iscoroutine(answer):
+                if self.spawn is None:
+                    answer.close()
+                else:
+                    self.spawn(answer)
+        except Exception:
+            logger.exception("on_complete of run %s raised", run.id)
+
+    def _put_away(self, run: Run) -> None:
+        """Let an idle run's machine go: its log is in the store, and it comes back when touched."""
+        machine = run.machine
+        if machine is None or machine.status != say.IDLE:
+            return
+        if machine.out or machine.stored != machine.workflow.position or run.is_busy:
+            return
+        run.machine = None
+
+    def _set_status(self, run: Run, status: str, note: str | None) -> None:
+        run.status, run.note = status, note
+        run.updated_at = self.clock.now()
+        if self.store is not None and run.options.is_stored:
+            stored = self.store.info(run.id)
+            if stored is not None:
+                self.store.append(
+                    [
+                        Append(
+                            run_id=run.id,
+                            expected=stored.position,
+                            status=status,
+                            note=note,
+                            at=run.updated_at,
+                        )
+                    ]
+                )
+        if status in say.FINAL:
+            self.loop.observe("on_end", run.id, status)
+
+    def _let_go(self, run: Run) -> None:
+        """A run has come to its end: nobody need wait for its inputs any more."""
+        for number, tickets in list(run.tickets.items()):
+            for ticket in tickets:
+                ticket.set_exception(
+                    RunEnded(
+                        f"the run {run.id!r} was {run.status} before its input {number} was finished."
+                    )
+                )
+        run.tickets.clear()
+        for stream in run.streams:
+            stream(END)
+        if self.store is not None and run.options.is_stored:
+            run.machine = None
+        for request, ask in list(run.asks.items()):
+            ask.settle(None, RunEnded(f"the run {run.id!r} is {run.status}."))
+            run.asks.pop(request, None)
+
+    def crashed(self, run: Run, error: BaseException, stimulus: say.Stimulus | None) -> None:
+        """A run's machine or a plug raised: begin again from the log, unless it does so too often."""
+        now = self.clock.now()
+        logger.error("run %s crashed", run.id, exc_info=error, extra={"run_id": run.id})
+        self.loop.observe("on_restart", run.id, error)
+        request = getattr(stimulus, "request", None)
+        if request is not None and request in run.asks:
+            wrapped = PlugError(
+                f"the run {run.id!r} crashed over this, and was set up again: {error!r}"
+            )
+            wrapped.__cause__ = error
+            run.asks.pop(request).settle(None, wrapped)
+        run.crashes.append((now, f"{type(error).__name__}: {error}"))
+        recent = [at for at, _ in run.crashes if at > now - self.restarts.period_s]
+        came_back = stimulus if isinstance(stimulus, say.Finished) else None
+        if len(recent) > self.restarts.most:
+            self.park(run, "poisoned", error)
+            return
+        self._restart(run, came_back)
+
+    def _restart(self, run: Run, came_back: say.Finished | None) -> None:
+        """A new machine from what is stored; what is out stays out, and what had come back comes again."""
+        old = run.machine
+        adopted = {
+            number: live.bundle for number, live in self.loop.live.items() if live.run is run
+        }
+        if came_back is not None and old is not None:
+            for number, bundle, outcomes in old.handled:
+                adopted[number] = bundle
+                self.loop.live[number] = Live(run, say.Execute(number, bundle, say.Terms("")))
+                self.loop.answer(number, outcomes)
+        run.machine = None
+        try:
+            if self.store is not None and run.options.is_stored:
+                self._bring_back(run, adopted)
+            elif old is not None:
+                self._begin(run, old.workflow.detached(), stored=old.stored, adopted=adopted)
+        except BaseException as error:  # noqa: BLE001 - it counts as one crash more
+            self.crashed(run, error, None)
+            return
+        self._settle_left_over(run)
+
+    def _settle_left_over(self, run: Run) -> None:
+        """Tickets of inputs that were finished before the crash, and never heard of it."""
+        machine = run.machine
+        if machine is None:
+            return
+        for number in list(run.tickets):
+            if number not in machine.open:
+                self._resolve(run, run.tickets.pop(number), None)
+
+    def park(self, run: Run, reason: str, error: BaseException | None) -> None:
+        """Give a run up, with the evidence, until somebody resumes it."""
+        machine = run.machine
+        run.evidence = {
+            "reason": reason,
+            "error": None if error is None else f"{type(error).__name__}: {error}",
+            "crashes": [{"at": at, "error": text} for at, text in run.crashes],
+            "story": [] if machine is None else machine.story(),
+        }
+        note = reason if error is None else f"{reason}: {type(error).__name__}: {error}"
+        for number, live in list(self.loop.live.items()):
+            if live.run is run:
+                self.loop.cancel(number)
+        run.machine = None
+        self._set_status(run, say.PARKED, note)
+        self._let_go(run)
+        waiters, run.waiters = run.waiters, []
+        for waiter in waiters:
+            waiter.settle(say.PARKED)
+
+    def write(self, run: Run, append: Append, order: say.Store) -> None:
+        """Have a batch stored in the writer's thread."""
+        if self.writer is not None:
+            self.writer.put(append, (run, order))
+
+    def _written(self, done: list[tuple[Any, Exception | None]]) -> None:
+        """What the writer's thread has stored (called there)."""
+
+        def take() -> None:
+            for (run, order), fault in done:
+                if fault is None:
+                    self.loop.stored(run, order)
+                else:
+                    self.crashed(run, fault, None)
+
+        self.call(take)
+
+
+def how_it_ended(workflow: Workflow, input: int) -> str:
+    """How a finished input ended: done, failed or cancelled."""
+    if workflow.cancelled_because(input) is not None:
+        return "cancelled"
+    failures = workflow.failures(input=input)
+    return (
+        "failed"
+        if any(not each.handled and each.on_failure != "skip" for each in failures)
+        else "done"
+    )

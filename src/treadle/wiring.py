@@ -1,0 +1,127 @@
+"""The one place that turns words into plugs: `"threads:8"` into an executor, `"memory"` into a store.
+
+Adapters are imported when a word asks for them, so that nobody pays for what they do not use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from treadle.errors import UsageError, nearest
+from treadle.interfaces import Executor, Store
+
+EXECUTORS: Final = ("inline", "asyncio", "threads", "processes", "pool", "dask", "ray")
+STANDARD: Final = ("inline", "asyncio", "threads")
+"""What every runner has."""
+
+
+def make_executor(wanted: Any) -> Executor:
+    """An executor: from a word (`"threads"`, `"threads:8"`, `"dask:tcp://..."`), a `concurrent.futures` pool, itself.
+
+    Errors: `UsageError` naming the words there are; `MissingExtra` where a library is not installed.
+    """
+    if isinstance(wanted, str):
+        return _from_word(wanted)
+    if not isinstance(wanted, type):
+        if isinstance(wanted, Executor):
+            return wanted
+        if hasattr(wanted, "submit") and hasattr(wanted, "shutdown"):
+            from treadle.executors.futures import FuturesExecutor
+
+            return FuturesExecutor(wanted)
+    raise UsageError(
+        f"executor={wanted!r:.80} is no executor.",
+        hint=f"one of {', '.join(map(repr, EXECUTORS))}, a concurrent.futures.Executor, or a plug.",
+    )
+
+
+def _from_word(word: str) -> Executor:
+    name, _, rest = word.partition(":")
+    make = _MAKERS.get(name)
+    if make is None:
+        raise UsageError(f"there is no executor {word!r}.{nearest(name, EXECUTORS)}")
+    return make(rest)
+
+
+def _count(rest: str, default: int | None = None) -> int | None:
+    if not rest:
+        return default
+    if not rest.isdigit() or int(rest) < 1:
+        raise UsageError(f"{rest!r} is no number of workers.", hint='"threads:8"')
+    return int(rest)
+
+
+def _inline(rest: str) -> Executor:
+    from treadle.executors.inline import InlineExecutor
+
+    if rest:
+        raise UsageError('"inline" takes no number: it runs one at a time.')
+    return InlineExecutor()
+
+
+def _asyncio(rest: str) -> Executor:
+    from treadle.executors.aio import AsyncioExecutor
+
+    count = _count(rest)
+    return AsyncioExecutor() if count is None else AsyncioExecutor(count)
+
+
+def _threads(rest: str) -> Executor:
+    from treadle.executors.threads import ThreadExecutor
+
+    count = _count(rest)
+    return ThreadExecutor() if count is None else ThreadExecutor(count)
+
+
+def _processes(rest: str) -> Executor:
+    from treadle.executors.processes import ProcessExecutor
+
+    count = _count(rest)
+    return ProcessExecutor() if count is None else ProcessExecutor(count)
+
+
+def _pool(rest: str) -> Executor:
+    from treadle.executors.pool import DemandPool
+
+    count = _count(rest)
+    return DemandPool() if count is None else DemandPool(count)
+
+
+def _dask(rest: str) -> Executor:
+    from treadle.executors.dask import DaskExecutor
+
+    return DaskExecutor(address=rest or None)
+
+
+def _ray(rest: str) -> Executor:
+    from treadle.executors.ray import RayExecutor
+
+    return RayExecutor(address=rest or None)
+
+
+_MAKERS: Final[dict[str, Callable[[str], Executor]]] = {
+    "inline": _inline,
+    "asyncio": _asyncio,
+    "threads": _threads,
+    "processes": _processes,
+    "pool": _pool,
+    "dask": _dask,
+    "ray": _ray,
+}
+
+
+def make_store(wanted: Any) -> Store | None:
+    """A store, from a word, or itself; None keeps nothing.
+
+    Errors: `UsageError` naming the words there are.
+    """
+    if wanted is None:
+        return None
+    if wanted == "memory":
+        from treadle.stores.memory import MemoryStore
+
+        return MemoryStore()
+    if not isinstance(wanted, (str, type)) and isinstance(wanted, Store):
+        return wanted
+    raise UsageError(f"store={wanted!r:.80} is no store.", hint='"memory", None, or a plug.')
