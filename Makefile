@@ -30,7 +30,7 @@ setup: $(VENV)/.project  ## make .venv with the pinned dependencies and the proj
 demo: setup  ## run the order fulfilment example
 	$(BIN)/treadle run examples/order_fulfillment.py --inputs examples/orders.jsonl
 
-test: setup  ## run the tests and the doctests
+test: setup $(VENV)/.cluster  ## run the tests and the doctests
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.project $(VENV)/.dev  ## format, lint and types
@@ -43,7 +43,7 @@ format: $(VENV)/.project $(VENV)/.dev  ## format the code and mend what ruff can
 	$(BIN)/python -m ruff check --fix-only $(CODE)
 	$(BIN)/python -m ruff format $(CODE)
 
-bench: setup  ## run the benchmarks
+bench: setup $(VENV)/.cluster  ## run the benchmarks
 	$(BIN)/python -m bench
 
 docs: $(VENV)/.project $(VENV)/.docs  ## build the documentation into site/
@@ -53,7 +53,7 @@ docs: $(VENV)/.project $(VENV)/.docs  ## build the documentation into site/
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
 lock: $(VENV)/.dev  ## pin anew what requirements/*.in ask for (UPGRADE=1: in new versions)
-	cd requirements && for name in test dev docs; do \
+	cd requirements && for name in test cluster dev docs; do \
 		../$(LOCK) $(if $(UPGRADE),--upgrade) $$name.in --output-file $$name.txt || exit 1; done
 
 clean:  ## remove everything that make has made
@@ -75,6 +75,12 @@ $(VENV)/.created:
 
 $(VENV)/.test: $(VENV)/.created requirements/test.txt
 	$(PIP) install --require-hashes -r requirements/test.txt
+	@touch $@
+
+# Large, and not built for every machine: without them the tests of Dask and Ray are skipped, and say why.
+$(VENV)/.cluster: $(VENV)/.test requirements/cluster.txt
+	@$(PIP) install --require-hashes -r requirements/cluster.txt || \
+		echo "The cluster libraries could not be installed here: the tests of Dask and Ray are skipped." >&2
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.test requirements/dev.txt

@@ -76,7 +76,7 @@ class Driven(Handle):
         """Why an input was cancelled; None if it was not (or is not remembered)."""
         with self._reading() as memory:
             root = memory.roots.get(input)
-            for event in [] if root is None else root.events:
+            for event in root.events if root is not None and root.has_failed else ():
                 if isinstance(event, ScopeCancelled):
                     return event.reason
         return None

@@ -12,10 +12,40 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
+from treadle.engine.jobs import (
+    aexecute_bundle,
+    cancelled_bundle,
+    execute_bundle,
+    failed_bundle,
+)
 from treadle.model.bundles import Bundle, Link
 from treadle.model.events import Event
 from treadle.model.runnables import Outcome, Runnable
 from treadle.policies.policy import Policy
+
+__all__ = [
+    "Answer",
+    "Append",
+    "Bundle",
+    "Clock",
+    "Executor",
+    "Hooks",
+    "Link",
+    "Observer",
+    "Outcome",
+    "RunInfo",
+    "Runnable",
+    "Scheduler",
+    "Store",
+    "StoredRun",
+    "View",
+    "aexecute_bundle",
+    "cancelled_bundle",
+    "execute_bundle",
+    "failed_bundle",
+]
+"""The plugs, and what somebody who writes one needs: an executor runs bundles by `execute_bundle` or
+`aexecute_bundle`, and answers for those that came to nothing by `failed_bundle` and `cancelled_bundle`."""
 
 Answer: TypeAlias = Callable[[int, list[Outcome]], None]
 """How an executor reports: the number it was given with a bundle, and the bundle's outcomes. Any thread may call it."""
@@ -88,9 +118,9 @@ class Scheduler(Protocol):
 class Append(Struct, frozen=True, kw_only=True):
     """Events to be added to the end of a run's log, which is `expected` long; and what else is known of the run now.
 
-    A `Baseline` as the first event replaces all that the log held; it takes no position itself: with it alone the log is
-    as long as its `position` says, and each event after it makes it one longer. A `status` brings its own `note`;
-    without a status both stay as they are. `at` is when: from then on the run's `updated_at`.
+    A `Baseline` as the first event replaces all that the log held. It takes no position itself: with it alone the log
+    is as long as its `position` says, and each event after it makes the log one longer. A `status` brings its own
+    `note`; without a status both stay as they are. `at` becomes the run's `updated_at`.
     """
 
     run_id: str

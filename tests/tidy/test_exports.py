@@ -140,7 +140,9 @@ def test_all_is_sorted_and_complete() -> None:
     public = {
         name
         for name, value in vars(td).items()
-        if not name.startswith("_") and name not in HELPERS and (not isinstance(value, ModuleType) or name in SUBMODULES)
+        if not name.startswith("_")
+        and name not in HELPERS
+        and (not isinstance(value, ModuleType) or name in SUBMODULES)
     }
 
     assert list(td.__all__) == sorted(set(td.__all__))

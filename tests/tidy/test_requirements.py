@@ -33,11 +33,12 @@ def pinned(name: str) -> set[tuple[str, str, str]]:
 def test_everything_the_project_asks_for_is_pinned() -> None:
     """An edit of pyproject.toml that is forgotten in requirements/ is found here."""
     assert {*PROJECT["dependencies"], *EXTRAS["cli"], *EXTRAS["test"]} <= asked("test.in")
+    assert {*EXTRAS["cluster"]} <= asked("cluster.in")
     assert {*EXTRAS["dev"]} <= asked("dev.in")
     assert {*EXTRAS["docs"]} <= asked("docs.in")
 
 
-@pytest.mark.parametrize("name", ["test", "dev", "docs"])
+@pytest.mark.parametrize("name", ["test", "cluster", "dev", "docs"])
 def test_what_is_asked_is_pinned(name: str) -> None:
     """An edit of an .in file without `make lock` is found here."""
     wanted = {re.split(r"[<>=\[]", line)[0] for line in asked(f"{name}.in")}
@@ -45,7 +46,7 @@ def test_what_is_asked_is_pinned(name: str) -> None:
     assert wanted <= {package for package, _, _ in pinned(f"{name}.txt")}
 
 
-@pytest.mark.parametrize("name", ["test", "dev", "docs"])
+@pytest.mark.parametrize("name", ["test", "cluster", "dev", "docs"])
 def test_every_pin_has_hashes(name: str) -> None:
     """Each line is a pin, a hash or a comment: no index, no link, no path, nothing unpinned."""
     lines = (FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines()
@@ -62,6 +63,7 @@ def test_pins_agree() -> None:
     assert pinned("test.txt") <= pinned("dev.txt")
 
     versions = dict[str, set[str]]()
-    for package, version, marker in pinned("dev.txt") | pinned("docs.txt"):
+    every = pinned("dev.txt") | pinned("docs.txt") | pinned("cluster.txt")
+    for package, version, marker in every:
         versions.setdefault(f"{package} {marker}", set()).add(version)
     assert {name for name, found in versions.items() if len(found) > 1} == set()

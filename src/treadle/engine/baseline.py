@@ -98,6 +98,7 @@ def _root(memory: Memory, root: Root) -> dict[str, Any]:
         "number": root.number,
         "key": root.key,
         "live": root.live,
+        "has_failed": root.has_failed,
         "halted": root.halted,
         "done": root.done,
         "folded": root.folded,
@@ -246,7 +247,7 @@ def load(definition: Definition, baseline: Baseline) -> Memory:
 
 def _load_root(memory: Memory, told: dict[str, Any], units: list[tuple[Unit, bool]]) -> None:
     root = new_root(memory, told["number"], told["key"])
-    for name in ("live", "halted", "done", "folded", "starved"):
+    for name in ("live", "has_failed", "halted", "done", "folded", "starved"):
         setattr(root, name, told[name])
     memory.open_count -= root.done
     root.events = list(told["events"])

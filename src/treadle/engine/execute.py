@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
 
@@ -51,6 +52,26 @@ async def aexecute_runnable(runnable: Runnable) -> Outcome:
     return outcome_of(runnable, value)
 
 
+async def aexecute_timed(runnable: Runnable, clock: Callable[[], float]) -> Outcome:
+    """`aexecute_runnable` for an executor: says how long it took, and leaves out what an executor knows."""
+    begin = clock()
+    try:
+        call = runnable.call
+        if runnable.problem is not None or call is None:
+            value = _call(runnable)
+        elif runnable.injected:
+            value = call(*runnable.args, **runnable.injected)
+        else:
+            value = call(*runnable.args)
+        if type(value) is CoroutineType:
+            value = await value
+        if type(value) in ODD_TYPES:
+            raise odd_value(value)
+    except CAUGHT as error:
+        return failed_outcome(runnable, error, clock() - begin)
+    return outcome_of(runnable, value, clock() - begin)
+
+
 def check_runnable(runnable: Any) -> None:
     """Only what a workflow prepared can be executed."""
     if not isinstance(runnable, Runnable):
@@ -91,7 +112,7 @@ def not_awaited(component: str) -> UsageError:
     )
 
 
-def outcome_of(runnable: Runnable, value: Any) -> Outcome:
+def outcome_of(runnable: Runnable, value: Any, seconds: float | None = None) -> Outcome:
     """The outcome of a runnable whose function gave a value."""
     return Outcome(
         component=runnable.component,
@@ -105,10 +126,13 @@ def outcome_of(runnable: Runnable, value: Any) -> Outcome:
         branch=runnable.branch,
         position=runnable.position,
         read_at=runnable.read_at,
+        seconds=seconds,
     )
 
 
-def failed_outcome(runnable: Runnable, error: BaseException) -> Outcome:
+def failed_outcome(
+    runnable: Runnable, error: BaseException, seconds: float | None = None
+) -> Outcome:
     """The outcome of a runnable that failed with `error`, for whoever executes it elsewhere.
 
     `execute_runnable` makes its own; this is for a crashed task or a lost worker, which never got to say.
@@ -126,4 +150,5 @@ def failed_outcome(runnable: Runnable, error: BaseException) -> Outcome:
         branch=runnable.branch,
         position=runnable.position,
         read_at=runnable.read_at,
+        seconds=seconds,
     )

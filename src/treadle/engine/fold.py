@@ -89,11 +89,7 @@ def forget_quiet(memory: Memory) -> None:
 
 
 def _keep_results(memory: Memory, root: Root) -> None:
-    outputs = {
-        memory.program.components[name].output
-        for name in memory.program.components
-        if memory.program.is_output(name)
-    }
+    outputs = {memory.program.components[name].output for name in memory.program.outputs()}
     root.fired = frozenset([event.node for event in root.events if isinstance(event, Expanded)])
     gates = [key for key in outputs if memory.program.by_key[key].kind == kinds.GATE]
     planned_facts = {
@@ -129,6 +125,8 @@ def settle(memory: Memory, unit: Unit, event: Applied | Expanded | Skipped) -> N
     node, scope, root = unit.node, unit.scope, unit.scope.root
     del scope.units[node.index]
     root.events.append(event)
+    if isinstance(event, Skipped) and event.error is not None:
+        root.has_failed = True
     start = len(memory.ready)
     if not root.halted:
         _give(memory, unit, event)
@@ -194,6 +192,7 @@ def settle_failure(memory: Memory, unit: Unit, event: Failed) -> None:
     node, scope, root = unit.node, unit.scope, unit.scope.root
     del scope.units[node.index]
     root.events.append(event)
+    root.has_failed = True
     start = len(memory.ready)
     if not root.halted:
         failure = failure_of(unit, event, event.on_failure)
@@ -243,6 +242,7 @@ def planned(memory: Memory, entry: Unplanned, event: Planned) -> None:
                 arrival = (entry.value, entry.position)
                 route.arrive(memory, keyed, port, entry.scope, arrival, keys[keyed.key])
     for key, error in event.failed:
+        root.has_failed = True
         _watcher_failed(memory, entry, memory.program.by_key[key], error, event)
     retire(memory, entry.node, entry.scope)
     _finish(memory, root, start)
@@ -298,6 +298,7 @@ def cancel(memory: Memory, event: ScopeCancelled) -> None:
             hint="the log is damaged.",
         )
     root.events.append(event)
+    root.has_failed = True
     for scope in walk(root):
         for unit in scope.units.values():
             memory.withdrawn[unit.node.key, unit.generation, scope.path] = None

@@ -143,54 +143,59 @@ class Drive:
         out with it instead of recorded. An interrupt (`self.interrupt`) leaves all that was done recorded, and the
         interrupted work ready.
         """
-        memory = self.memory
+        memory, entries = self.memory, self.entries
         while budget > 0:
             if memory.unplanned:
                 self.plan()
-            unit = take_ready(memory)
-            if unit is None:
-                return
-            if unit.node.key in held or unit.failed is not None:
+            if memory.released or not memory.ready:
+                unit = take_ready(memory)
+                if unit is None:
+                    return
+            else:
+                unit = memory.ready.popleft()
+            node = unit.node
+            if node.key in held or unit.failed is not None:
                 self.hand_out(unit)
                 continue
             budget -= 1
             try:
-                self.execute(unit, tries)
-            except BaseException as error:  # noqa: BLE001 - what was done must not be lost by it
-                if unit.scope.units.get(unit.node.index) is unit:
-                    put_back(memory, unit)
-                self.interrupt = error
-                return
-        self.has_more = bool(memory.ready or memory.released or memory.unplanned)
-
-    def execute(self, unit: Unit, tries: frozenset[str]) -> None:
-        """Execute one unit here and apply its outcome, unless it failed and has a say."""
-        node = unit.node
-        if node.quick and unit.problem is None:
-            try:
+                if not node.quick or unit.problem is not None:
+                    self._execute_long(unit, tries)
+                    continue
                 value = node.call(*unit.args)  # type: ignore[misc]
                 if type(value) in ODD_TYPES:
                     raise odd_value(value)
             except CAUGHT as error:
-                outcome = failed_outcome(self.runnable(unit), error)
-            else:
-                if value is not ABSENT:
-                    event = Applied(
-                        self.memory.position,
-                        node.key,
-                        unit.scope.path,
-                        value,
-                        unit.made_from,
-                        unit.generation,
-                        unit.attempt,
-                    )
-                    self.entries.append(event)
-                    settle_value(self.memory, unit, event)
-                    return
-                outcome = outcome_of(self.runnable(unit), value)
-        else:
-            outcome = execute_runnable(self.runnable(unit))
-        if outcome.status == FAILED and node.key in tries:
+                self._conclude(unit, failed_outcome(self.runnable(unit), error), tries)
+                continue
+            except BaseException as error:  # noqa: BLE001 - what was done must not be lost by it
+                if unit.scope.units.get(node.index) is unit:
+                    put_back(memory, unit)
+                self.interrupt = error
+                return
+            if value is ABSENT:
+                self._conclude(unit, outcome_of(self.runnable(unit), value), tries)
+                continue
+            event = Applied(
+                memory.position,
+                node.key,
+                unit.scope.path,
+                value,
+                unit.made_from,
+                unit.generation,
+                unit.attempt,
+            )
+            entries.append(event)
+            settle_value(memory, unit, event)
+        self.has_more = bool(memory.ready or memory.released or memory.unplanned)
+
+    def _execute_long(self, unit: Unit, tries: frozenset[str]) -> None:
+        """Execute one unit here the long way: with a runnable and an outcome."""
+        self._conclude(unit, execute_runnable(self.runnable(unit)), tries)
+
+    def _conclude(self, unit: Unit, outcome: Outcome, tries: frozenset[str]) -> None:
+        """Apply an outcome, unless it is a failure that has a say in what follows."""
+        if outcome.status == FAILED and unit.node.key in tries:
             self.failed.append((self.hand_out(unit), outcome))
             return
         hand_out(self.memory, unit)

@@ -148,6 +148,7 @@ class Program:
     """Nodes by index, names by component, conditions by name."""
 
     __slots__ = (
+        "_outputs",
         "broadcast_joins",
         "by_key",
         "can_starve",
@@ -181,6 +182,7 @@ class Program:
         self.broadcast_joins: dict[int, list[Node]] = {}
         self.watches: dict[int, Any] = {}
         """What the engine derived from the wiring, by node; dropped when the wiring changes."""
+        self._outputs: list[str] | None = None
         root = NodeSpec(NodeShape(INPUT_KEY, kinds.INPUT, ()), kinds.NO_CODE)
         self._append(root, INPUT_KEY)
 
@@ -241,6 +243,7 @@ class Program:
         self._forget_derived()
 
     def _forget_derived(self) -> None:
+        self._outputs = None
         if self.closers or self.receivers or self.watches or self.broadcast_joins:
             self.closers, self.receivers, self.watches, self.broadcast_joins = {}, {}, {}, {}
 
@@ -311,6 +314,7 @@ class Program:
             self._unwire(node)
             self._drop(node)
         del self.components[name]
+        self._outputs = None
         self.conditions.pop(name, None)
         self.near_is_stale = self.has_barriers
 
@@ -335,6 +339,12 @@ class Program:
     def is_output(self, name: str) -> bool:
         """Whether nothing takes this component's value (handlers on its error port do not count)."""
         return not self.outgoing(self.output_of(name))
+
+    def outputs(self) -> list[str]:
+        """The components whose value nothing takes, in the order of adding."""
+        if self._outputs is None:
+            self._outputs = [name for name in self.components if self.is_output(name)]
+        return self._outputs
 
     def outgoing(self, node: Node) -> list[Node]:
         """All nodes that take this node's value."""

@@ -57,6 +57,8 @@ class Root(Scope, eq=False):
     """Units, unplanned facts, waits and armed barriers anywhere below; at zero the input is finished."""
     events: list[Event] = []
     armed: dict[int, dict[Scope, None]] | None = None
+    has_failed: bool = False
+    """Something in it failed for good, or it was cancelled: most inputs need no looking for that."""
     halted: bool = False
     done: bool = False
     folded: bool = False

@@ -72,7 +72,7 @@ class Policies:
     def find(self, subject: Subject) -> Policy:
         """The policy of the first rule that matches, else the default one."""
         for matcher, policy in self.rules:
-            if matches(matcher, subject):
+            if _asked(matcher, subject):
                 return policy
         return NO_POLICY
 
@@ -123,6 +123,17 @@ def matcher_from(matcher: Any) -> Any:
     raise UsageError(
         f"{matcher!r:.80} matches no component: it is no name, glob, regex, type, kind or predicate."
     )
+
+
+def _asked(matcher: Any, subject: Subject) -> bool:
+    """`matches`, naming the rule if a predicate of the user's raises."""
+    try:
+        return matches(matcher, subject)
+    except Exception as error:
+        raise UsageError(
+            f"the matcher {matcher!r:.80} of a policy raised {type(error).__name__} for {subject.name!r}: {error}",
+            hint="a predicate takes a Subject (name, kind, part, component) and gives a truth.",
+        ) from error
 
 
 def matches(matcher: Any, subject: Subject) -> bool:

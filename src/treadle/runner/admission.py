@@ -68,7 +68,8 @@ class Admission:
         check_room("max_concurrency", max_concurrency)
         self._max = max_concurrency
         self._lanes = {name: Lane(name, capacity) for name, capacity in capacities.items()}
-        self._live: dict[int, Claim] = {}
+        self._live: dict[int, Claim | Lane] = {}
+        """Who is at work: the claim, or only the executor's lane where there is no more to be given back."""
         self._waiting: dict[int, tuple[Claim, Group]] = {}
         self._groups: dict[tuple[str, tuple[Demand, ...]], Group] = {}
         self._failing: dict[Key, dict[Group, None]] = {}
@@ -94,6 +95,17 @@ class Admission:
             self._parking.take(claim.number, wanted, now)
         self._live[claim.number] = claim
         lane.live.add(claim.number)
+        return True
+
+    def start_free(self, number: int, executor: str) -> bool:
+        """`try_start` for what no gate limits, without a claim: the commonest case by far."""
+        lane = self._lanes[executor]
+        if lane.waiting or lane.is_full:
+            return False
+        if self._max is not None and (self._waiting or len(self._live) >= self._max):
+            return False
+        self._live[number] = lane
+        lane.live.add(number)
         return True
 
     def offer(self, claim: Claim) -> None:
@@ -133,6 +145,9 @@ class Admission:
         """A claim that was at work ended; None: neither well nor badly. Any other number is ignored."""
         claim = self._live.pop(number, None)
         if claim is None:
+            return
+        if isinstance(claim, Lane):
+            claim.live.discard(number)
             return
         self._now = now
         self._lanes[claim.executor].live.discard(number)

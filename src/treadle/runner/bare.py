@@ -36,6 +36,8 @@ from treadle.wiring import make_executor
 class QueueHost:
     """Lets the loop run in the thread that waits for it."""
 
+    is_direct = False
+
     def __init__(self, clock: SteadyClock) -> None:
         self.clock = clock
         self.calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -108,6 +110,8 @@ async def areact_under(workflow: Workflow, max_concurrency: int | None) -> Workf
 
 class TaskHost:
     """Lets the loop run in the task that awaits it."""
+
+    is_direct = False
 
     def __init__(self, event_loop: asyncio.AbstractEventLoop, clock: SteadyClock) -> None:
         self.event_loop = event_loop

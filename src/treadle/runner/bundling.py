@@ -54,12 +54,23 @@ class RunView:
         return self.asker.wishes.capacity(executor)
 
 
-def misplaced(ready: Sequence[Runnable], bundles: Sequence[Bundle]) -> str | None:
-    """What is wrong with a scheduler's plan, if anything: each runnable must be in exactly one bundle."""
+def misplaced(ready: Sequence[Runnable], bundles: Sequence[Bundle], view: RunView) -> str | None:
+    """What is wrong with a scheduler's plan, if anything.
+
+    Each runnable must be in exactly one bundle, bundles hold only what may share a slot, and a chain is what the
+    graph says it is: nothing else would be executed as the workflow wants it.
+    """
     placed: set[str] = set()
     for bundle in bundles:
         if not bundle.runnables or (bundle.links and len(bundle.runnables) > 1):
             return "made a bundle of no work, or a chain of several"
+        if (
+            bundle.links
+            and bundle.links != view.chain_after(bundle.runnables[0])[: len(bundle.links)]
+        ):
+            return f"chained what does not follow {bundle.runnables[0].id}"
+        if len(bundle) > 1 and not all(view.may_bundle(each) for each in bundle.runnables):
+            return f"bundled {bundle.runnables[0].id} and others, which may not share a slot"
         for runnable in bundle.runnables:
             if runnable.id in placed:
                 return f"dispatched {runnable.id} twice"

@@ -48,6 +48,8 @@ class Core(Supervisor):
                     hint='take another id, or say if_exists="resume".',
                 )
             return self.resume(name, options)
+        self.check_policies(workflow.policies)
+        self.check_matchers(workflow, options)
         run_key = workflow.run_key or f"{name}:{uuid.uuid4().hex}"
         run = Run(name, workflow, run_key, options, self.clock.now())
         fresh = workflow if workflow.position else workflow.with_run_key(run_key)

@@ -104,6 +104,11 @@ class Dispatch:
         self.position = 0
         self.ordinal = 0
 
+    @property
+    def has_ranks(self) -> bool:
+        """Whether some work goes before other work."""
+        return bool(self.own_wishes) or self.wishes.has_ranks
+
     # --------------------------------------------------------------------------- from the workflow
 
     def room(self) -> int:
@@ -153,6 +158,10 @@ class Dispatch:
             else:
                 plain.append(runnable)
         if self.config.scheduler is None:
+            if self.config.max_concurrency is None and not self.has_ranks and not self.planned:
+                for runnable in plain:  # nothing to wait for, and nothing to put in order
+                    self._execute(Bundle(runnables=(runnable,)), at)
+                return
             for runnable in plain:
                 self._enqueue(Bundle(runnables=(runnable,)))
         else:
@@ -182,8 +191,9 @@ class Dispatch:
         if scheduler is None or not ready:
             return [Bundle(runnables=(each,)) for each in ready]
         try:
-            bundles = list(scheduler.plan(tuple(ready), RunView(self)))
-            fault = misplaced(ready, bundles)
+            view = RunView(self)
+            bundles = list(scheduler.plan(tuple(ready), view))
+            fault = misplaced(ready, bundles, view)
         except Exception as error:  # noqa: BLE001 - a plug must not harm the run
             self.told.append(
                 say.Warn(f"{type(scheduler).__name__} failed; work is dispatched one by one", error)
@@ -240,8 +250,10 @@ class Dispatch:
         terms = wishes.terms(first.node)
         if first.problem is not None or first.call is None:
             bundle = structs.replace(bundle, executor=INLINE)
-        elif wishes.places.keepers and wishes.keeps(first.node):
-            bundle = structs.replace(bundle, keep=bundle.kind == "single")
+        elif wishes.places.keepers or bundle.keep:
+            keep = bundle.kind == "single" and wishes.keeps(first.node)
+            if keep != bundle.keep:
+                bundle = structs.replace(bundle, keep=keep)
         if bundle.executor is not None and bundle.executor != terms.executor:
             terms = structs.replace(terms, executor=bundle.executor)
         elif first.is_fallback:

@@ -1,8 +1,8 @@
 """The loop: performs what the machines of a runner ask for, with real plugs.
 
 It runs in one thread and never blocks: whoever hosts it (an event loop, a plain thread, a simulator) calls `pump` when
-it was woken, and again at the moment it armed. Executors may answer from any thread. What belongs to one run alone is kept
-from the others: whatever is raised while a run's stimulus is handled goes to the supervisor, as a crash of that run.
+it was woken, and again at the moment it armed. Executors may answer from any thread. What belongs to one run alone is
+kept from the others: what is raised while a run's stimulus is handled goes to the supervisor, as a crash of that run.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from treadle.engine.jobs import cancelled_bundle, failed_bundle
 from treadle.errors import CircuitOpen, PlugError
@@ -35,8 +37,15 @@ DRIVE_S: Final = 0.002
 """How long one drive of in-line work should take; the budget follows what was measured."""
 
 
+FEW: Final = 8
+"""With so few bundles out, waiting for others to come back does not pay."""
+
+
 class Host(Protocol):
     """Who lets the loop run: each method asks for a call of `pump`."""
+
+    is_direct: bool
+    """Whether the loop may also be pumped by an executor that answers in the loop's own thread."""
 
     def wake(self) -> None:
         """Soon; called in the loop's own thread."""
@@ -48,18 +57,14 @@ class Host(Protocol):
         """At this moment, and no more at the one asked for before."""
 
 
-class Live:
+class Live(Struct, eq=False):
     """A bundle between `Execute` and its answer."""
 
-    __slots__ = ("bundle", "executor", "is_started", "order", "run", "started_at")
-
-    def __init__(self, run: Run, order: say.Execute) -> None:
-        self.run = run
-        self.order = order
-        self.bundle: Bundle = order.bundle
-        self.executor = order.terms.executor
-        self.is_started = False
-        self.started_at: float | None = None
+    run: Run
+    order: say.Execute
+    bundle: Bundle
+    executor: str
+    is_started: bool = False
 
 
 class Loop:
@@ -81,6 +86,7 @@ class Loop:
         self.store = store
         self.observers = list(observers)
         self.host = host
+        self.is_direct = host.is_direct
         self.supervisor = supervisor
         self.admission = Admission(
             {name: executor.capacity for name, executor in executors.items()}, max_concurrency
@@ -96,6 +102,8 @@ class Loop:
         self.moments: list[tuple[float, int, Run]] = []
         self.is_woken = False
         self.is_pumping = False
+        self.is_telling = False
+        """A machine is being told something outside of `pump`: its instructions are not all performed yet."""
         self.is_admitting = False
         self.budget = 256
         self.may_be_remote = False
@@ -118,9 +126,43 @@ class Loop:
             self.host.wake_from_elsewhere()
 
     def answer(self, number: int, outcomes: list[Outcome]) -> None:
-        """What executors call."""
-        self.came.append((number, outcomes))
-        self.wake()
+        """What executors call.
+
+        With little else out, an answer in the loop's own thread is handled in the same breath: that spares a turn
+        of the event loop. With much out, answers gather, and are handled together.
+        """
+        if (
+            len(self.live) <= FEW
+            and self.is_direct
+            and not self.is_pumping
+            and not self.is_telling
+            and not self.came
+            and threading.get_ident() == self.thread
+        ):
+            self.is_pumping = True
+            try:
+                self._take_one(number, outcomes)
+            finally:
+                self.is_pumping = False
+            if self.came or self.mail or self.drives:
+                self.host.wake()
+            elif self.moments:
+                self._arm()
+        else:
+            self.came.append((number, outcomes))
+            self.wake()
+
+    def _take_one(self, number: int, outcomes: list[Outcome]) -> None:
+        live = self.live.pop(number, None)
+        if live is None:
+            self.late += 1
+            return
+        now = self.clock.now()
+        if live.is_started:
+            self.admission.finish(number, now, failed=verdict_of(outcomes))
+        self.tell(live.run, say.Finished(((number, outcomes),), now))
+        if self.is_admitting:
+            self.admit()
 
     def pump(self) -> None:
         """Handle all that came, for a while; ask for another turn if anything is left."""
@@ -148,6 +190,9 @@ class Loop:
     def _take_answers(self) -> None:
         came = self.came
         if not came:
+            return
+        if len(came) == 1:
+            self._take_one(*came.popleft())
             return
         now = self.clock.now()
         by_run: dict[str, tuple[Run, list[tuple[int, list[Outcome]]]]] = {}
@@ -227,6 +272,7 @@ class Loop:
             self.wake()
             return
         run.is_busy = True
+        was_telling, self.is_telling = self.is_telling, True
         try:
             told = machine.handle(stimulus)
             run.status = machine.status
@@ -239,6 +285,7 @@ class Loop:
             self.supervisor.crashed(run, error, stimulus)
         finally:
             run.is_busy = False
+            self.is_telling = was_telling
 
     def ask(self, run: Run, make: Callable[[int, float], say.Stimulus]) -> Ask:
         """Give a run's machine a request; its answer may be there at once."""
@@ -251,13 +298,16 @@ class Loop:
 
     def _execute(self, run: Run, order: say.Execute) -> None:
         number, terms = order.number, order.terms
-        live = self.live[number] = Live(run, order)
+        live = self.live[number] = Live(run, order, order.bundle, terms.executor)
         if terms.executor not in self.executors:
             known = ", ".join(map(repr, self.executors))
             error = PlugError(
                 f"there is no executor {terms.executor!r}.", hint=f"this runner has {known}."
             )
             self.answer(number, failed_bundle(order.bundle, error))
+            return
+        if terms.is_free and self.admission.start_free(number, terms.executor):
+            self._start(number, live)
             return
         claim = Claim(
             number,
@@ -294,9 +344,8 @@ class Loop:
 
     def _start(self, number: int, live: Live) -> None:
         live.is_started = True
-        now = live.started_at = self.clock.now()
         if live.order.tell:
-            self.mail.append((live.run, say.Began(number, now)))
+            self.mail.append((live.run, say.Began(number, self.clock.now())))
             self.wake()
         if self.observers:
             self.observe("on_dispatch", live.run.id, live.bundle)

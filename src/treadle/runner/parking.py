@@ -115,6 +115,7 @@ class Parking:
             for other, executor in self._parked.get(key, ()):
                 self.turns[(key, other), executor] = None
             self._forget(key, now)
+        self._forget_rates(now)
 
     def park(self, group: Group, demand: Demand) -> None:
         """Let a group wait before the gate that blocks it."""
@@ -151,9 +152,8 @@ class Parking:
     def open_gates(self, now: float) -> None:
         """Gates whose moment has come are to let groups compete; rates that matter no more are forgotten."""
         self._now = now
-        while (top := self._expiries.top()) is not None and top[0] <= now:
-            self._forget(self._expiries.pop(), now)
-        while (top_opening := self.openings.top()) is not None and top_opening[0] <= now:
+        self._forget_rates(now)
+        while (top := self.openings.top()) is not None and top[0] <= now:
             key, wanted = self.openings.pop()
             for other, executor in self._parked[key]:
                 if other == wanted:
@@ -188,3 +188,7 @@ class Parking:
         if gate is not None and key not in self._parked and gate.needed_until() <= now:
             del self.gates[key]
             self._expiries.discard(key)
+
+    def _forget_rates(self, now: float) -> None:
+        while (top := self._expiries.top()) is not None and top[0] <= now:
+            self._forget(self._expiries.pop(), now)

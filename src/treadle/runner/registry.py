@@ -13,6 +13,7 @@ from treadle.interfaces import Clock, Executor, Hooks, Observer, RunInfo, Store
 from treadle.model.definition import Definition
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
+from treadle.runner.guarded import GuardedStore
 from treadle.runner.record import Options, Run
 from treadle.runner.wishes import Places, Wishes
 from treadle.value import Workflow
@@ -51,7 +52,7 @@ class Registry:
         self.executors = executors
         self.places = places
         self.clock = clock
-        self.store = store
+        self.store = store if store is None or store.is_instant else GuardedStore(store)
         self.policies = policies
         self.definitions: dict[str, list[Workflow]] = {}
         for workflow in workflows:
@@ -155,6 +156,12 @@ class Registry:
                 listed[run.id] = info
         found = [info for info in listed.values() if status is None or info.status == status]
         return sorted(found, key=lambda info: info.created_at or 0.0)
+
+    def check_matchers(self, workflow: Workflow, options: Options) -> None:
+        """Ask all matchers once, so that one that raises is refused now, and not in the middle of a run."""
+        policies = options.policies.over(workflow.policies).over(self.policies)
+        if policies.rules:
+            self._wishes_of(workflow, policies, are_seen=True).held()
 
     def check_policies(self, policies: Policies) -> None:
         """Policies name executors that there are. Errors: `UsageError`."""

@@ -36,6 +36,8 @@ DRAIN_S: Final = 60.0
 class _AsyncHost:
     """Lets the loop run on an event loop."""
 
+    is_direct = True
+
     def __init__(self, event_loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self.event_loop = event_loop
         self.clock = clock

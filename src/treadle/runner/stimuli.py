@@ -159,10 +159,8 @@ class Terms(Struct, frozen=True):
     rates: tuple[tuple[str, RateLimit], ...] = ()
     breakers: tuple[tuple[str, CircuitBreaker], ...] = ()
 
-    @property
-    def is_free(self) -> bool:
-        """Whether only the executor's own room counts."""
-        return not (self.limits or self.rates or self.breakers)
+    is_free: bool = True
+    """Only the executor's own room counts."""
 
 
 class Execute(Struct, frozen=True):

@@ -108,6 +108,10 @@ class Supervisor(Registry):
         run.wake_at = None
         self.loop.observe("on_start", run.id, workflow.name)
         self.loop.tell(run, say.Begin(self.clock.now()))
+        self._keep_if_idle(run)
+
+    def _keep_if_idle(self, run: Run) -> None:
+        """A run that begins with nothing to do is idle from the start."""
         if run.machine is not None and run.machine.status == say.IDLE:
             self._keep_warm(run)
 
@@ -248,17 +252,16 @@ class Supervisor(Registry):
         if self.store is not None and run.options.is_stored:
             stored = self.store.info(run.id)
             if stored is not None:
-                self.store.append(
-                    [
-                        Append(
-                            run_id=run.id,
-                            expected=stored.position,
-                            status=status,
-                            note=note,
-                            at=run.updated_at,
-                        )
-                    ]
+                append = Append(
+                    run_id=run.id,
+                    expected=stored.position,
+                    status=status,
+                    note=note,
+                    at=run.updated_at,
                 )
+                (fault,) = self.store.append([append])
+                if fault is not None:
+                    logger.error("the status of run %s was not stored", run.id, exc_info=fault)
         if status in say.FINAL:
             self.loop.observe("on_end", run.id, status)
 
@@ -274,6 +277,8 @@ class Supervisor(Registry):
         run.tickets.clear()
         for stream in run.streams:
             stream(END)
+        if run.machine is not None and run.evidence is None:
+            run.evidence = {"reason": run.status, "story": run.machine.story()}
         if self.store is not None and run.options.is_stored:
             run.machine = None
         for request, ask in list(run.asks.items()):
@@ -309,7 +314,9 @@ class Supervisor(Registry):
         if came_back is not None and old is not None:
             for number, bundle, outcomes in old.handled:
                 adopted[number] = bundle
-                self.loop.live[number] = Live(run, say.Execute(number, bundle, say.Terms("")))
+                self.loop.live[number] = Live(
+                    run, say.Execute(number, bundle, say.Terms("")), bundle, ""
+                )
                 self.loop.answer(number, outcomes)
         run.machine = None
         try:

@@ -47,6 +47,7 @@ class Wishes:
     __slots__ = (
         "_chains",
         "_drives",
+        "_has_ranks",
         "_held",
         "_keeps",
         "_policies_of",
@@ -80,6 +81,7 @@ class Wishes:
         self._keeps: dict[str, bool] = {}
         self._held: frozenset[str] | None = None
         self._drives = False
+        self._has_ranks = False
         self._tries: frozenset[str] = frozenset()
 
     def policy(self, key: str) -> Policy:
@@ -130,6 +132,7 @@ class Wishes:
             () if limit is None else ((limit.key or own, limit.count),),
             () if rate is None else ((rate.key or own, rate),),
             () if breaker is None else ((breaker.key or own, breaker),),
+            is_free=limit is None and rate is None and breaker is None,
         )
 
     def held(self) -> frozenset[str]:
@@ -152,6 +155,7 @@ class Wishes:
             policy = self.policy(key)
             if not policy.is_final:
                 tries.add(key)
+            self._has_ranks = self._has_ranks or policy.rank != 0
             in_line = self.executor(key, policy) == INLINE and not node.is_async
             if self.are_seen or not in_line or not policy.is_plain:
                 held.add(key)
@@ -165,6 +169,13 @@ class Wishes:
         if self._held is None:
             self._sort_out()
         return self._drives
+
+    @property
+    def has_ranks(self) -> bool:
+        """Whether the policies put some work before other work."""
+        if self._held is None:
+            self._sort_out()
+        return self._has_ranks
 
     def may_bundle(self, key: str) -> bool:
         """Whether a node's work may share a slot: nothing is asked of its single attempts."""

@@ -1,5 +1,17 @@
-"""Kits for tests of workflows: yours and ours."""
+"""Kits for tests of workflows and of plugs: yours and ours."""
 
+from treadle.testing.executors import ExecutorReport, check_executor
 from treadle.testing.mutation import MutatedValue, check_mutation
+from treadle.testing.schedulers import SchedulerReport, check_scheduler
+from treadle.testing.stores import StoreReport, check_store
 
-__all__ = ["MutatedValue", "check_mutation"]
+__all__ = [
+    "ExecutorReport",
+    "MutatedValue",
+    "SchedulerReport",
+    "StoreReport",
+    "check_executor",
+    "check_mutation",
+    "check_scheduler",
+    "check_store",
+]

@@ -32,9 +32,9 @@ def failures(workflow: Workflow, input: Any) -> list[Failure]:
 
 def listed(memory: Memory, roots: list[Root]) -> list[Failure]:
     """The failures among the events of some inputs."""
-    events = events_of(roots)
-    if not any(_failed(event) for event in events):
+    if not any(root.has_failed for root in roots):
         return []
+    events = events_of(roots)
     reader = FactReader(memory, roots)
     handled = _handled(memory, events) | _gone_without(memory, events)
     return [

@@ -31,13 +31,10 @@ def results(
         if not memory.next_number and (input is ALL or input == -1):
             return dict.fromkeys(wanted, ABSENT)
         outputs_only = all(memory.program.is_output(name) for name in wanted)
-        roots = list(roots_of(memory, input, results_only=outputs_only))
-        if raise_on_failure:
-            roots = list(roots_of(memory, input))
+        roots = list(roots_of(memory, input, results_only=outputs_only and not raise_on_failure))
+        if raise_on_failure and any(root.has_failed for root in roots):
             _raise_first(memory, exceptions, roots)
-        asked = wanted or [
-            name for name in memory.program.components if memory.program.is_output(name)
-        ]
+        asked = wanted or memory.program.outputs()
         given = _by_node(roots) if len(asked) > 1 else None
         values = {name: _value(memory, name, roots, given) for name in asked}
     if wanted:

@@ -1,0 +1,60 @@
+"""A bounded pool whose workers ask for work: what is handed out ahead of them is limited, and seen."""
+
+from __future__ import annotations
+
+from treadle.executors.crew import Crew
+from treadle.executors.ledger import Ledger
+from treadle.executors.options import check_count
+from treadle.executors.threads import cancel_in_crew, close_crew, execute_in_thread
+from treadle.interfaces import Answer
+from treadle.model.bundles import Bundle
+
+
+class DemandPool:
+    """`workers` threads, each taking one bundle when it wants one, from a buffer of at most `buffer` bundles.
+
+    At most `workers` bodies run at once, while the next bundles lie ready, so a worker never waits for the runner.
+    What does not fit is refused: the runner holds it back, and can still prefer something more urgent. Whatever a
+    body raises fails its own bundle, and the worker goes on. A cancelled body is abandoned, as in `ThreadExecutor`.
+    """
+
+    when_cancelled = "abandoned"
+
+    def __init__(self, workers: int = 8, buffer: int = 16) -> None:
+        check_count("DemandPool(workers=...)", workers)
+        if buffer != 0:
+            check_count("DemandPool(buffer=...)", buffer)
+        self.workers = workers
+        self.buffer = buffer
+        self.capacity: int | None = workers + buffer
+        self._ledger = Ledger(self, limit=workers + buffer)
+        self._crew = Crew(self._ledger, workers, "treadle-demand", execute_in_thread)
+
+    def __repr__(self) -> str:
+        return f"DemandPool(workers={self.workers}, buffer={self.buffer})"
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads still run a function that was given up."""
+        return self._crew.abandoned
+
+    @property
+    def late(self) -> int:
+        """How many functions ended after they had been given up; what they gave was ignored."""
+        return self._crew.late
+
+    def open(self, answer: Answer) -> None:
+        """Take note of who is to be answered."""
+        self._ledger.open(answer)
+
+    def submit(self, number: int, bundle: Bundle) -> None:
+        """Put a bundle into the buffer. Errors: `UsageError` if it is full."""
+        self._crew.send(self._ledger.enter(number, bundle))
+
+    def cancel(self, number: int) -> None:
+        """Answer at once: withdrawn from the buffer, or abandoned where it has begun."""
+        cancel_in_crew(self._ledger, self._crew, number)
+
+    def close(self) -> None:
+        """Empty the buffer and let the threads end; those that still run a function are left to it."""
+        close_crew(self._ledger, self._crew)
