@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from treadle.engine.loop import Answered, Drive
@@ -109,11 +109,12 @@ class Driven(Handle):
         tries: frozenset[str] = NO_KEYS,
         budget: int = 0,
         limit: int = 0,
+        is_interrupt: Callable[[BaseException], bool] = lambda _: True,
     ) -> tuple[Self, Drive]:
         """All that a runner does to a workflow at one go: apply, plan, execute in line, prepare.
 
-        With `held`, work of other nodes than these is executed here, at most `budget` units of it (see
-        `Drive.run_some`); without, at most `limit` runnables are handed out. The drive tells what came of it.
+        At most `limit` runnables are handed out; with `held`, only of these nodes, and work of all others is executed
+        here, at most `budget` units of it (see `Drive.run_some`). The drive tells what came of it.
         """
         if self._at is None:
             return self, Drive(fresh(self._definition), self._run_key, (), self._context)
@@ -125,7 +126,7 @@ class Driven(Handle):
         if held is None:
             drive.hand_out_ready(limit)
         else:
-            drive.run_some(held, tries, budget)
+            drive.run_some(held, tries, budget, limit, is_interrupt)
         drive.look()
         if not drive.entries:
             return self._unchanged(tape, memory), drive

@@ -28,6 +28,7 @@ from treadle.model.definition import Definition
 from treadle.model.errordata import ErrorData
 from treadle.model.events import Event, InputAccepted, ScopeCancelled
 from treadle.model.nodes import Context, Lowered
+from treadle.model.one_line import one_line
 from treadle.model.program import Program
 from treadle.model.runnables import FAILED, OK, SKIPPED, Again, Outcome, Runnable, runnable_id
 from treadle.model.work import OUT, QUEUED, Mark
@@ -42,6 +43,27 @@ RUNS: Final = itertools.count()
 NO_CONTEXT: Final[Context] = {}
 NO_KEYS: Final[frozenset[str]] = frozenset()
 NO_EXCEPTIONS: Final[Mapping[int, BaseException]] = {}
+
+
+class Reading:
+    """Holds a handle's memory for as long as somebody looks at it; plain, since every look costs it."""
+
+    __slots__ = ("_handle", "_memory", "_tape", "_version")
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._tape: Tape | None = None
+
+    def __enter__(self) -> Memory:
+        handle = self._handle
+        if handle._at is None:
+            return at_rest(handle._definition)
+        self._tape, self._version, self._memory = handle._claim()
+        return self._memory
+
+    def __exit__(self, *_: object) -> None:
+        if self._tape is not None:
+            self._tape.slot[self._version] = self._memory
 
 
 class Handle:
@@ -86,17 +108,9 @@ class Handle:
             self._at = (tape, version)
         return tape, version, memory
 
-    @contextmanager
-    def _reading(self) -> Generator[Memory]:
+    def _reading(self) -> Reading:
         """The memory, to look at only; put back under the same version."""
-        if self._at is None:
-            yield at_rest(self._definition)
-            return
-        tape, version, memory = self._claim()
-        try:
-            yield memory
-        finally:
-            tape.slot[version] = memory
+        return Reading(self)
 
     def _commit(
         self,
@@ -412,7 +426,7 @@ class Handle:
 
     def is_satisfied(self, *, input: int | None = None) -> bool:
         """Whether nothing is ready, unplanned, in flight or waiting: at all, or for one input."""
-        if self._at is None:
+        if self._at is None and input is None:
             return True
         with self._reading() as memory:
             if input is None:
@@ -501,6 +515,5 @@ def warn_of_failure(workflow: str, node: str, scope: tuple[int, ...], error: Err
     import logging  # loads much, and a workflow that never fails never needs it
 
     place = ".".join(map(str, scope))
-    logging.getLogger("treadle").warning(
-        "%s: %s failed for input %s: %s", workflow, node, place, error
-    )
+    why = one_line(str(error))
+    logging.getLogger("treadle").warning("%s: %s failed for input %s: %s", workflow, node, place, why)

@@ -6,8 +6,7 @@ phases, are in `handle.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import structs
@@ -22,7 +21,7 @@ from treadle.engine.memory import Memory
 from treadle.engine.replay import Functions, definition_from, entries_from, rebuild
 from treadle.engine.tape import Entry, Log, Tape
 from treadle.errors import DefinitionError, LogError, UnknownComponent, UsageError, nearest
-from treadle.handle import NOTHING, RUNS, is_a
+from treadle.handle import NOTHING, RUNS, Reading, is_a
 from treadle.model import calls
 from treadle.model import nodes as kinds
 from treadle.model.definition import Definition, shape_of
@@ -519,12 +518,19 @@ class Workflow(Driven):
 
         return edgelist.to_edgelist(self)
 
-    @contextmanager
-    def inspect(self) -> Generator[tuple[Memory, dict[int, BaseException]]]:
+    def inspect(self) -> Inspection:
         """For the views: the memory, to look at only, and the live exceptions by position."""
-        exceptions = {} if self._at is None else self._at[0].exceptions
-        with self._reading() as memory:
-            yield memory, exceptions
+        return Inspection(self)
+
+
+class Inspection(Reading):
+    """A look at a workflow's memory, with the live exceptions of its failures."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> tuple[Memory, dict[int, BaseException]]:  # type: ignore[override]
+        memory = super().__enter__()
+        return memory, {} if self._tape is None else self._tape.exceptions
 
 
 def name_of(name: Any) -> Any:

@@ -15,6 +15,7 @@ from treadle.engine.state import cell_of
 from treadle.errors import ItemsFailed
 from treadle.model.definition import Definition
 from treadle.model.events import Baseline, Path
+from treadle.model.markers import READS_HISTORY
 from treadle.model.program import compile_program
 from treadle.model.work import (
     QUEUED,
@@ -171,6 +172,20 @@ def _unit(unit: Unit) -> dict[str, Any]:
         "key": None if unit.cell is None else unit.cell.key,
         "problem": (problem.message, problem.items) if isinstance(problem, ItemsFailed) else None,
         "failed": unit.failed,
+        "kept": _kept(unit),
+    }
+
+
+def _kept(unit: Unit) -> dict[str, Any] | None:
+    """What the markers of work that failed before read of history: its next attempt is to see the same."""
+    if unit.failed is None or unit.failed.read_at is None:
+        return None
+    if unit.injected is None:
+        return unit.kept
+    return {
+        name: unit.injected[name]
+        for name, marker in unit.node.code.injected
+        if marker.kind in READS_HISTORY and not callable(marker.key)
     }
 
 
@@ -300,7 +315,7 @@ def _load_scope(
         )
         if entry["problem"] is not None:
             unit.problem = ItemsFailed(entry["problem"][0], items=entry["problem"][1])
-        unit.failed = entry["failed"]
+        unit.failed, unit.kept = entry["failed"], entry["kept"]
         if node.kind == "state":
             unit.cell = cell_of(memory, node, entry["key"])
             if not entry["queued"]:

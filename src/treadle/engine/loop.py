@@ -6,6 +6,8 @@ leaves out the runnable and the outcome, which nobody would see. Measured: that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from treadle.engine.apply import conclude, orphan, pending_unit, try_again
@@ -136,12 +138,19 @@ class Drive:
             entries.append(event)
             settle_value(memory, unit, event)
 
-    def run_some(self, held: frozenset[str], tries: frozenset[str], budget: int) -> None:
-        """Like `run`, but hand out what is `held` back, and execute at most `budget` units.
+    def run_some(
+        self,
+        held: frozenset[str],
+        tries: frozenset[str],
+        budget: int,
+        limit: int,
+        is_interrupt: Callable[[BaseException], bool],
+    ) -> None:
+        """Like `run`, but hand out what is `held` back, at most `limit` of it, and execute at most `budget` units.
 
         Work of a node in `tries`, and work that failed before, has a say after a failure, so its failure is handed
         out with it instead of recorded. An interrupt (`self.interrupt`) leaves all that was done recorded, and the
-        interrupted work ready.
+        interrupted work ready; whatever else a function raises is its failure.
         """
         memory, entries = self.memory, self.entries
         while budget > 0:
@@ -155,6 +164,9 @@ class Drive:
                 unit = memory.ready.popleft()
             node = unit.node
             if node.key in held or unit.failed is not None:
+                if len(self.handed) >= limit:
+                    put_back(memory, unit)
+                    break
                 self.hand_out(unit)
                 continue
             budget -= 1
@@ -169,7 +181,11 @@ class Drive:
                 self._conclude(unit, failed_outcome(self.runnable(unit), error), tries)
                 continue
             except BaseException as error:  # noqa: BLE001 - what was done must not be lost by it
-                if unit.scope.units.get(node.index) is unit:
+                is_pending = unit.scope.units.get(node.index) is unit
+                if is_pending and not isinstance(error, Exception) and not is_interrupt(error):
+                    self._conclude(unit, failed_outcome(self.runnable(unit), error), tries)
+                    continue
+                if is_pending:
                     put_back(memory, unit)
                 self.interrupt = error
                 return

@@ -133,15 +133,31 @@ def fill_in(memory: Memory, unit: Unit, run_key: str | None, context: Context) -
         markers = [entry for entry in node.code.injected if entry[1].kind != "attempt"]
         context = context_for(context, unit.scope.path[0])
         filled = inject(memory, markers, node.component, unit.args, context)
+        filled.update(unit.kept or {})
         for name, marker in markers:
             if marker.kind == "idempotency_key":
                 filled[name] = idempotency_key(run_key, node.key, unit.generation, unit.scope.path)
             elif marker.kind in READS_HISTORY:
                 unit.read_at = memory.position
+        if unit.kept and unit.failed is not None:
+            unit.read_at = unit.failed.read_at
         unit.injected = filled
     attempts = {n: unit.attempt for n, marker in node.code.injected if marker.kind == "attempt"}
     if attempts:
         unit.injected = {**(unit.injected or {}), **attempts}
+
+
+def read_again(memory: Memory, unit: Unit) -> None:
+    """Read a unit's markers as of now, for later: a replay has come to where its first attempt was prepared.
+
+    Only what history says: a key function of the user's is not asked again.
+    """
+    markers = [
+        (name, marker)
+        for name, marker in unit.node.code.injected
+        if marker.kind in READS_HISTORY and not callable(marker.key)
+    ]
+    unit.kept = inject(memory, markers, unit.node.component, unit.args, {})
 
 
 def inject(

@@ -10,10 +10,12 @@ from msgspec import structs
 from treadle.engine.baseline import load
 from treadle.engine.edit import Edit, apply_edit
 from treadle.engine.fold import check_position, replay
-from treadle.engine.memory import Memory
+from treadle.engine.memory import Memory, scope_at
+from treadle.engine.prepare import read_again
 from treadle.errors import DefinitionError, LogError
 from treadle.model.definition import Definition, shape_of
 from treadle.model.events import (
+    AttemptFailed,
     Baseline,
     ComponentAdded,
     ComponentRemoved,
@@ -42,13 +44,37 @@ def rebuild(
 ) -> Memory:
     """Fold a journal's prefix into a memory of its own."""
     memory = fresh(definition) if baseline is None else load(definition, baseline)
-    for entry in journal:
+    entries = list(journal)
+    reads = reads_of_attempts(entries)
+    for entry in entries:
+        if reads:
+            for failed in reads.pop(memory.position, ()):
+                read_for(memory, failed)
         if isinstance(entry, Edit):
             check_position(memory, entry.event)
             apply_edit(memory, entry)
         else:
             replay(memory, entry)
     return memory
+
+
+def reads_of_attempts(entries: list[Event | Mark | Edit]) -> dict[int, list[AttemptFailed]]:
+    """The failed attempts whose markers read history, by where: later attempts are to see the same."""
+    reads: dict[int, list[AttemptFailed]] = {}
+    for entry in entries:
+        if isinstance(entry, AttemptFailed) and entry.read_at is not None:
+            reads.setdefault(entry.read_at, []).append(entry)
+    return reads
+
+
+def read_for(memory: Memory, failed: AttemptFailed) -> None:
+    """Read what an attempt read that will fail further on in the log."""
+    node = memory.program.by_key.get(failed.node)
+    if node is None:
+        return
+    unit = scope_at(memory, failed.scope, node.place).units.get(node.index)
+    if unit is not None and unit.generation == failed.generation and unit.kept is None:
+        read_again(memory, unit)
 
 
 Functions = Mapping[str, list[Lowered]]

@@ -157,6 +157,8 @@ class AsyncioExecutor:
 
     def _give_up(self, entry: Entry) -> None:
         """Answer for a body that does not end, and count its task until it does."""
+        if entry.place.done():  # at the very moment when its time was up
+            return
         parts = self._parts.get(entry.number)
         if parts is not None:
             outcomes = filled(entry.bundle, parts, "abandoned")

@@ -40,8 +40,28 @@ class Kept(Struct, frozen=True):
     size: int
 
 
-Keep: TypeAlias = Callable[[Any, int], Kept]
-"""Give a value of so many bytes to the cluster."""
+class Parcel:
+    """A value that the cluster keeps, as pickle sees it.
+
+    Dask would look through a plain list element by element before it sends it, and Ray would write what is in it
+    twice as two.
+    """
+
+    __slots__ = ("size", "value")
+
+    def __init__(self, value: Any, size: int) -> None:
+        self.value = value
+        self.size = size
+
+    def __sizeof__(self) -> int:
+        return self.size
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Parcel, (self.value, self.size))
+
+
+Keep: TypeAlias = Callable[[Parcel], Kept]
+"""Give a value to the cluster."""
 
 
 def missing_extra(extra: str, package: str) -> MissingExtra:
@@ -67,15 +87,15 @@ def first_problem(bundle: Bundle) -> BaseException | None:
 
 def do_job(
     data: bytes,
-    values: tuple[Any, ...] = (),
+    parcels: tuple[Parcel, ...] = (),
     keep: Keep | None = None,
     keep_above_bytes: int = KEEP_ABOVE_BYTES,
 ) -> bytes:
     """Do a job with the kept values that it takes; `keep` its large results, if they may stay."""
-    if keep is None and not values:
+    if keep is None and not parcels:
         return run_portable(data)
     try:
-        job = put_back(load_job(data), values)
+        job = put_back(load_job(data), tuple([parcel.value for parcel in parcels]))
     except BaseException as error:  # noqa: BLE001 - importing a user's module may raise anything
         return framed(dump_report(failed_report(error)))
     lines: list[bytes] = []
@@ -93,7 +113,7 @@ def kept_report(report: Report, keep: Keep, keep_above_bytes: int) -> Report:
     if size is None or size <= keep_above_bytes:
         return report
     try:
-        return structs.replace(report, value=keep(report.value, size))
+        return structs.replace(report, value=keep(Parcel(report.value, size)))
     except Exception:  # noqa: BLE001 - a cluster that cannot keep it now; it is brought back
         return report
 

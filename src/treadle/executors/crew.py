@@ -6,6 +6,8 @@ the interpreter waits for it at exit.
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -89,10 +91,20 @@ class Crew:
                     outcomes = self._work(entry)
                 except BaseException as error:  # noqa: BLE001 - one answer, whatever happens
                     outcomes = cut_short(entry.bundle, entry.done, error)
-                if not self._ledger.settle(entry, outcomes) and not self._is_back():
+                if not self._settle(entry, outcomes) and not self._is_back():
                     return
                 del outcomes
             del entry  # while this thread waits, it holds on to nobody's values
+
+    def _settle(self, entry: Entry, outcomes: list[Outcome]) -> bool:
+        """Answer an entry. If whoever hears it raises, that is shown, and this thread goes on."""
+        try:
+            return self._ledger.settle(entry, outcomes)
+        except Exception:  # noqa: BLE001 - it is not ours to know
+            threading.excepthook(
+                threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
+            )
+            return True
 
     def _is_back(self) -> bool:
         """Whether a thread whose body was given up, and has ended at last, is needed again."""

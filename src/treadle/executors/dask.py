@@ -20,6 +20,7 @@ from treadle.errors import BadValue, Cancelled, NotPortable, UsageError, ValueLo
 from treadle.executors.cluster import (
     KEEP_ABOVE_BYTES,
     Kept,
+    Parcel,
     first_problem,
     missing_extra,
     names_of,
@@ -29,7 +30,6 @@ from treadle.executors.dask_inside import (
     DONE,
     PREFIX,
     RUNNING,
-    Parcel,
     once_only,
     run_and_keep,
     run_in_worker,

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from treadle.engine.jobs import failed_report
 from treadle.errors import Cancelled, WorkerDied
-from treadle.executors.cluster import Kept, do_job
+from treadle.executors.cluster import Kept, Parcel, do_job
 from treadle.executors.portable import dump_report, framed
 
 PREFIX: Final = "treadle:"
@@ -35,29 +35,13 @@ states: Final[dict[str, str]] = {}
 past: Final[deque[str]] = deque()
 
 
-class Parcel:
-    """A kept value, closed to Dask: it would look through a list element by element before it sends it."""
-
-    __slots__ = ("size", "value")
-
-    def __init__(self, value: Any, size: int) -> None:
-        self.value = value
-        self.size = size
-
-    def __sizeof__(self) -> int:
-        return self.size
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Parcel, (self.value, self.size))
-
-
 def run_in_worker(key: str, data: bytes, *kept: Parcel) -> bytes:
     """Do a job with the kept values that it takes, if it has not begun anywhere."""
     refused = begin(key)
     if refused is not None:
         return framed(dump_report(failed_report(refused)))
     try:
-        return do_job(data, unpacked(kept))
+        return do_job(data, kept)
     finally:
         end(key, DONE)
 
@@ -69,18 +53,13 @@ def run_and_keep(key: str, data: bytes, keep_above_bytes: int, client: str, *kep
         return framed(dump_report(failed_report(refused)))
     counter = itertools.count()
 
-    def keep(value: Any, size: int) -> Kept:
-        return keep_here(f"{key}-{next(counter)}", value, size, client)
+    def keep(parcel: Parcel) -> Kept:
+        return keep_here(f"{key}-{next(counter)}", parcel, client)
 
     try:
-        return do_job(data, unpacked(kept), keep, keep_above_bytes)
+        return do_job(data, kept, keep, keep_above_bytes)
     finally:
         end(key, DONE)
-
-
-def unpacked(kept: tuple[Parcel, ...]) -> tuple[Any, ...]:
-    """The values in parcels."""
-    return tuple([parcel.value for parcel in kept])
 
 
 def begin(key: str) -> Exception | None:
@@ -121,7 +100,7 @@ def withdraw_here(keys: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def keep_here(key: str, value: Any, size: int, client: str) -> Kept:
+def keep_here(key: str, parcel: Parcel, client: str) -> Kept:
     """Give a value to this worker's store, under a key that the client is known to want.
 
     The scheduler holds it as pure data: once lost it is gone, and no task is run again to make it.
@@ -131,13 +110,13 @@ def keep_here(key: str, value: Any, size: int, client: str) -> Kept:
     worker: Any = get_worker()
 
     async def register() -> None:
-        told = worker.update_data({key: Parcel(value, size)})
+        told = worker.update_data({key: parcel})
         await worker.scheduler.update_data(
             who_has={key: [worker.address]}, nbytes=told["nbytes"], client=client
         )
 
     asyncio.run_coroutine_threadsafe(register(), worker.loop.asyncio_loop).result()
-    return Kept(key=key, where=worker.address, size=size)
+    return Kept(key=key, where=worker.address, size=parcel.size)
 
 
 @functools.cache

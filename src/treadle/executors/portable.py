@@ -13,13 +13,16 @@ import asyncio
 import functools
 import io
 import pickle
+import sys
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from time import perf_counter
 from types import FunctionType
 from typing import Any
 
 from msgspec import structs
 
+from treadle.engine.execute import CAUGHT
 from treadle.engine.jobs import failed_report, job_of, outcomes_from, portable_job, run_job
 from treadle.errors import BadValue, NotPortable, RemoteFailure
 from treadle.executors.leaves import bad_leaf
@@ -93,9 +96,21 @@ def by_value_pickler(shares_main: bool) -> Any:  # noqa: FBT001 - the one key of
                     return (from_reference, (reference,))
             if isinstance(obj, Portable):
                 return (portable_value, (type(obj), obj.__dict__))
+            if shares_main and isinstance(obj, type) and is_of_main(obj):
+                return NotImplemented  # a copy would be another class than that of the worker
             return super().reducer_override(obj)
 
     return ByValuePickler
+
+
+def is_of_main(kind: type) -> bool:
+    """Whether a class is found by its name in this program's main module."""
+    if kind.__module__ != "__main__":
+        return False
+    try:
+        return attrgetter(kind.__qualname__)(sys.modules["__main__"]) is kind
+    except AttributeError:
+        return False
 
 
 def portable_value(kind: type[Portable], fields: dict[str, Any]) -> Portable:
@@ -344,7 +359,7 @@ def load_report(data: bytes) -> Report:
             value=pickle.loads(value or b""),  # noqa: S301 - as above
             seconds=seconds,
         )
-    except Exception as problem:  # noqa: BLE001 - a user's object may refuse in any way
+    except CAUGHT as problem:
         refused = BadValue(
             f"the result arrived from the worker and cannot be rebuilt here: {text_of(problem)}.",
             hint="return plain data, or make the class load what it pickles.",

@@ -35,6 +35,7 @@ def main(jobs: Connection, lifeline: Connection) -> None:
     jobs.send_bytes(READY)
     with suppress(EOFError, BrokenPipeError):  # the parent is gone, or wants no more
         while data := jobs.recv_bytes():
+            termination.listen()  # the last job may have listened itself
             for line in lines_of(data):
                 if termination.has_come:  # whatever the body made of it
                     return
@@ -51,6 +52,10 @@ class Termination:
 
     def __init__(self) -> None:
         self.has_come = False
+        self.listen()
+
+    def listen(self) -> None:
+        """Hear both signals from now on."""
         signal.signal(signal.SIGTERM, self.on_terminate)
         signal.signal(signal.SIGINT, self.on_interrupt)
 

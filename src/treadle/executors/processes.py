@@ -134,16 +134,18 @@ class ProcessExecutor:
         while len(done) < len(bundle.runnables):
             begin = len(done)
             rest = bundle.runnables[begin:] if together else bundle.runnables[begin : begin + 1]
-            part = bundle if bundle.links else Bundle(runnables=rest)
+            part = Bundle(runnables=rest, links=bundle.links if together else ())
             try:
                 self._run(entry, part)
             except (Cancelled, PlugError) as error:
                 return cut_short(bundle, done, error)
             except (NotPortable, WorkerDied) as error:
-                if isinstance(error, WorkerDied) or len(rest) == 1:
+                if isinstance(error, WorkerDied) or len(part) == 1:
                     done.append(cut_short(bundle, done, error)[len(done)])
                 else:
-                    together = False  # what cannot travel harms nobody else
+                    together = (
+                        False  # what cannot travel harms nobody else, nor what goes before it
+                    )
             else:
                 if len(done) - begin < len(rest):  # one report for all: it could not be loaded
                     del done[begin:]
@@ -205,11 +207,9 @@ class ProcessExecutor:
         with self._ledger.lock:
             is_killed = entry.place is worker and entry.is_cancelled
             entry.place = None
-        has_done_enough = worker.job_count == self.max_jobs_per_worker
+        is_over = is_killed or worker.job_count == self.max_jobs_per_worker or not worker.is_clean
         with self._lock:
-            is_kept = not (
-                worker.buried.is_set() or is_killed or has_done_enough or self._is_closed
-            )
+            is_kept = not (is_over or worker.buried.is_set() or self._is_closed)
             if is_kept:
                 self._idle.append(worker)
         if not is_kept and not worker.buried.is_set():

@@ -13,6 +13,7 @@ from treadle.errors import BadValue, Cancelled, NotPortable, UsageError, ValueLo
 from treadle.executors.cluster import (
     KEEP_ABOVE_BYTES,
     Kept,
+    Parcel,
     do_job,
     first_problem,
     missing_extra,
@@ -33,8 +34,9 @@ GRACE_S: Final = 0.5
 
 
 class RayExecutor:
-    """Runs bundles in a Ray cluster: the one this process is connected to, or the one at an address, or a new one.
+    """Runs bundles in a Ray cluster: the one this process is connected to, else the one at an address.
 
+    Without both, Ray looks for a running one and else starts one on this machine; address `"local"` always starts one.
     Functions go by name, so the workers need the same code; those without a name go by value. Cancelling
     interrupts a body, and kills its worker process if that does not end it. Of bundles that allow it, results
     above `keep_above_bytes` stay in Ray's object store; of those, Ray itself carries what is below 100 KiB along,
@@ -87,7 +89,7 @@ class RayExecutor:
         self._ledger.open(answer)
         if not ray.is_initialized():
             settings: dict[str, Any] = dict(self._init)
-            if "address" not in settings:
+            if settings.get("address", "local") == "local":
                 settings.setdefault("include_dashboard", False)
             ray.init(**settings)
             self._is_own_connection = True
@@ -223,13 +225,14 @@ class HeldInRay:
         if not self.ray.is_initialized():
             raise lost_value(self.ref.hex())
         try:
-            return self.ray.get(self.ref)
+            parcel: Parcel = self.ray.get(self.ref)
         except self.ray.exceptions.ObjectLostError as error:
             raise lost_value(self.ref.hex()) from error
         except self.ray.exceptions.RaySystemError as error:
             raise BadValue(
                 f"the value {self.ref.hex()} cannot be rebuilt here: {text_of(error)}."
             ) from error
+        return parcel.value
 
 
 def ref_of(remote: Remote) -> Any:
@@ -275,24 +278,24 @@ def reason(bundle: Bundle, error: Exception) -> BaseException:
 # ------------------------------------------------------------------------------ in a worker
 
 
-def run_in_worker(data: bytes, *kept: Any) -> bytes:
+def run_in_worker(data: bytes, *kept: Parcel) -> bytes:
     """Do a job with the kept values that it takes."""
     return do_job(data, kept)
 
 
-def run_and_keep(data: bytes, places: int, keep_above_bytes: int, *kept: Any) -> tuple[Any, ...]:
+def run_and_keep(data: bytes, places: int, keep_above_bytes: int, *kept: Parcel) -> tuple[Any, ...]:
     """As `run_in_worker`, and after its reports one place for each result: Ray keeps what is put there.
 
     They belong to the process that submitted the task, so this one may die, and its node keeps them.
     """
     import ray
 
-    values: list[Any] = []
+    parcels: list[Parcel] = []
 
-    def keep(value: Any, size: int) -> Kept:
-        values.append(value)
+    def keep(parcel: Parcel) -> Kept:
+        parcels.append(parcel)
         where = f"Ray node {ray.get_runtime_context().get_node_id()}"
-        return Kept(key=len(values) - 1, where=where, size=size)
+        return Kept(key=len(parcels) - 1, where=where, size=parcel.size)
 
     told = do_job(data, kept, keep, keep_above_bytes)
-    return (told, *values, *[None] * (places - len(values)))
+    return (told, *parcels, *[None] * (places - len(parcels)))

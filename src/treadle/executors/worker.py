@@ -66,6 +66,8 @@ class Worker:
         context: Any = multiprocessing.get_context(start_method)
         self.is_ready = False
         """Whether it has come so far as to wait for jobs."""
+        self.is_clean = True
+        """Whether all that it said of its last job was read: else it cannot have another one."""
         self.job_count = 0
         """How many jobs it was given."""
         self.buried = Event()
@@ -99,6 +101,7 @@ class Worker:
     def do(self, data: bytes) -> Iterator[bytes]:
         """Do a job, giving its reports as they come. Errors: `EOFError` if the worker dies on the way."""
         self.job_count += 1
+        self.is_clean = False
         if not self.is_ready:
             self._receive()
             self.is_ready = True
@@ -108,6 +111,7 @@ class Worker:
             raise EOFError from None
         while (line := self._receive()) != END:
             yield line
+        self.is_clean = True
 
     def stop(self) -> None:
         """Ask it to end when its job is done."""

@@ -86,6 +86,8 @@ class Unit(Struct, eq=False):
     problem: BaseException | None = None
     failed: AttemptFailed | None = None
     """How its last attempt ended, if there was one."""
+    kept: dict[str, Any] | None = None
+    """What its markers read of history for its first attempt, where that was found again by a replay."""
 
 
 class Waiting(Struct, eq=False):
