@@ -27,8 +27,11 @@ help:  ## show this list
 
 setup: $(VENV)/.project  ## make .venv with the pinned dependencies and the project in it
 
-demo: setup  ## run the order fulfilment example
-	$(BIN)/treadle run examples/order_fulfillment.py --inputs examples/orders.jsonl
+demo: setup  ## run the order fulfilment example, by the command line and as a program
+	@echo "treadle run examples/order_fulfillment.py --inputs examples/orders.jsonl"
+	@$(BIN)/treadle run examples/order_fulfillment.py --inputs examples/orders.jsonl
+	@echo; echo "python examples/order_fulfillment.py"
+	@$(BIN)/python examples/order_fulfillment.py
 
 test: setup $(VENV)/.cluster  ## run the tests and the doctests
 	$(BIN)/python -m pytest

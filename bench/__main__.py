@@ -16,7 +16,17 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from bench import building, comparisons, growth, recorded, rules, steps
+from bench import (
+    building,
+    clusters,
+    comparisons,
+    growth,
+    recorded,
+    rules,
+    runner_orders,
+    runner_steps,
+    steps,
+)
 from bench.measure import FLOOR, FULL, QUICK, Bench, Row, shown_number, take
 
 HEADINGS = ("row", "value", "unit", "bound", "status", "note")
@@ -25,7 +35,10 @@ STATUSES = ("ok", "over", "-", "skipped", "error")
 
 def all_benches() -> list[Bench]:
     """Every row, those of one workload together."""
-    groups = (steps, comparisons, growth, rules, building, recorded)
+    groups = (
+        *(steps, comparisons, growth, rules, building, recorded),
+        *(runner_orders, runner_steps, clusters),
+    )
     listed = [bench for group in groups for bench in group.BENCHES]
     order = list(dict.fromkeys(workload_of(bench) for bench in listed))
     return sorted(listed, key=lambda bench: order.index(workload_of(bench)))

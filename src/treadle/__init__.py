@@ -46,8 +46,9 @@ from treadle.value import Workflow
 if TYPE_CHECKING:
     from treadle.interfaces import Hooks, Observer
     from treadle.model.bundles import Bundle
+    from treadle.runner.blocking import Runner
     from treadle.runner.registry import Restarts
-    from treadle.runner.runner import AsyncRunner, Runner
+    from treadle.runner.runner import AsyncRunner
     from treadle.runner.ticket import Ticket
 
 _LATER = {
@@ -56,7 +57,7 @@ _LATER = {
     "Hooks": "treadle.interfaces",
     "Observer": "treadle.interfaces",
     "Restarts": "treadle.runner.registry",
-    "Runner": "treadle.runner.runner",
+    "Runner": "treadle.runner.blocking",
     "Ticket": "treadle.runner.ticket",
 }
 """Names that are imported when they are first asked for: a workflow that needs no runner need not load asyncio."""

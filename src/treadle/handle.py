@@ -516,4 +516,6 @@ def warn_of_failure(workflow: str, node: str, scope: tuple[int, ...], error: Err
 
     place = ".".join(map(str, scope))
     why = one_line(str(error))
-    logging.getLogger("treadle").warning("%s: %s failed for input %s: %s", workflow, node, place, why)
+    logging.getLogger("treadle").warning(
+        "%s: %s failed for input %s: %s", workflow, node, place, why
+    )

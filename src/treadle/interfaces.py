@@ -61,9 +61,15 @@ class Executor(Protocol):
     """
 
     capacity: int | None
-    """How many bundles it takes at once; None: no limit of its own. The runner never gives it more."""
+    """How many bundles it takes at once; None: no limit of its own. The runner never gives it more; whoever does is
+    to be refused with a `UsageError`, and never runs more at once."""
     when_cancelled: str
-    """What `cancel` can do to a body that runs: `"stopped"` (it ends) or `"abandoned"` (it goes on, unheard)."""
+    """What `cancel` can do to a body that runs: `"stopped"` (it ends) or `"abandoned"` (it goes on, unheard).
+
+    Two more attributes may be there: `is_remote = True` says that async functions get an event loop of their own where
+    it runs them (else they are awaited on the runner's); `keeps_values = True`, with a method `holds(remote)`, that it
+    can keep what a bundle with `keep` gives.
+    """
 
     def open(self, answer: Answer) -> None:
         """Make ready. Called once, before the first submit, in the thread (and event loop) of the runner."""
@@ -202,10 +208,20 @@ class Observer:
     """
 
     def on_start(self, run_id: str, workflow: str) -> None:
-        """A run was started, resumed, or brought back from the store."""
+        """A run was started, resumed, brought back from the store, or set up again after a crash."""
+
+    def on_accept(self, run_id: str, input: int) -> None:
+        """A run took an input. Called where `run` was called, so its context variables are the caller's."""
 
     def on_dispatch(self, run_id: str, bundle: Bundle) -> None:
-        """A bundle goes to an executor."""
+        """A bundle goes to an executor: `bundle.executor` says to which."""
+
+    def on_return(self, run_id: str, bundle: Bundle, outcomes: Sequence[Outcome]) -> None:
+        """A dispatched bundle is not out any more, and what its outcomes led to was told: once for each `on_dispatch`.
+
+        `outcomes` are its executor's, also where nobody waits for them any more; none if it was still out when the
+        runner closed.
+        """
 
     def on_complete(self, run_id: str, runnable: Runnable, outcome: Outcome) -> None:
         """An attempt succeeded (or gave ABSENT)."""

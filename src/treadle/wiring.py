@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from treadle.errors import UsageError, nearest
-from treadle.interfaces import Executor, Store
+from treadle.interfaces import Executor, Scheduler, Store
 
 EXECUTORS: Final = ("inline", "asyncio", "threads", "processes", "pool", "dask", "ray")
 STANDARD: Final = ("inline", "asyncio", "threads")
 """What every runner has."""
+
+SCHEDULERS: Final = ("default", "chains", "batches", "adaptive", "priority")
 
 
 def make_executor(wanted: Any) -> Executor:
@@ -109,6 +111,32 @@ _MAKERS: Final[dict[str, Callable[[str], Executor]]] = {
     "dask": _dask,
     "ray": _ray,
 }
+
+
+def make_scheduler(wanted: Any) -> Scheduler:
+    """A scheduler: from a word (`"chains"`), with the settings it has by default, or itself.
+
+    Errors: `UsageError` naming the words there are.
+    """
+    if not isinstance(wanted, str):
+        if isinstance(wanted, Scheduler) and not isinstance(wanted, type):
+            return wanted
+        raise UsageError(
+            f"scheduler={wanted!r:.80} is no scheduler.",
+            hint=f"one of {', '.join(map(repr, SCHEDULERS))}, or a plug.",
+        )
+    from treadle import schedulers
+
+    makers: dict[str, Callable[[], Scheduler]] = {
+        "default": schedulers.DefaultScheduler,
+        "chains": schedulers.ChainScheduler,
+        "batches": schedulers.BatchScheduler,
+        "adaptive": schedulers.AdaptiveScheduler,
+        "priority": schedulers.PriorityScheduler,
+    }
+    if wanted not in makers:
+        raise UsageError(f"there is no scheduler {wanted!r}.{nearest(wanted, SCHEDULERS)}")
+    return makers[wanted]()
 
 
 def make_store(wanted: Any) -> Store | None:

@@ -646,9 +646,9 @@ CALLS = {
         lambda w: asyncio.run(w.areact_until_satisfied(1, max_concurrency=0)),
         ("max_concurrency=0",),
     ),
-    "executor='processes'": (
-        lambda w: w.react_until_satisfied(1, executor="processes"),
-        ("'processes'", "threads", "Hint"),
+    "executor='proceses'": (
+        lambda w: w.react_until_satisfied(1, executor="proceses"),
+        ("'proceses'", "Did you mean 'processes'"),
     ),
     "executor=5": (lambda w: w.react_until_satisfied(1, executor=5), ("5", "Hint")),
     "an executor's class": (

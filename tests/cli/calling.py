@@ -1,7 +1,10 @@
 """What one call of the command gives."""
 
 import json
+import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -22,6 +25,21 @@ class Called:
     def last(self) -> str:
         """The last line of stdout: how all inputs ended."""
         return self.out.splitlines()[-1]
+
+
+def timeless(text: str) -> str:
+    """An account without what is different each time: how long it took, and how much went on at once."""
+    return re.sub(
+        r"(?m)^[\d.]+ s of work in [\d.]+ s: (\d+ attempts?), up to \d+ at once$",
+        r"... s of work in ... s: \1, up to ... at once",
+        text,
+    )
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """What a process needs to find this checkout wherever it stands, and whatever else it is to find."""
+    source = str(Path(__file__).parents[2] / "src")
+    return {**os.environ, "PYTHONPATH": source, **changes}
 
 
 Call = Callable[..., Called]

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 import treadle as td
-from treadle.cli.account import ENDINGS, Account, Output, where_of, word_of
-from treadle.cli.driving import Driver
-from treadle.cli.feed import Given
+from treadle.cli.account import ENDINGS, Account, Output, Record, where_of, word_of
+from treadle.cli.feed import Feed, Given
+from treadle.cli.loading import Loaded
+from treadle.cli.plugging import Asked, plugs_from
+from treadle.cli.running import How, Watch
+from treadle.policies.matching import NO_POLICIES
 from treadle.views.graph import graph
 
 
@@ -18,11 +21,33 @@ def driven(
 ) -> tuple[Account, td.Workflow]:
     """Drive a workflow over some values, and give the account with what became of the workflow."""
     givens = [Given(order, None, value) for order, value in enumerate(values)]
-    account = Account(workflow, len(givens), Path.cwd())
-    driver = Driver(workflow, account, lambda _: None, executor, limit)
-    done = driver.run(givens)
-    account.close(done)
+    account, done, _ = watched(workflow, givens, executor=executor, max_concurrency=limit)
     return account, done
+
+
+def watched(
+    workflow: td.Workflow, givens: list[Given], **asked: Any
+) -> tuple[Account, td.Workflow, list[Record]]:
+    """Run what was given, and give the account with the workflow as it was last, and all records."""
+    account = Account(workflow, Feed(givens, len(givens)), Path.cwd())
+    records: list[Record] = []
+
+    def consume(record: Record) -> int:
+        records.append(record)
+        return 1
+
+    plugs = plugs_from(Loaded(workflow, NO_POLICIES), Asked(**asked))
+    watch = Watch(account, workflow, How(plugs), consume)
+    seen: list[td.Workflow] = []
+    count_waiting = watch.drive.watcher.count_waiting
+
+    def look(live: td.Workflow) -> None:
+        seen.append(live)
+        count_waiting(live)
+
+    watch.drive.watcher.count_waiting = look  # type: ignore[method-assign, assignment]
+    watch.run()
+    return account, seen[-1], records
 
 
 def fail_on_three(n: int) -> int:
@@ -120,13 +145,14 @@ def test_side_by_side_means_side_by_side() -> None:
 
 def test_inputs_are_numbered_as_in_the_workflow() -> None:
     """Lines that are no inputs have no number, and shift none."""
-    account = Account(everything(), 3, Path.cwd())
     givens = [Given(0, 1, problem="bad"), Given(1, 2, 0), Given(2, 3, problem="bad")]
-    records: list[Any] = []
-    account.on_record = records.append
-    Driver(everything(), account, lambda _: None, "inline", None).run(givens)
+    _, _, records = watched(everything(), givens)
 
-    assert [(each.number, each.given.line) for each in records] == [(None, 1), (0, 2), (None, 3)]
+    assert sorted((each.given.line, each.number) for each in records) == [
+        (1, None),
+        (2, 0),
+        (3, None),
+    ]
 
 
 def test_every_line_ends_once() -> None:
@@ -195,9 +221,9 @@ def test_the_place_of_a_failure_is_in_the_users_code() -> None:
     done = td.workflow("w", steps=[parse]).react_until_satisfied("{")
     (failure,) = done.failures()
 
-    assert where_of(failure, Path(__file__).parent).endswith(".parse")
-    assert "test_account.py" in where_of(failure, Path(__file__).parent)
-    assert "decoder.py" in where_of(failure, Path("/nowhere"))
+    assert where_of(failure.error, Path(__file__).parent).endswith(".parse")
+    assert "test_account.py" in where_of(failure.error, Path(__file__).parent)
+    assert "decoder.py" in where_of(failure.error, Path("/nowhere"))
 
 
 def test_what_the_library_refuses_has_no_place() -> None:
@@ -205,4 +231,4 @@ def test_what_the_library_refuses_has_no_place() -> None:
     done = td.workflow("w", steps=[td.map(str, name="each")]).react_until_satisfied(7)
     (failure,) = done.failures()
 
-    assert where_of(failure, Path.cwd()) == ""
+    assert where_of(failure.error, Path.cwd()) == ""

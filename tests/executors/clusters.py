@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from tests.executors.driving import Desk
@@ -33,9 +34,9 @@ def kept(desk: Desk, number: int, runnable: Runnable, *links: Link) -> list[Outc
     return desk.answer(number)
 
 
-def kill(name: str) -> None:
-    """Kill the process that a visitor named."""
-    os.kill(int(name), signal.SIGKILL)
+def kill(pid: Any) -> None:
+    """Kill a process, as a visitor names it or by its number."""
+    os.kill(int(pid), signal.SIGKILL)
 
 
 # ------------------------------------------------------------------------------ in the workers
@@ -48,7 +49,7 @@ def increment(value):
 
 def note_and_knock(ledger, port):
     """Write into a file that one has begun, tell one's process, and wait."""
-    with open(ledger, "a", encoding="utf-8") as file:
+    with Path(ledger).open("a", encoding="utf-8") as file:
         file.write("begun\n")
     with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)) as door:
         door.sendall(f"{os.getpid()}\n".encode())

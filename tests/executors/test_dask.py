@@ -11,13 +11,13 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tests.executors.clusters import (
     Locked,
     increment,
     kept,
     kill,
-    knock_and_spin,
     large,
     link,
     made_in,
@@ -38,7 +38,6 @@ from treadle.errors import (
 )
 from treadle.executors.dask import DaskExecutor
 from treadle.executors.dask_inside import PREFIX
-from treadle.model.bundles import Bundle
 from treadle.model.remote import Remote
 from treadle.testing.executors import CHECKS, check_executor
 
@@ -128,10 +127,7 @@ def test_what_has_a_problem_is_not_run(desk, tmp_path):
     """Work whose values could not be made fails with the reason."""
     ledger = tmp_path / "ledger"
     broken = work(note_and_knock, str(ledger), 0)
-    broken = type(broken)(
-        **{name: getattr(broken, name) for name in broken.__struct_fields__}
-        | {"problem": ValueError("no value")}
-    )
+    broken = structs.replace(broken, problem=ValueError("no value"))
 
     assert shown(desk.run(broken)) == ["ValueError"]
     assert not ledger.exists()
@@ -369,7 +365,7 @@ def test_cluster_of_its_own_ends_with_it():
     """Without a client or address it starts workers, and none of them outlives it."""
     executor = DaskExecutor(n_workers=1, threads_per_worker=1)
     with opened(executor) as desk:
-        (pid,) = shown(desk.run(work(pid_of)))
+        pid = desk.run(work(pid_of))[0].value
         assert str(executor).startswith("<DaskExecutor on <Client: 'tcp://127.0.0.1:")
 
     with pytest.raises(ProcessLookupError):

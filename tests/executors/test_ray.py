@@ -228,8 +228,8 @@ def test_value_is_dropped_when_nobody_has_it(desk):
     import ray
 
     def references() -> dict[str, Any]:
-        worker = ray._private.worker.global_worker.core_worker
-        counts: dict[str, Any] = worker.get_all_reference_counts()
+        worker: Any = ray._private.worker.global_worker
+        counts: dict[str, Any] = worker.core_worker.get_all_reference_counts()
         return counts
 
     remote = kept(desk, 1001, work(large, "x"))[0].value

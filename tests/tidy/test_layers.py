@@ -46,7 +46,9 @@ MAY_IMPORT_LATE = {
 }
 
 # Values, meaning, vocabulary and wishes know no outside world.
-PURE_RUNNER = "machine dispatch stimuli wishes fallback bundling story admission gates parking urgency"
+PURE_RUNNER = (
+    "machine dispatch stimuli wishes fallback bundling story admission gates parking urgency"
+)
 PURE = (
     *("model", "engine", "components", "policies", "schedulers"),
     *[f"runner/{name}.py" for name in PURE_RUNNER.split()],

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from io import TextIOWrapper
 
+from treadle.cli.interrupts import EndNow, leave
 from treadle.errors import MissingExtra
 
 app: Callable[..., None] | None = None
@@ -34,4 +35,7 @@ def main() -> None:
             hint='pip install "treadle[cli]"',
         )
         sys.exit(f"treadle: {absent}")
-    app(prog_name="treadle")
+    try:
+        app(prog_name="treadle")
+    except EndNow as ended:
+        leave(ended)

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import os
+from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct, field
 
-from treadle.cli.feed import Given
+from treadle.cli.feed import Feed, Given
+from treadle.model.errordata import ErrorData
 from treadle.model.facts import Failure
-from treadle.model.runnables import OK, SKIPPED, Outcome, Runnable
 from treadle.value import Workflow
-from treadle.views import status
 
 RESULT: Final = "result"
 NO_RESULT: Final = "no_result"
 FAILED_INPUT: Final = "failed"
+CANCELLED: Final = "cancelled"
 UNFINISHED: Final = "unfinished"
 MALFORMED: Final = "malformed"
 NOT_RUN: Final = "not_run"
-ENDINGS: Final = (RESULT, NO_RESULT, FAILED_INPUT, UNFINISHED, MALFORMED, NOT_RUN)
+ENDINGS: Final = (
+    RESULT,
+    NO_RESULT,
+    FAILED_INPUT,
+    CANCELLED,
+    UNFINISHED,
+    MALFORMED,
+    NOT_RUN,
+)
 """How a line can end. Failed: something failed and nobody handled it, also where there are results."""
 
-UNUSUAL: Final = (MALFORMED, NO_RESULT, UNFINISHED)
+UNUSUAL: Final = (MALFORMED, NO_RESULT, CANCELLED, UNFINISHED)
 """Endings of which a reader wants to see some examples; failures are told by their kinds."""
+
+ON_THE_WAY: Final = {"retry": "tried again", "fallback": "fell back"}
+"""What follows an attempt that failed and was not the last word, as the account says it."""
 
 TELLING_NAMES: Final = ("status", "outcome", "decision", "verdict", "state", "result", "approved")
 """Where a value says in a word how it ended; the first that is there."""
@@ -41,7 +53,10 @@ FIRST_MAX: Final = 3
 
 
 class Record(Struct, frozen=True):
-    """What became of what was given; `number` is the input's number in the workflow, from 0."""
+    """What became of what was given; `number` is the input's number in the workflow, from 0.
+
+    `reason` says why a cancelled input was.
+    """
 
     given: Given
     ending: str
@@ -49,16 +64,30 @@ class Record(Struct, frozen=True):
     results: dict[str, Any] = {}
     failures: tuple[Failure, ...] = ()
     starved: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class Work(Struct):
-    """What one component did, and what it has before it."""
+    """What one component did, and what it has before it. `retried` and `fell_back` count attempts that failed."""
 
     done: int = 0
     failed: int = 0
     skipped: int = 0
+    retried: int = 0
+    fell_back: int = 0
     running: int = 0
     waiting: int = 0
+
+
+class Effort(Struct):
+    """What it took: `work_s` is how long the functions ran, all added up; `elapsed_s` how long that took."""
+
+    attempts: int = 0
+    work_s: float = 0.0
+    running: int = 0
+    """How many bundles are out now."""
+    most_at_once: int = 0
+    elapsed_s: float = 0.0
 
 
 class Output(Struct):
@@ -80,7 +109,10 @@ class Output(Struct):
 
 
 class FailureGroup(Struct):
-    """Failures of one kind at one place: how many, and for which inputs the first of them."""
+    """Failures of one kind at one place: how many, and for which inputs the first of them.
+
+    What comes first is said of the order of the inputs, not of the order in which they were finished.
+    """
 
     component: str
     error: str
@@ -92,115 +124,94 @@ class FailureGroup(Struct):
     inputs: list[int] = []
     lines: list[int] = []
 
+    def add(self, error: ErrorData, number: int, given: Given) -> None:
+        """Count one more."""
+        text = sayable(error.text)
+        self.is_one_text &= self.text == text
+        self.count += 1
+        if not self.inputs or number < self.inputs[0]:
+            self.text = text
+        keep_first(self.inputs, number)
+        if given.line is not None:
+            keep_first(self.lines, given.line)
+
 
 class Account:
-    """Counts while the workflow is driven; every line ends in exactly one of `ENDINGS`."""
+    """Counts while the workflow is driven; every line ends in exactly one of `ENDINGS`.
 
-    def __init__(
-        self,
-        workflow: Workflow,
-        total: int,
-        folder: Path,
-        on_record: Callable[[Record], None] = lambda _: None,
-    ) -> None:
+    `work`, `effort` and the failures on the way are counted in the runner's thread (see `watching.py`), all else in
+    the one that shows it.
+    """
+
+    def __init__(self, workflow: Workflow, feed: Feed, folder: Path) -> None:
         self.workflow_name = workflow.name
-        self.total = total
-        self.is_interrupted = False
+        self.feed = feed
+        self.stopped_by: int | None = None
+        """The signal that stopped it before its time."""
+        self.given_up: str | None = None
+        """Why the runner gave it up, if it did."""
+        self.is_closed = False
         self.folder = folder
-        self.on_record = on_record
         self.endings: Counter[str] = Counter()
         self.work = {name: Work() for name in workflow.components()}
-        self.gates = [name for name in self.work if workflow[name].kind == "condition"]
+        self.effort = Effort()
         self.outputs: dict[str, Output] = {}
         self.failures: dict[tuple[str, ...], FailureGroup] = {}
         self.first: list[Record] = []
         self.examples: dict[str, list[Record]] = {ending: [] for ending in UNUSUAL}
-        self.open: dict[int, Given] = {}
 
-    # ------------------------------------------------------------ told by the driver
+    @property
+    def total(self) -> int:
+        """How many lines there are; of a stream, how many there were so far."""
+        return self.feed.taken if self.feed.total is None else self.feed.total
 
-    def malformed(self, given: Given) -> None:
-        """Enter a line that is no input."""
-        self._enter(Record(given, MALFORMED))
-
-    def accepted(self, given: Given, number: int) -> None:
-        """An input is under way."""
-        self.open[number] = given
-
-    def started(self, runnable: Runnable) -> None:
-        """A runnable is about to be executed."""
-        self.work[runnable.component].running += 1
-
-    def came_back(self, outcome: Outcome) -> None:
-        """Count an outcome. Of a component with inner parts, only its own result is its work done.
-
-        Failures are counted when their input is finished: some, such as a condition's, are no outcomes.
-        """
-        work = self.work[outcome.component]
-        work.running -= 1
-        if outcome.node == outcome.component:
-            work.done += outcome.status == OK
-            work.skipped += outcome.status == SKIPPED
-
-    def finished(self, workflow: Workflow, number: int) -> None:
-        """Enter an input of which nothing is left to do, before the next one is accepted."""
-        self._enter(self.record(workflow, number, is_finished=True))
-
-    def close(self, workflow: Workflow) -> None:
-        """Enter what is not finished: inputs that wait, and after an interrupt lines not begun."""
-        for number in list(self.open):
-            self._enter(self.record(workflow, number, is_finished=False))
-        self.endings[NOT_RUN] = self.total - self.endings.total()
-        self.count_waiting(workflow)
-
-    def count_waiting(self, workflow: Workflow) -> None:
-        """Ask the workflow what each component has before it."""
-        for name, pending in status.work(workflow).items():
-            self.work[name].waiting = pending["ready"] + pending["queued"] + pending["waiting"]
-
-    # ----------------------------------------------------------------------- entering
-
-    def record(self, workflow: Workflow, number: int, *, is_finished: bool) -> Record:
-        """Read what became of an input."""
-        given = self.open.pop(number)
-        for name in self.gates:  # they are asked in planning, so no outcome tells of them
-            self.work[name].done += len(workflow.raw_productions(name, input=number))
-        failures = tuple(workflow.failures(input=number))
-        results = workflow.results(input=number)
-        ending = RESULT if results else NO_RESULT
-        if any(not failure.handled and failure.on_failure != "skip" for failure in failures):
-            ending = FAILED_INPUT
-        if not is_finished:
-            ending = UNFINISHED
-        starved: tuple[str, ...] = ()
-        if ending == NO_RESULT:
-            starved = tuple(starving(each) for each in workflow.starved(input=number))
-        return Record(given, ending, number, results, failures, starved)
-
-    def _enter(self, record: Record) -> None:
+    def enter(self, record: Record) -> None:
+        """Note how a line ended."""
         self.endings[record.ending] += 1
-        if len(self.first) < FIRST_MAX:
-            self.first.append(record)
-        if record.ending in UNUSUAL and len(self.examples[record.ending]) < EXAMPLES_MAX:
-            self.examples[record.ending].append(record)
+        if record.given.order < FIRST_MAX:
+            insort(self.first, record, key=order_of)
+        if record.ending in UNUSUAL:
+            examples = self.examples[record.ending]
+            insort(examples, record, key=order_of)
+            del examples[EXAMPLES_MAX:]
         for name, value in record.results.items():
             self.outputs.setdefault(name, Output()).add(value)
         for failure in record.failures:
-            self._enter_failure(record, failure)
-        self.on_record(record)
+            self.work[failure.component].failed += 1
+            group = self.group(failure.component, failure.error, how_ended(failure))
+            group.add(failure.error, failure.input, record.given)
 
-    def _enter_failure(self, record: Record, failure: Failure) -> None:
-        self.work[failure.component].failed += 1
-        where = where_of(failure, self.folder)
-        key = (failure.component, failure.error.name, where, how_ended(failure))
-        group = self.failures.get(key)
-        if group is None:
-            group = self.failures[key] = FailureGroup(*key, sayable(failure.error.text))
-        group.is_one_text &= group.text == sayable(failure.error.text)
-        group.count += 1
-        if len(group.inputs) < EXAMPLES_MAX:
-            group.inputs.append(failure.input)
-            group.lines += [] if record.given.line is None else [record.given.line]
+    def group(self, component: str, error: ErrorData, ending: str) -> FailureGroup:
+        """The group that a failure belongs to."""
+        where = where_of(error, self.folder)
+        key = (component, error.name, where, ending)
+        found = self.failures.get(key)
+        if found is None:
+            found = self.failures[key] = FailureGroup(*key, sayable(error.text))
+        return found
+
+    def close(self) -> None:
+        """Count the lines that nobody came to, and put in order what came in any."""
+        self.is_closed = True
+        self.endings[NOT_RUN] = max(0, self.total - self.endings.total())
+        self.outputs = {name: self.outputs[name] for name in self.work if name in self.outputs}
+        self.outputs = dict(sorted(self.outputs.items(), key=lambda item: -item[1].results))
+        place = {name: number for number, name in enumerate(self.work)}
+        groups = sorted(
+            self.failures.items(), key=lambda item: (place[item[1].component], item[1].inputs)
+        )
+        self.failures = dict(groups)
+
+
+def order_of(record: Record) -> int:
+    """Where it stood in what was given."""
+    return record.given.order
+
+
+def keep_first(numbers: list[int], number: int) -> None:
+    """Add a number to the few smallest, if it is one of them."""
+    insort(numbers, number)
+    del numbers[EXAMPLES_MAX:]
 
 
 def word_of(value: Any) -> str | None:
@@ -241,12 +252,12 @@ def how_ended(failure: Failure) -> str:
     return {"skip": "skipped", "halt": "halted the input"}.get(failure.on_failure, "not handled")
 
 
-def where_of(failure: Failure, folder: Path) -> str:
+def where_of(error: ErrorData, folder: Path) -> str:
     """The innermost line of the user's own code, or else of the libraries that it uses.
 
     "Own" is what lies in the folder of the file that was run. What Treadle itself refuses has no place.
     """
-    frames = [each for each in failure.error.frames if not Path(each.file).is_relative_to(OURS)]
+    frames = [each for each in error.frames if not Path(each.file).is_relative_to(OURS)]
     if not frames:
         return ""
     own = [frame for frame in frames if Path(frame.file).is_relative_to(folder)]

@@ -1,167 +1,214 @@
-"""Drive a workflow over many inputs, and say what happens while it happens.
+"""Drive one run: an `AsyncRunner` in a thread of its own, fed as there is room.
 
-This is the loop that every scheduler is a variation of: feed, prepare, execute, apply. Async functions run on
-one event loop in a thread of its own, so a workflow may mix them with plain ones.
+The main thread is left to those who watch: whatever a step does, they hear of a Ctrl-C at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty, SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, Final
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from threading import Event, Thread
+from time import monotonic
+from typing import Any, Final, TypeAlias
 
-from treadle.cli.account import Account
-from treadle.cli.feed import Given
-from treadle.drive import THREADS_DEFAULT
-from treadle.engine.execute import aexecute_runnable, execute_runnable, failed_outcome
-from treadle.model.runnables import Outcome, Runnable
+from msgspec import Struct
+
+from treadle.cli.account import MALFORMED, Account, Record
+from treadle.cli.watching import Watcher
+from treadle.errors import PlugError, RunEnded
+from treadle.interfaces import Executor, Scheduler
+from treadle.policies.matching import Policies
+from treadle.runner.runner import AsyncRunner
+from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
 
-if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+RUN: Final = "treadle run"
+"""The id of the one run."""
 
-LOOK_AGAIN_S: Final = 0.1
-"""How long to wait for an outcome before somebody may look again."""
+UNWRITTEN_MAX: Final = 10_000
+"""How many lines may be taken and not yet accounted for: one that takes long holds back what comes after it, since
+what is written for programs is in the order of the lines."""
 
-STOP_S: Final = 1.0
-"""How long the event loop may take to end."""
+COUNT_EVERY_S: Final = 0.1
 
 
-class Driver:
-    """Feeds inputs and executes what becomes ready, up to `limit` runnables at once."""
+class Plugs(Struct, frozen=True):
+    """What the runner is made of. `max_open`: how many inputs may be under way."""
+
+    executor: str
+    executors: Mapping[str, Executor]
+    scheduler: Scheduler | None
+    policies: Policies
+    max_concurrency: int | None
+    max_open: int
+    deadline_s: float | None = None
+
+
+class Closed(Struct, frozen=True):
+    """The drive is over; `error` is what broke it, if something did: `KeyboardInterrupt` if a step raised that."""
+
+    error: BaseException | None = None
+
+
+Message: TypeAlias = Record | Closed
+Tell: TypeAlias = Callable[[Message], None]
+
+
+class Drive:
+    """Feeds the inputs and tells what became of each: one `Record` for each line taken, then `Closed`."""
 
     def __init__(
         self,
         workflow: Workflow,
         account: Account,
-        look: Callable[[Workflow], None],
-        executor: str,
-        limit: int | None,
+        plugs: Plugs,
+        tell: Tell,
+        *,
+        is_watched: bool = False,
     ) -> None:
         self.workflow = workflow
         self.account = account
-        self.look = look
-        self.threads = executor == "threads"
-        self.limit = limit or (THREADS_DEFAULT if self.threads else 1)
-        self.pool = ThreadPoolExecutor(self.limit)
-        self.loop = EventLoop()
-        self.givens: Iterator[Given] = iter(())
-        self.accepted = 0
-        self.out = 0
-        self.back: SimpleQueue[Future[Outcome]] = SimpleQueue()
+        self.plugs = plugs
+        self.tell = tell
+        self.watcher = Watcher(account, workflow)
+        self.is_watched = is_watched
+        """Somebody looks at the account while the drive is on."""
+        self.is_draining = False
+        self.begun_at = monotonic()
+        self.has_heard = Event()
+        """The loop's thread knows that it is to end; it does not while it runs a step itself."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._serve, name="treadle run", daemon=True)
+        self._room = asyncio.Semaphore(plugs.max_open)
+        self._unwritten = asyncio.Semaphore(UNWRITTEN_MAX)
+        self._end = asyncio.Event()
+        self._feeding: asyncio.Task[None] | None = None
 
-    def run(self, givens: Iterable[Given]) -> Workflow:
-        """Feed all inputs and go on until nothing is ready and nothing is out."""
-        self.givens = iter(givens)
+    # ------------------------------------------------------------------- called by the main thread
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def written(self, count: int) -> None:
+        """So many records are accounted for; so many further lines may be taken."""
+        self._call(partial(self._let_go, count))
+
+    def drain(self, seconds: float) -> None:
+        """Take no further inputs; give up what is not finished in so many seconds."""
+        self._call(partial(self._drain, seconds))
+
+    def give_up(self) -> None:
+        """End now."""
+        self._call(self._give_up)
+
+    def _call(self, function: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the drive is over
+            self._loop.call_soon_threadsafe(function)
+
+    # ------------------------------------------------------------------------ in the loop's thread
+
+    def _serve(self) -> None:
+        with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=lambda: self._loop) as loop:
+            loop.run(self._run_and_tell())
+
+    async def _run_and_tell(self) -> None:
+        error: BaseException | None = None
         try:
-            while self._fill() or self.out:
-                self._take_back()
+            await self._run()
+        except asyncio.CancelledError:  # the loop was broken by what a step raised in its thread
+            error = KeyboardInterrupt()
+        except Exception as raised:  # noqa: BLE001 - the main thread says it
+            error = raised
+        self.tell(Closed(error))
+
+    async def _run(self) -> None:
+        plugs = self.plugs
+        runner = AsyncRunner(
+            store=None,
+            executor=plugs.executor,
+            executors=plugs.executors,
+            policies=plugs.policies,
+            scheduler=plugs.scheduler,
+            observers=[self.watcher],
+        )
+        tasks: list[asyncio.Task[Any]] = []
+        try:
+            await runner.start(self.workflow, RUN, max_concurrency=plugs.max_concurrency)
+            tasks = [
+                asyncio.create_task(self._work(runner)),
+                asyncio.create_task(self._end.wait()),
+            ]
+            if self.is_watched:
+                tasks.append(asyncio.create_task(self._keep_counting(runner)))
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            self.pool.shutdown(wait=False, cancel_futures=True)
-            self.loop.stop()
-        return self.workflow
-
-    def _fill(self) -> bool:
-        """Execute ready work while there is room, and feed the next input when nothing is ready."""
-        while self.out < self.limit:
-            self.workflow, runnables = self.workflow.prepare_for_dispatch(self.limit - self.out)
-            for runnable in runnables:
-                self.out += 1
-                self.account.started(runnable)
-                self.look(self.workflow)
-                self._execute(runnable).add_done_callback(self.back.put)
-            if not runnables and not self._feed():
-                return False
-        return True
-
-    def _feed(self) -> bool:
-        """Accept the next input; whether there was one."""
-        for given in self.givens:
-            if given.problem is not None:
-                self.account.malformed(given)
-                continue
-            self.workflow = self.workflow.plan_eagerly(given.value)
-            self.accepted += 1
-            self.account.accepted(given, self.accepted - 1)
-            self._check_finished(self.accepted - 1)
-            return True
-        return False
-
-    def _execute(self, runnable: Runnable) -> Future[Outcome]:
-        if runnable.is_async:
-            return self.loop.submit(runnable)
-        if self.threads:
-            return self.pool.submit(execute_runnable, runnable)
-        future: Future[Outcome] = Future()
-        future.set_result(execute_runnable(runnable))
-        return future
-
-    def _take_back(self) -> None:
-        """Apply the next outcome."""
-        while True:
-            try:
-                outcome = self.back.get(timeout=LOOK_AGAIN_S).result()
-                break
-            except Empty:
-                self.look(self.workflow)
-        self.workflow = self.workflow.apply_runnable(outcome).plan_eagerly()
-        self.out -= 1
-        self.account.came_back(outcome)
-        self._check_finished(outcome.scope[0])
-
-    def _check_finished(self, number: int) -> None:
-        if self.workflow.is_satisfied(input=number):
-            self.account.finished(self.workflow, number)
-
-
-class EventLoop:
-    """An event loop in a thread of its own, started for the first async runnable."""
-
-    def __init__(self) -> None:
-        self.loop: AbstractEventLoop | None = None
-        self.thread: Thread | None = None
-
-    def submit(self, runnable: Runnable) -> Future[Outcome]:
-        """Execute an async runnable beside the others."""
-        import asyncio
-
-        if self.loop is None:
-            self.loop = asyncio.new_event_loop()
-            self.thread = Thread(target=self.loop.run_forever, name="async steps", daemon=True)
-            self.thread.start()
-        return asyncio.run_coroutine_threadsafe(execute_async(runnable), self.loop)
-
-    def stop(self) -> None:
-        """End the loop. After an interrupt, a step that blocks it is abandoned with it."""
-        if self.loop is None or self.thread is None:
-            return
-        self.loop.call_soon_threadsafe(self._cancel_all)
-        self.thread.join(STOP_S)
-        if not self.thread.is_alive():
-            self.loop.close()
-
-    def _cancel_all(self) -> None:
-        """Cancel what is out, and stop the loop when that has taken effect."""
-        import asyncio
-
-        if self.loop is None:
-            return
-        tasks = asyncio.all_tasks(self.loop)
-        if tasks:
+            self.account.effort.elapsed_s = monotonic() - self.begun_at
             for task in tasks:
                 task.cancel()
-            self.loop.call_soon(self._cancel_all)
-        else:
-            self.loop.stop()
+            if tasks:
+                self._close_account(runner)
+            await runner.close(0)
 
+    def _close_account(self, runner: AsyncRunner) -> None:
+        """Tell how the inputs stand that are still under way."""
+        workflow = None if self.watcher.given_up else runner.look_at(RUN)
+        if workflow is not None:
+            self.watcher.count_waiting(workflow)
+        for record in self.watcher.unfinished(workflow):
+            self.tell(record)
 
-async def execute_async(runnable: Runnable) -> Outcome:
-    """As `aexecute_runnable`; a step that cancels itself has failed, since nobody else cancels it."""
-    from asyncio import CancelledError
+    async def _work(self, runner: AsyncRunner) -> None:
+        """Feed, and wait until all that was fed is finished."""
+        if not self.is_draining:
+            self._feeding = asyncio.create_task(self._feed(runner))
+            await asyncio.wait([self._feeding])
+            if not self._feeding.cancelled():
+                self._feeding.result()
+        await runner.wait(RUN)
+        if self.watcher.given_up:
+            (info,) = await runner.runs()
+            raise PlugError(f"the run was given up: {info.note}.")
 
-    try:
-        return await aexecute_runnable(runnable)
-    except CancelledError as error:
-        return failed_outcome(runnable, error)
+    async def _feed(self, runner: AsyncRunner) -> None:
+        async for given in self.account.feed.lines():
+            await self._unwritten.acquire()
+            if given.problem is not None:
+                self.tell(Record(given, MALFORMED))
+                continue
+            await self._room.acquire()
+            self.watcher.accepted(given)  # before: its work may begin, and come to its end, at once
+            ticket = await runner.run(RUN, given.value, deadline_s=self.plugs.deadline_s)
+            ticket.add_done_callback(partial(self._finished, runner, ticket))
+
+    def _finished(self, runner: AsyncRunner, ticket: Ticket, _: Any) -> None:
+        """An input is finished (called in the loop's thread, before anything else happens there)."""
+        self._room.release()
+        if not isinstance(ticket.exception(), RunEnded):
+            self.tell(self.watcher.finished(runner.look_at(RUN), ticket.input))
+
+    async def _keep_counting(self, runner: AsyncRunner) -> None:
+        while True:
+            self.account.effort.elapsed_s = monotonic() - self.begun_at
+            counting = monotonic()
+            self.watcher.count_waiting(runner.look_at(RUN))
+            took_s = monotonic() - counting  # which grows with what is remembered
+            await asyncio.sleep(max(COUNT_EVERY_S, 20 * took_s))
+
+    def _let_go(self, count: int) -> None:
+        for _ in range(count):
+            self._unwritten.release()
+
+    def _give_up(self) -> None:
+        self.has_heard.set()
+        self._end.set()
+
+    def _drain(self, seconds: float) -> None:
+        self.is_draining = True
+        if self._feeding is not None:
+            self._feeding.cancel()
+        self._loop.call_later(seconds, self._end.set)

@@ -1,18 +1,28 @@
-"""What is fed in: values given on the command line, or the lines of a file."""
+"""What is fed in: values given on the command line, or the lines of a file, read as they are needed."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
+from errno import EISDIR
+from io import UnsupportedOperation
 from pathlib import Path
-from typing import Any
+from threading import Semaphore, Thread
+from typing import Any, BinaryIO, Final
 
 import msgspec
 from msgspec import Struct
 
 from treadle.errors import UsageError
 
-BOM = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
+
+READ_AHEAD: Final = 64
+"""How many lines of a stream are read before they are needed."""
 
 
 class Given(Struct, frozen=True):
@@ -27,7 +37,63 @@ class Given(Struct, frozen=True):
     problem: str | None = None
 
 
-def from_options(texts: Iterable[str]) -> list[Given]:
+class Feed:
+    """What is given, one after the other, to be gone through once.
+
+    `total`: how many there are; None where only the end of the stream will tell. `may_block`: the next one may be
+    long in coming, so it is waited for in a thread of its own.
+    """
+
+    def __init__(
+        self, givens: Iterable[Given], total: int | None, *, may_block: bool = False
+    ) -> None:
+        self.total = total
+        self.taken = 0
+        self._givens = iter(givens)
+        self._may_block = may_block
+
+    def __iter__(self) -> Iterator[Given]:
+        """What is given, waited for where it stands."""
+        return self._givens
+
+    async def lines(self) -> AsyncIterator[Given]:
+        """What is given, in order."""
+        if not self._may_block:
+            for given in self._givens:
+                self.taken += 1
+                yield given
+            return
+        stream = _Stream(self._givens)
+        while (read := await stream.next()) is not None:
+            self.taken += 1
+            yield read
+
+
+class _Stream:
+    """Reads a few lines ahead in a thread. It is a daemon: nobody can wake it from a read that never ends."""
+
+    def __init__(self, givens: Iterator[Given]) -> None:
+        self._givens = givens
+        self._loop = asyncio.get_running_loop()
+        self._came: asyncio.Queue[Given | None] = asyncio.Queue()
+        self._room = Semaphore(READ_AHEAD)
+        Thread(target=self._read, name="treadle feed", daemon=True).start()
+
+    async def next(self) -> Given | None:
+        """The next one; None at the end."""
+        given = await self._came.get()
+        self._room.release()
+        return given
+
+    def _read(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody wants the rest
+            for given in self._givens:
+                self._room.acquire()
+                self._loop.call_soon_threadsafe(self._came.put_nowait, given)
+            self._loop.call_soon_threadsafe(self._came.put_nowait, None)
+
+
+def from_options(texts: Iterable[str]) -> Feed:
     """The inputs given as `--input JSON`; a mistake in one is a mistake in the call."""
     givens = []
     for order, text in enumerate(texts):
@@ -38,23 +104,58 @@ def from_options(texts: Iterable[str]) -> list[Given]:
                 hint="text needs quotes of its own: --input '\"text\"'.",
             )
         givens.append(given)
-    return givens
+    return Feed(givens, len(givens))
 
 
-def from_file(path: str) -> list[Given]:
-    """The inputs in a file of JSON lines; `-` is standard input."""
+def from_file(path: str) -> Feed:
+    """The inputs in a file of JSON lines; `-` is standard input.
+
+    A file is gone through twice, to know how many lines it has; of a pipe nobody can know.
+    """
+    if path == "-":
+        return Feed(parse_lines(standard_input), None, may_block=True)
     try:
-        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        if stat.S_ISREG(Path(path).stat().st_mode):
+            with Path(path).open("rb") as stream:
+                total = sum(1 for _ in numbered(stream))
+            return Feed(parse_lines(lambda: Path(path).open("rb")), total)
+        if Path(path).is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
     except OSError as error:
         raise UsageError(f"{path!r} cannot be read: {error.strerror}.") from error
-    return list(parse_lines(content))
+    return Feed(parse_lines(lambda: Path(path).open("rb")), None, may_block=True)
 
 
-def parse_lines(content: bytes) -> Iterator[Given]:
-    """One input per line; blank lines are passed over, a line that is not JSON is a problem."""
-    lines = enumerate(content.removeprefix(BOM).split(b"\n"), 1)
-    for order, (number, line) in enumerate(entry for entry in lines if entry[1].strip()):
-        yield parse(order, number, line)
+def standard_input() -> BinaryIO:
+    """Standard input, with a buffer of our own: at its end, Python waits for who still reads from `sys.stdin`."""
+    try:
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    except UnsupportedOperation:  # it was replaced by something in memory
+        return sys.stdin.buffer
+
+
+def parse_lines(open_stream: Callable[[], BinaryIO]) -> Iterator[Given]:
+    """One input per line; blank lines are passed over, a line that is not JSON is a problem.
+
+    The stream is opened when the first line is asked for: to open a pipe may take as long as to read from it.
+    """
+    order = number = 0
+    try:
+        with open_stream() as stream:
+            for number, line in numbered(stream):
+                yield parse(order, number, line)
+                order += 1
+    except OSError as error:
+        problem = f"it cannot be read, nor what follows: {error.strerror}"
+        yield Given(order, number + 1, problem=problem)
+
+
+def numbered(stream: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The lines that hold anything, with their numbers."""
+    for number, line in enumerate(stream, 1):
+        content = line.removeprefix(BOM) if number == 1 else line
+        if content.strip():
+            yield number, content
 
 
 def parse(order: int, line: int | None, text: bytes) -> Given:

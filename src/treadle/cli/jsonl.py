@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from signal import Signals
 from typing import Any, BinaryIO
 
 import msgspec
@@ -44,16 +45,22 @@ class Writer:
         self.next = 0
         self.ahead: dict[int, Record] = {}
 
-    def write(self, record: Record) -> None:
-        """One line for one input, when its turn comes."""
+    def write(self, record: Record) -> int:
+        """One line for one input, when its turn comes; says how many records it is done with."""
         self.ahead[record.given.order] = record
+        first = self.next
         while self.next in self.ahead:
-            if not self.quiet:
-                self._line(record_data(self.ahead.pop(self.next), self.folder))
+            due = self.ahead.pop(self.next)
             self.next += 1
+            if not self.quiet:
+                self._line(record_data(due, self.folder))
+        return self.next - first
 
     def close(self, account: Account) -> None:
-        """The last line: how all inputs ended."""
+        """What is there of what came after a line that was never finished; then how all inputs ended."""
+        for order in sorted(self.ahead):
+            if not self.quiet:
+                self._line(record_data(self.ahead[order], self.folder))
         self._line(summary_data(account))
 
     def _line(self, data: dict[str, Any]) -> None:
@@ -71,6 +78,7 @@ def record_data(record: Record, folder: Path) -> dict[str, Any]:
         "input": record.number,
         "line": given.line,
         "ending": record.ending,
+        **({"reason": sayable(record.reason)} if record.reason else {}),
         "value": as_json(given.value),
         "results": {name: as_json(value) for name, value in record.results.items()},
         "failures": [failure_data(failure, folder) for failure in record.failures],
@@ -84,7 +92,7 @@ def failure_data(failure: Failure, folder: Path) -> dict[str, Any]:
         "scope": failure.scope,
         "error": failure.error.type,
         "text": sayable(failure.error.text),
-        "where": where_of(failure, folder),
+        "where": where_of(failure.error, folder),
         "attempt": failure.attempt,
         "ending": how_ended(failure),
     }
@@ -96,11 +104,13 @@ def summary_data(account: Account) -> dict[str, Any]:
         "type": "summary",
         "workflow": account.workflow_name,
         "inputs": account.total,
+        "stopped_by": None if account.stopped_by is None else Signals(account.stopped_by).name,
         "endings": {ending: account.endings[ending] for ending in ENDINGS},
         "results": {
             name: {"inputs": output.results, "words": output.words if output.is_telling else {}}
             for name, output in account.outputs.items()
         },
         "components": account.work,
+        "effort": account.effort,
         "failures": list(account.failures.values()),
     }

@@ -9,7 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from msgspec import Struct
+
 from treadle.errors import TreadleError, UsageError, nearest
+from treadle.policies.matching import NO_POLICIES, Policies, policies_from
 from treadle.value import Workflow
 
 OURS: Final = Path(__file__).parents[1]
@@ -31,8 +34,15 @@ def split_target(target: str) -> tuple[Path, str | None]:
     return Path(path), name or None
 
 
-def load_workflow(target: str) -> Workflow:
-    """Execute the file as `python FILE` would, but for its `__main__` part, and find its workflow.
+class Loaded(Struct, frozen=True):
+    """A workflow and the policies that its file has for it, which come after those attached to it."""
+
+    workflow: Workflow
+    policies: Policies
+
+
+def load(target: str) -> Loaded:
+    """Execute the file as `python FILE` would, but for its `__main__` part; find its workflow and `policies`.
 
     Errors: `UsageError` for no file, no workflow, several, or an unknown name; `LoadFailed`.
     """
@@ -40,7 +50,23 @@ def load_workflow(target: str) -> Workflow:
     if not path.is_file():
         here = [str(each) for each in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise UsageError(f"there is no file {str(path)!r}.{nearest(path, here) if here else ''}")
-    return choose(workflows_of(load_module(path)), name, str(path))
+    module = load_module(path)
+    workflow = choose(workflows_of(module), name, str(path))
+    return Loaded(workflow, policies_of(module, str(path)))
+
+
+def policies_of(module: ModuleType, path: str) -> Policies:
+    """What the file calls `policies`, unless that is a module, a class or a function."""
+    found = getattr(module, "policies", None)
+    if isinstance(found, ModuleType) or callable(found):
+        return NO_POLICIES
+    try:
+        return policies_from(found)
+    except UsageError as error:
+        raise UsageError(
+            f"the `policies` of {path} are none: {error.message}",
+            hint="policies = {'charge': td.Policy(max_retries=3)}; or give what is something else another name.",
+        ) from error
 
 
 def load_module(path: Path) -> ModuleType:

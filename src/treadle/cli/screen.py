@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Generator, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from signal import SIGTERM
 from typing import Final
 
 import msgspec
@@ -18,26 +19,41 @@ from rich.table import Table
 from rich.text import Text
 
 from treadle.cli import account as ends
-from treadle.cli.account import Account, FailureGroup, Output, Record
+from treadle.cli.account import Account, Effort, FailureGroup, Output, Record
 from treadle.cli.jsonl import as_json
 from treadle.cli.layout import ASCII, LINES, Row, rows_of
 from treadle.value import Workflow
 
-LOOK_EVERY_S: Final = 0.1
 PLAIN_WIDTH: Final = 120
 WORDS_SHOWN: Final = 8
 BAR_WIDTH: Final = 32
+GAP: Final = 2
 
 ENDING_WORDS: Final = {
     ends.RESULT: "with a result",
     ends.NO_RESULT: "without a result",
     ends.FAILED_INPUT: "failed",
+    ends.CANCELLED: "cancelled",
     ends.UNFINISHED: "unfinished",
     ends.MALFORMED: "not JSON",
     ends.NOT_RUN: "not run",
 }
 ALWAYS_SHOWN: Final = (ends.RESULT, ends.NO_RESULT, ends.FAILED_INPUT)
-CARED_FOR: Final = frozenset({"handled", "skipped"})
+CARED_FOR: Final = frozenset({"handled", "skipped", *ends.ON_THE_WAY.values()})
+
+COLUMNS: Final = {
+    "done": "done",
+    "failed": "failed",
+    "skipped": "skipped",
+    "retried": "retried",
+    "fell_back": "fell back",
+    "waiting": "waiting",
+    "running": "running",
+}
+"""What is counted of each component, and what it is called."""
+
+IF_ANY: Final = frozenset({"skipped", "retried", "fell_back"})
+"""Columns that are left out while there is nothing in them."""
 
 
 def make_console() -> Console:
@@ -51,14 +67,21 @@ class Screen:
     """The live view: of a terminal it uses a few lines at the bottom, of anything else nothing."""
 
     def __init__(
-        self, account: Account, workflow: Workflow, console: Console, *, quiet: bool
+        self,
+        account: Account,
+        workflow: Workflow,
+        console: Console,
+        *,
+        quiet: bool,
+        expected: AbstractSet[str] = frozenset(),
     ) -> None:
         self.account = account
         self.console = console
+        self.expected = expected
+        """Columns that the live view shows from the start, so that it does not change its form under the eye."""
         guides = ASCII if console.options.ascii_only else LINES
         self.rows = rows_of(workflow, guides)
         self.is_live = console.is_terminal and not console.is_dumb_terminal and not quiet
-        self.next_look = 0.0
 
     @contextmanager
     def showing(self) -> Generator[None]:
@@ -67,18 +90,14 @@ class Screen:
             with unlogged(logging.NullHandler()):
                 yield
             return
-        with (
-            unlogged(None),
-            Live(get_renderable=self.view, console=self.console, refresh_per_second=10),
-        ):
+        live = Live(
+            get_renderable=self.view,
+            console=self.console,
+            refresh_per_second=10,
+            redirect_stderr=sys.stderr.isatty(),
+        )
+        with unlogged(None), live:
             yield
-
-    def look(self, workflow: Workflow) -> None:
-        """Ask, now and then, for what waits; all else is counted as it happens."""
-        now = time.monotonic()
-        if self.is_live and now >= self.next_look:
-            self.account.count_waiting(workflow)
-            self.next_look = now + LOOK_EVERY_S
 
     def view(self) -> Group:
         """The tree with its counts, and how far the inputs are."""
@@ -87,26 +106,56 @@ class Screen:
     def tree(self) -> Table:
         """The components with what each has done."""
         work = self.account.work
-        has_skipped = any(each.skipped for each in work.values())
-        names = ["done", "failed", *(["skipped"] if has_skipped else []), "waiting"]
-        names += ["running"] if any(each.running for each in work.values()) else []
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column(clean(self.account.workflow_name), no_wrap=True, header_style="bold")
-        for name in names:
-            table.add_column(name, justify="right")
+        names = [name for name in COLUMNS if self.has_column(name)]
+        columns = [self.column(name) for name in names]
+        # On a narrow screen, names and notes are cut rather than counts.
+        room = self.console.width - sum(width + GAP for _, width in columns)
+        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
+        table.add_column(
+            cut(Text(clean(self.account.workflow_name)), room), no_wrap=True, header_style="bold"
+        )
+        for header, width in columns:
+            table.add_column(header, justify="right", no_wrap=True, min_width=width)
         for row in self.rows:
             counts = [getattr(work[row.name], name) for name in names]
             shown = [count_text(name, count) for name, count in zip(names, counts, strict=True)]
-            table.add_row(label(row), *shown)
+            table.add_row(cut(label(row), room), *shown)
         return table
 
+    def has_column(self, name: str) -> bool:
+        """Whether a column has anything in it, or will have."""
+        if name == "running":
+            is_watched = self.is_live and not self.account.is_closed
+            return is_watched or self.account.effort.running > 0
+        if name not in IF_ANY or (self.is_live and name in self.expected):
+            return True
+        return any(getattr(each, name) for each in self.account.work.values())
+
+    def column(self, name: str) -> tuple[str, int]:
+        """What a column is called, and how wide it is."""
+        widest = max((getattr(each, name) for each in self.account.work.values()), default=0)
+        return COLUMNS[name], max(len(COLUMNS[name]), len(str(widest)))
+
     def progress(self) -> Table:
-        """A bar over all lines."""
-        endings, total = self.account.endings, self.account.total
+        """A bar over all lines, if it is known how many there are, and what is going on."""
+        account, effort = self.account, self.account.effort
+        endings = account.endings
         done = endings.total() - endings[ends.UNFINISHED] - endings[ends.NOT_RUN]
         line = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=max(total, 1), completed=done, width=BAR_WIDTH)
-        line.add_row(bar, Text(f"{done} of {total} inputs"))
+        said = [f"{done} of {account.total} inputs", seconds(effort.elapsed_s)]
+        if account.feed.total is None:
+            said[0] = f"{done} inputs"
+        if effort.running:
+            said.append(f"{effort.running} running")
+        if account.stopped_by is not None:
+            said.append("stopped" if account.is_closed else "stopping")
+        told = Text(" · ".join(said))
+        if account.feed.total is None:
+            line.add_row(told)
+        else:
+            line.add_row(
+                ProgressBar(total=max(account.total, 1), completed=done, width=BAR_WIDTH), told
+            )
         return line
 
 
@@ -147,13 +196,24 @@ def show_account(account: Account, console: Console) -> None:
         show_failure(group, console)
     for ending, records in account.examples.items():
         show_records(ENDING_WORDS[ending], records, account.endings[ending], console)
+    show_effort(account.effort, console)
     show_endings(account, console)
+
+
+def show_effort(effort: Effort, console: Console) -> None:
+    """How much was done in how long. What runs side by side waits side by side, so the work may take longer."""
+    if effort.attempts:
+        plural = "" if effort.attempts == 1 else "s"
+        times = f"{seconds(effort.work_s)} of work in {seconds(effort.elapsed_s)}"
+        attempts = f"{effort.attempts} attempt{plural}, up to {effort.most_at_once} at once"
+        console.print(Text(f"{times}: {attempts}"))
 
 
 def show_endings(account: Account, console: Console) -> None:
     """One line with a number for each way to end."""
-    if account.is_interrupted:
-        console.print(Text("interrupted", style="bold red"))
+    if account.stopped_by is not None:
+        word = "terminated" if account.stopped_by == SIGTERM else "interrupted"
+        console.print(Text(word, style="bold red"))
     parts = [
         f"{account.endings[ending]} {words}"
         for ending, words in ENDING_WORDS.items()
@@ -213,7 +273,7 @@ def show_records(title: str, records: list[Record], count: int, console: Console
     console.print(Text(title, style="bold"))
     for record in records:
         problem = record.given.problem
-        reasons = [problem] if problem else [*record.starved]
+        reasons = [problem] if problem else [*record.starved, *filter(None, [record.reason])]
         told = ": ".join([place_of(record), *(["; ".join(reasons)] if reasons else [])])
         console.print(Text(f"    {clean(told)}"), soft_wrap=True)
     if count > len(records):
@@ -250,11 +310,31 @@ def label(row: Row) -> Text:
     return Text.assemble((row.prefix, "dim"), clean(row.name), (clean(note), "dim"))
 
 
+def cut(text: Text, room: int) -> Text:
+    """The text, as much of it as there is room for."""
+    text.truncate(max(room, 1), overflow="ellipsis")
+    return text
+
+
 def count_text(name: str, count: int) -> Text:
     """A number; zero is a dot, so that the numbers stand out."""
     if not count:
         return Text(".", style="dim")
     return Text(str(count), style="red" if name == "failed" else "")
+
+
+def seconds(duration: float) -> str:
+    """A time as people say it.
+
+    >>> seconds(0.0712), seconds(3.62), seconds(200)
+    ('0.07 s', '3.6 s', '3 min 20 s')
+    """
+    if duration < 1:
+        return f"{duration:.2f} s"
+    if duration < 100:
+        return f"{duration:.1f} s"
+    minutes, rest = divmod(round(duration), 60)
+    return f"{minutes} min {rest} s"
 
 
 def clean(text: str) -> str:

@@ -67,6 +67,8 @@ class DaskExecutor:
     """
 
     when_cancelled = "abandoned"
+    is_remote = True
+    keeps_values = True
 
     def __init__(
         self,
@@ -139,6 +141,10 @@ class DaskExecutor:
             return
         entry.place.add_done_callback(lambda _: self._finished.put(entry))
 
+    def holds(self, value: Remote) -> bool:
+        """Whether a kept value is in this cluster, so that work here can take it as it is."""
+        return isinstance(value.holder, HeldInDask) and value.holder.client is self._client
+
     def _send(self, bundle: Bundle) -> Any:
         problem = first_problem(bundle)
         if problem is not None:
@@ -196,9 +202,13 @@ class DaskExecutor:
         return self._ledger.entries.get(entry.number) is entry
 
     def _outcomes(self, entry: Entry, data: bytes | None) -> list[Outcome]:
-        if data is None:
-            return failed_bundle(entry.bundle, reason(entry.bundle, entry.place))
-        return outcomes_with_kept(entry.bundle, data, self._remote_for)
+        try:
+            if data is not None:
+                return outcomes_with_kept(entry.bundle, data, self._remote_for)
+            error = reason(entry.bundle, entry.place)
+        except Exception as problem:  # noqa: BLE001 - Dask may be gone at any moment, and the thread must go on
+            error = problem
+        return failed_bundle(entry.bundle, error)
 
     def _remote_for(self, kept: Kept) -> Remote:
         from distributed import Future
@@ -316,7 +326,8 @@ def reason(bundle: Bundle, future: Any) -> BaseException:
         error: Any = future.exception()
         if type(error).__name__ == "KilledWorker":
             return lost_worker(f"the Dask worker at {error.last_worker.address} died with", bundle)
-        return cast("BaseException", error)  # it could not be loaded in the worker, or the like
+        if error is not None:  # else the scheduler went while this was asked
+            return cast("BaseException", error)  # it could not be loaded in the worker, or the like
     why = why_cancelled(future)
     if why in {"already forgotten", "lost dependencies"}:
         for remote in take_out(bundle)[1]:

@@ -45,6 +45,7 @@ class ProcessExecutor:
     """
 
     when_cancelled = "stopped"
+    is_remote = True
 
     def __init__(
         self,

@@ -31,6 +31,8 @@ from treadle.model.runnables import Outcome
 
 GRACE_S: Final = 0.5
 """How long an interrupted body may take to end by itself before its worker process is killed."""
+CLOSE_S: Final = 10.0
+"""How long closing waits until Ray is told to kill what still runs."""
 
 
 class RayExecutor:
@@ -47,6 +49,8 @@ class RayExecutor:
     """
 
     when_cancelled = "stopped"
+    is_remote = True
+    keeps_values = True
 
     def __init__(
         self,
@@ -66,6 +70,8 @@ class RayExecutor:
         self._ray: Any = None
         self._run: Any = None
         self._run_and_keep: Any = None
+        self._canceller: Any = None
+        """Started with the first cancellation."""
         self._ledger = Ledger(self, capacity)
         self._finished: SimpleQueue[tuple[Entry, Any] | None] = SimpleQueue()
         self._interrupted: SimpleQueue[tuple[Entry, float] | None] = SimpleQueue()
@@ -118,6 +124,10 @@ class RayExecutor:
             return
         # Ray calls back on a thread that it needs itself.
         entry.place[0].future().add_done_callback(lambda done: self._finished.put((entry, done)))
+
+    def holds(self, value: Remote) -> bool:
+        """Whether a kept value is in this cluster, so that work here can take it as it is."""
+        return isinstance(value.holder, HeldInRay)
 
     def _send(self, bundle: Bundle) -> list[Any]:
         """Submit a bundle: the reference of its reports, then one for each result that may stay."""
@@ -174,10 +184,16 @@ class RayExecutor:
         entry = self._ledger.cancel(number)
         if entry is None:
             return
-        self._stop(entry, force=False)
-        self._interrupted.put((entry, monotonic() + GRACE_S))
+        if not self._ray.is_initialized():  # which ended all workers
+            self._ledger.settle(entry, cancelled(entry.bundle, [], "stopped"))
+            return
+        told = self._stop([entry], force=False)
+        told.future().add_done_callback(lambda _: self._press_later(entry))
         if len(self._threads) == 1:
             self._start_thread(self._press)
+
+    def _press_later(self, entry: Entry) -> None:
+        self._interrupted.put((entry, monotonic() + GRACE_S))
 
     def _press(self) -> None:
         """Kill the workers of bodies that were interrupted and have not ended. Runs in a thread of its own."""
@@ -185,20 +201,26 @@ class RayExecutor:
             entry, at = interrupted
             if self._closing.wait(max(0.0, at - monotonic())):
                 return
-            if self._ledger.entries.get(entry.number) is entry:
+            if self._ledger.entries.get(entry.number) is entry and self._ray.is_initialized():
                 entry.began = True
-                self._stop(entry, force=True)
+                self._stop([entry], force=True)
+                # Ray ignores what comes while it still deals with the interrupt.
+                self._press_later(entry)
 
-    def _stop(self, entry: Entry, *, force: bool) -> None:
-        with suppress(Exception):  # it has ended, or Ray has
-            self._ray.cancel(entry.place[0], force=force)
+    def _stop(self, entries: list[Entry], *, force: bool) -> Any:
+        """Have Ray cancel some tasks; a reference that is there when it was told."""
+        if self._canceller is None:
+            actor = self._ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Canceller)
+            self._canceller = actor.remote()
+        return self._canceller.cancel.remote([entry.place[0] for entry in entries], force)
 
     def close(self) -> None:
         """Kill the workers of what is open; disconnect, if this executor connected, which ends a local cluster."""
-        left = self._ledger.close()
-        for entry in left:
-            if entry.place is not None:
-                self._stop(entry, force=True)
+        left = [entry for entry in self._ledger.close() if entry.place is not None]
+        if left and not self._is_own_connection:
+            with suppress(Exception):  # the connection is lost
+                self._ray.get(self._stop(left, force=True), timeout=CLOSE_S)
+        self._canceller = None
         self._closing.set()
         self._finished.put(None)
         self._interrupted.put(None)
@@ -276,6 +298,22 @@ def reason(bundle: Bundle, error: Exception) -> BaseException:
 
 
 # ------------------------------------------------------------------------------ in a worker
+
+
+class Canceller:
+    """An actor that cancels for the process that submitted.
+
+    When a task is cancelled by the process that owns it, just as it ends, Ray 2.60 aborts that process: two of its
+    threads end the same task (`Tried to complete task that was not pending`). What other processes ask for, it does
+    in one of the two.
+    """
+
+    def cancel(self, refs: list[Any], force: bool) -> None:  # noqa: FBT001 - actors are called by position
+        """Interrupt the bodies of tasks, or kill their workers."""
+        import ray
+
+        for ref in refs:
+            ray.cancel(ref, force=force)
 
 
 def run_in_worker(data: bytes, *kept: Parcel) -> bytes:

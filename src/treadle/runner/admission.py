@@ -80,6 +80,10 @@ class Admission:
 
     # ------------------------------------------------------------------------- what the runner says
 
+    def add_executor(self, name: str, capacity: int | None) -> None:
+        """One more executor."""
+        self._lanes[name] = Lane(name, capacity)
+
     def try_start(self, claim: Claim, now: float) -> bool:
         """Start a claim at once, where nothing limits it and none that waits might come first; whether it did."""
         self._check_new(claim)

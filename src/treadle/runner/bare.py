@@ -25,9 +25,9 @@ from treadle.policies.retry import FALLBACK, GIVE_UP, decide
 from treadle.runner.clock import SteadyClock
 from treadle.runner.core import Core
 from treadle.runner.dispatch import Out, in_time
-from treadle.runner.fallback import fall_back
+from treadle.runner.fallback import fall_back, retry_with, wants_retry
 from treadle.runner.record import Options, Run
-from treadle.runner.registry import Restarts
+from treadle.runner.registry import Restarts, check_names
 from treadle.runner.wishes import ASYNCIO, INLINE, Places, Wishes
 from treadle.value import Workflow
 from treadle.wiring import make_executor
@@ -54,6 +54,15 @@ class QueueHost:
     def wake_at(self, at: float | None) -> None:
         """At this moment."""
         self.due = at
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether it is still to come."""
+        return self.due is not None
+
+    def is_interrupt(self, error: BaseException) -> bool:
+        """What is no failure is the caller's business, as in the loops without policies."""
+        return not isinstance(error, Exception)
 
     def call_soon(self, function: Callable[[], None]) -> None:
         """Call this in the thread that waits."""
@@ -134,7 +143,20 @@ class TaskHost:
             self.timer = None
         if at is not None:
             delay = max(0.0, at - self.clock.now())
-            self.timer = self.event_loop.call_later(delay, self.is_called.set)
+            self.timer = self.event_loop.call_later(delay, self._ring)
+
+    def _ring(self) -> None:
+        self.timer = None
+        self.is_called.set()
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether it is still to come."""
+        return self.timer is not None
+
+    def is_interrupt(self, error: BaseException) -> bool:
+        """What is no failure is the caller's business, as in the loop without policies."""
+        return not isinstance(error, Exception)
 
     def call_soon(self, function: Callable[[], None]) -> None:
         """Call this in the task's own thread."""
@@ -150,7 +172,8 @@ def name_default(executors: dict[str, Executor], executor: Any) -> str:
 
 
 def add_named(executors: dict[str, Executor], workflow: Workflow) -> None:
-    """Add the executors that policies name."""
+    """Add the executors that policies name; a policy for a component that is none is refused."""
+    check_names(workflow, workflow.policies)
     for _, policy in workflow.policies.rules:
         name = policy.executor
         if name is not None and name not in executors:
@@ -203,18 +226,11 @@ def react_once(workflow: Workflow) -> Workflow:
     with workflow.inspect() as (memory, _):
         program = memory.program
     places = Places(INLINE, {INLINE: None})
+    check_names(workflow, workflow.policies)
     wishes = Wishes(workflow.name, program, workflow.policies, places, are_seen=False)
     for runnable in runnables:
         policy = wishes.policy(runnable.node)
-        instead: Any = runnable
-        if runnable.is_fallback:
-            instead = fall_back(runnable, policy, program.by_key[runnable.node].kind)
-        if isinstance(instead, Outcome):
-            outcome = instead
-        else:
-            begin_at = perf_counter()
-            outcome = execute_runnable(instead)
-            outcome = structs.replace(outcome, seconds=perf_counter() - begin_at)
+        outcome = carry_out(runnable, policy, program.by_key[runnable.node].kind)
         outcome = in_time(Out(Bundle(runnables=(runnable,)), policy), runnable, outcome)
         workflow = workflow.apply_runnable(
             outcome,
@@ -222,6 +238,25 @@ def react_once(workflow: Workflow) -> Workflow:
             on_failure=policy.on_failure,
         )
     return workflow.plan_eagerly()
+
+
+def carry_out(runnable: Runnable, policy: Policy, kind: str) -> Outcome:
+    """Execute work, or its fallback in its place."""
+    if not runnable.is_fallback:
+        return timed_outcome(runnable)
+    instead = fall_back(runnable, policy, kind)
+    outcome = timed_outcome(instead)
+    wish = wants_retry(instead, outcome) if isinstance(instead, Runnable) else None
+    return outcome if wish is None else timed_outcome(retry_with(runnable, wish))
+
+
+def timed_outcome(instead: Runnable | Outcome) -> Outcome:
+    """What executing this gives, if it is not given already."""
+    if isinstance(instead, Outcome):
+        return instead
+    begin_at = perf_counter()
+    outcome = execute_runnable(instead)
+    return structs.replace(outcome, seconds=perf_counter() - begin_at)
 
 
 def what_follows(policy: Policy, runnable: Runnable, outcome: Outcome) -> Again | bool:

@@ -98,3 +98,15 @@ def explained(bundle: Bundle, wishes: Wishes, warnings: Sequence[str]) -> dict[s
         "priority": wishes.policy(first.node).rank,
         "reason": reason or "ready, and dispatched alone",
     }
+
+
+def explained_delay(runnable: Runnable, at: float) -> dict[str, Any]:
+    """Work that failed, and waits for its next attempt: JSON-ready."""
+    return {
+        "kind": "single",
+        "work": [runnable.id],
+        "then": [],
+        "executor": None,
+        "priority": 0,
+        "reason": f"waits until {at:.3f} for attempt {runnable.attempt}",
+    }

@@ -9,14 +9,17 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from threading import get_ident
 from typing import Any
 
 from treadle.components.step import as_component
 from treadle.errors import DuplicateRun, RunEnded, TreadleError, UsageError
 from treadle.interfaces import RunInfo
+from treadle.model.one_line import one_line
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
 from treadle.runner.record import Ask, Options, Run
+from treadle.runner.registry import check_names
 from treadle.runner.supervisor import Supervisor
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
@@ -50,6 +53,8 @@ class Core(Supervisor):
             return self.resume(name, options)
         self.check_policies(workflow.policies)
         self.check_matchers(workflow, options)
+        if options.context is not None:
+            workflow.with_context(options.context)  # refuses what is none
         run_key = workflow.run_key or f"{name}:{uuid.uuid4().hex}"
         run = Run(name, workflow, run_key, options, self.clock.now())
         fresh = workflow if workflow.position else workflow.with_run_key(run_key)
@@ -81,6 +86,11 @@ class Core(Supervisor):
         """Feed an input; the answer is its ticket."""
         self._check_open()
         run = self.awake(id)
+        if context is not None:
+            run.definition.with_context(context)  # refuses what is none
+        if policies is not None and run.machine is not None:
+            check_names(run.machine.workflow, policies)
+            run.machine.wishes_for(run.machine.workflow, policies).held()  # asks all predicates
         asked = Ask()
 
         def give_ticket(ask: Ask) -> None:
@@ -123,10 +133,15 @@ class Core(Supervisor):
         try:
             self.cancel(run_id, number, "its ticket was cancelled")
         except TreadleError as error:
-            logger.info("input %d of %s was not cancelled: %s", number, run_id, error)
+            text = one_line(str(error))
+            logger.info("input %d of %s was not cancelled: %s", number, run_id, text)
 
     def cancel(self, id: str, input: int | None, reason: str) -> Ask:
         """Withdraw what is left to do, of a run or of one input; a run ends with that."""
+        run = self.find(id)
+        if input is None and run.machine is None and run.status in {say.STOPPED, say.PARKED}:
+            self._set_status(run, say.CANCELLED, reason or "asked for")
+            return settled(None)
         run = self.awake(id)
         if input is None:
             return self.loop.ask(
@@ -195,7 +210,13 @@ class Core(Supervisor):
         """What would be dispatched of what is ready now, and why."""
         run = self.awake(id)
         machine = run.machine
-        return [] if machine is None else machine.explain()
+        if machine is None:
+            return []
+        return [*self.loop.explain_waiting(run), *machine.explain()]
+
+    def evidence(self, id: str) -> dict[str, Any] | None:
+        """Why a run was parked, with its crashes and its story."""
+        return self.find(id).evidence
 
     def stream(self, id: str, give: Callable[[Any], None]) -> Callable[[], None]:
         """Give a run's events as they happen; returns how to stop."""
@@ -253,7 +274,11 @@ class Core(Supervisor):
             run.options = options
         run.crashes.clear()
         run.note = run.evidence = None
-        self._bring_back(run)
+        if run.machine is not None:  # it was never stored: it goes on from where it is
+            old = run.machine
+            self._begin(run, old.workflow.detached(), stored=old.stored, old=old)
+        else:
+            self._bring_back(run)
         if run.status == say.PARKED:
             raise RunEnded(f"the run {id!r} cannot go on: {run.note}.")
         return settled(id)
@@ -262,7 +287,9 @@ class Core(Supervisor):
         """Answered when the run has nothing left to do, or is at its end."""
         run = self.find(id)
         machine = run.machine
-        if machine is None or machine.status == say.IDLE or machine.status in say.FINAL:
+        if machine is None or machine.status in say.FINAL:
+            return settled(run.status)
+        if machine.status == say.IDLE and not machine.waiting_for_store:
             return settled(run.status)
         asked = Ask()
         run.waiters.append(asked)
@@ -280,6 +307,11 @@ class Core(Supervisor):
         return Workflow.from_log(definition or run.definition, stored.events, components=run.extra)
 
     def _check_open(self) -> None:
+        if get_ident() != self.loop.thread:
+            raise UsageError(
+                "an AsyncRunner belongs to the event loop that it was made on.",
+                hint="use Runner from other threads.",
+            )
         if self.is_closing:
             raise RunEnded("this runner is closing, and takes nothing any more.")
 

@@ -15,14 +15,14 @@ from msgspec import Struct, structs
 from treadle.engine.execute import failed_outcome
 from treadle.engine.jobs import follow
 from treadle.engine.loop import Answered
-from treadle.errors import DeadlineExceeded, TimedOut, UsageError
+from treadle.errors import Cancelled, DeadlineExceeded, PlugError, TimedOut, UsageError
 from treadle.interfaces import Scheduler
 from treadle.model.bundles import Bundle
 from treadle.model.runnables import FAILED, Again, Outcome, Runnable
-from treadle.policies.policy import Policy
+from treadle.policies.policy import Policy, RetryWith
 from treadle.policies.retry import FALLBACK, GIVE_UP, RETRY, decide
 from treadle.runner import stimuli as say
-from treadle.runner.bundling import RunView, explained, misplaced
+from treadle.runner.bundling import RunView, explained, explained_delay, misplaced
 from treadle.runner.fallback import fall_back, retry_with, wants_retry
 from treadle.runner.stimuli import Instruction, Terms
 from treadle.runner.wishes import INLINE, Wishes
@@ -56,6 +56,8 @@ class Config(Struct, kw_only=True):
     is_stored: bool = True
     is_instant: bool = True
     """Whether `Store` is answered at once, so that nothing has to wait for it."""
+    may_keep: bool = False
+    """Whether values may stay in a cluster: not where the log is to have them."""
     is_observed: bool = False
     deadline_at: float | None = None
 
@@ -98,6 +100,8 @@ class Dispatch:
         self.open: dict[int, None] = {}
         """Inputs that are not finished, as far as was told."""
         self.answers: list[Answered] = []
+        self.halting: set[int] = set()
+        """Inputs that an answer is about to halt."""
         self.told: list[Instruction] = []
         self.waiting_for_store: deque[tuple[int, Instruction]] = deque()
         self.stored = 0
@@ -121,7 +125,7 @@ class Dispatch:
         where = self.where
         for runnable in handed:
             key = (runnable.node, runnable.scope, runnable.generation)
-            if key in where:  # it was out before a restart, and is still
+            if key in where and self._is_out(where[key], runnable):
                 continue
             where[key] = DELAYED
             if runnable.retry_at is not None and runnable.retry_at > at:
@@ -131,6 +135,14 @@ class Dispatch:
                 ready.append(runnable)
         if ready:
             self.plan(ready, at)
+
+    def _is_out(self, number: int, runnable: Runnable) -> bool:
+        """Whether this attempt was out before a restart, and is still; one before it may be, and comes too late."""
+        out = self.out.get(number)
+        return out is not None and any(
+            each.id == runnable.id and each.attempt >= runnable.attempt
+            for each in out.bundle.runnables
+        )
 
     def come_due(self, at: float) -> None:
         """Go on with work whose moment has come."""
@@ -215,8 +227,11 @@ class Dispatch:
             warnings = [each.text for each in self.told if isinstance(each, say.Warn)]
         finally:
             self.told = told
+        waiting = [bundle for _, _, bundle in sorted(self.planned, key=lambda entry: entry[:2])]
+        bundles = [*waiting, *bundles]
         return [
-            explained(bundle, self.wishes_of(bundle.runnables[0]), warnings) for bundle in bundles
+            *[explained(each, self.wishes_of(each.runnables[0]), warnings) for each in bundles],
+            *[explained_delay(runnable, at) for at, _, runnable in sorted(self.delayed, key=delay)],
         ]
 
     # ------------------------------------------------------------------------------- to executors
@@ -250,8 +265,8 @@ class Dispatch:
         terms = wishes.terms(first.node)
         if first.problem is not None or first.call is None:
             bundle = structs.replace(bundle, executor=INLINE)
-        elif wishes.places.keepers or bundle.keep:
-            keep = bundle.kind == "single" and wishes.keeps(first.node)
+        elif (wishes.places.keepers and self.config.may_keep) or bundle.keep:
+            keep = self.config.may_keep and bundle.kind == "single" and wishes.keeps(first.node)
             if keep != bundle.keep:
                 bundle = structs.replace(bundle, keep=keep)
         if bundle.executor is not None and bundle.executor != terms.executor:
@@ -261,32 +276,69 @@ class Dispatch:
             executor = wishes.executor_for(is_async=first.is_async, wanted=policy.executor)
             terms = Terms(executor, terms.rank)
         number = next(self.numbers)
-        ends_at = first.deadline_at
-        if ends_at is None and policy.deadline_s is not None:
-            ends_at = at + policy.deadline_s
-        self.out[number] = Out(bundle, policy, ends_at=ends_at)
+        out = self.out[number] = Out(bundle, policy, ends_at=ends_by(first, policy, at))
         for runnable in bundle.runnables:
             self.where[runnable.node, runnable.scope, runnable.generation] = number
-        if ends_at is not None:
-            self.note_moment(ends_at, number, "deadline")
+        if out.ends_at is not None:
+            self.note_moment(out.ends_at, number, "deadline")
         self.emit(say.Execute(number, bundle, terms, policy.timeout_s is not None))
 
     def adopt(self, bundles: Mapping[int, Bundle]) -> None:
         """Work that was out when the run crashed is out still."""
         for number, bundle in bundles.items():
-            first = bundle.runnables[0]
-            known = first.node in self.wishes.program.by_key
-            policy = self.wishes.policy(first.node) if known else Policy()
-            self.out[number] = Out(bundle, policy, ends_at=first.deadline_at)
+            self.out[number] = Out(bundle, Policy())
             for runnable in bundle.runnables:
-                self.where[runnable.node, runnable.scope, runnable.generation] = number
+                key = (runnable.node, runnable.scope, runnable.generation)
+                if key not in self.where or not self._is_out(self.where[key], runnable):
+                    self.where[key] = number
+
+    def watch_adopted(self, at: float) -> None:
+        """Ask the policies of adopted work; where the log does not say how long it may take, its time begins anew."""
+        for number, out in self.out.items():
+            first = out.bundle.runnables[0]
+            if first.node in self.wishes.program.by_key:
+                out.policy = self.wishes_of(first).policy(first.node)
+            if out.why:  # that may not have been heard
+                self.withdraw(number, out.why)
+            if out.ends_at is None:
+                out.ends_at = ends_by(first, out.policy, at)
+            if out.ends_at is not None:
+                self.note_moment(out.ends_at, number, "deadline")
 
     def withdraw(self, number: int, why: str = "") -> None:
-        """Have a bundle cancelled, once."""
+        """Have a bundle cancelled, once; its `Execute` may wait for the store, and then this waits behind it."""
         out = self.out.get(number)
         if out is not None and out.status == DISPATCHED:
             out.status, out.why = CANCELLING, why
-            self.told.append(say.Withdraw(number))
+            self.emit(say.Withdraw(number, why))
+
+    def forget_waiting(self) -> None:
+        """Let go of what waits for its moment or its slot: it stays to be done by whoever resumes the run."""
+        self.planned, self.delayed, self.kept_back = [], [], []
+        self.where = {key: number for key, number in self.where.items() if number != DELAYED}
+
+    def take_back(self) -> None:
+        """Put what waits for its moment or its slot back, for inputs that halt: that withdraws what has not begun."""
+        halting, self.halting = self.halting, set()
+        for runnable in self.waiting():
+            if runnable.scope[0] in halting:
+                self.workflow = self.workflow.release(runnable)
+        self.drop_withdrawn()
+
+    def waiting(self) -> list[Runnable]:
+        """What was prepared and waits: for its moment, for a slot, or since a hook kept it back."""
+        return [
+            *[entry[2] for entry in self.delayed],
+            *self.kept_back,
+            *[each for entry in self.planned for each in entry[2].runnables],
+        ]
+
+    def unchain_planned(self) -> None:
+        """Dispatch what waits for its slot without what would follow it: that may have been replaced."""
+        self.planned = [
+            (rank, ordinal, structs.replace(bundle, links=()) if bundle.links else bundle)
+            for rank, ordinal, bundle in self.planned
+        ]
 
     def drop_withdrawn(self) -> None:
         """Forget what waits for its moment or its slot, and is not pending any more."""
@@ -301,14 +353,7 @@ class Dispatch:
                 planned.append((rank, ordinal, structs.replace(bundle, runnables=left)))
         heapq.heapify(planned)
         self.planned = planned
-        waiting = {
-            (each.node, each.scope, each.generation)
-            for each in (
-                *[entry[2] for entry in self.delayed],
-                *self.kept_back,
-                *[each for entry in planned for each in entry[2].runnables],
-            )
-        }
+        waiting = {(each.node, each.scope, each.generation) for each in self.waiting()}
         self.where = {
             key: number for key, number in self.where.items() if number != DELAYED or key in waiting
         }
@@ -329,16 +374,20 @@ class Dispatch:
         links = iter(out.bundle.links)
         last, value = prepared[0], None
         for outcome in outcomes:
-            runnable = runnables.get(outcome.id) or follow(next(links), last, value)
+            is_link = outcome.id not in runnables
+            runnable = follow(next(links), last, value) if is_link else runnables.pop(outcome.id)
             value = outcome.value
             self.judge(runnable, in_time(out, runnable, outcome), out, at)
+        for runnable in runnables.values():
+            silent = PlugError(f"its executor gave no outcome for {runnable.id}.")
+            self.judge(runnable, failed_outcome(runnable, silent), out, at)
 
     def judge(self, runnable: Runnable, outcome: Outcome, out: Out | None, at: float) -> None:
         """Decide what an outcome leads to, and have it applied."""
         if runnable.is_fallback:
-            wish = wants_retry(outcome)
+            wish = wants_retry(runnable, outcome)
             if wish is not None:
-                self._execute_instead(runnable, retry_with(runnable, wish), at)
+                self._retry_as_wished(runnable, wish, at)
                 return
         if self.config.scheduler is not None:
             self._observe(outcome)
@@ -363,6 +412,9 @@ class Dispatch:
         )
         self.told.append(say.Tell(runnable, outcome, verdict.then))
         if verdict.then == GIVE_UP:
+            node = self.wishes.program.by_key[outcome.node]
+            if (policy.on_failure or node.shape.on_failure) == "halt":
+                self.halting.add(outcome.scope[0])
             self.answers.append(Answered(outcome, None, policy.on_failure))
             return
         again = Again(
@@ -371,6 +423,18 @@ class Dispatch:
             fallback=verdict.then == FALLBACK,
         )
         self.answers.append(Answered(outcome, again))
+
+    def _retry_as_wished(self, runnable: Runnable, wish: RetryWith, at: float) -> None:
+        """Try a node's own function once more, since the fallback gave no value, but a wish."""
+        if (runnable.node, runnable.scope, runnable.generation) in self.where:
+            return  # that was done already, before a restart
+        if runnable.id in self.workflow.in_flight():
+            node = self.wishes.program.by_key[runnable.node]
+            own = structs.replace(runnable, call=node.call, is_async=node.is_async)
+            self._execute_instead(own, retry_with(own, wish), at)
+            return
+        early = Cancelled(f"{runnable.id} was withdrawn, or is to be prepared again.")
+        self.answers.append(Answered(failed_outcome(runnable, early), Again(fallback=True)))
 
     def _observe(self, outcome: Outcome) -> None:
         try:
@@ -410,6 +474,20 @@ class Dispatch:
             or (entry[1] in self.open if entry[2] == "input" else entry[1] in self.out)
         ]
         heapq.heapify(self.moments)
+
+
+def delay(entry: tuple[float, int, Runnable]) -> tuple[float, int]:
+    """What delayed work is sorted by."""
+    return entry[:2]
+
+
+def ends_by(first: Runnable, policy: Policy, at: float) -> float | None:
+    """When all attempts of work that is dispatched now are to be over; a fallback comes after that, if need be."""
+    if first.is_fallback:
+        return None
+    if first.deadline_at is None and policy.deadline_s is not None:
+        return at + policy.deadline_s
+    return first.deadline_at
 
 
 def in_time(out: Out, runnable: Runnable, outcome: Outcome) -> Outcome:

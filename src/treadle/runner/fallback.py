@@ -38,6 +38,30 @@ class FittedAsync(Fitted):
         return fit(await self.function(*args), self.kind)
 
 
+class Instead(Portable):
+    """A fallback function in the place of a node's own: called with the failure, its result made to fit.
+
+    The work's own values stay with the runnable, for it may come back to them: see `wants_retry`.
+    """
+
+    def __init__(self, function: Callable[..., Any], failure: Failure, kind: str) -> None:
+        self.function = function
+        self.failure = failure
+        self.kind = kind
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Call it with the failure."""
+        return fit(self.function(self.failure), self.kind)
+
+
+class InsteadAsync(Instead):
+    """The same for an async function."""
+
+    async def __call__(self, *_: Any, **__: Any) -> Any:
+        """Await it with the failure."""
+        return fit(await self.function(self.failure), self.kind)
+
+
 def fit(value: Any, kind: str) -> Any:
     """A fallback's value in the form in which the node's own function would have given it."""
     if isinstance(value, RetryWith):
@@ -57,23 +81,23 @@ def fall_back(runnable: Runnable, policy: Policy, kind: str) -> Runnable | Outco
     if isinstance(fallback, RetryWith):
         return retry_with(runnable, fallback)
     if getattr(type(fallback), "is_treadle_component", False):
-        return _calling(runnable, fallback, kind, runnable.args)
+        return _calling(runnable, fallback, kind)
     if callable(fallback):
-        return _calling(runnable, fallback, kind, (failure_of(runnable),))
+        is_async = is_async_callable(fallback)
+        call = (InsteadAsync if is_async else Instead)(fallback, failure_of(runnable), kind)
+        return structs.replace(runnable, call=call, is_async=is_async, problem=None)
     try:
         return outcome_of(runnable, fit(fallback, kind))
     except BadValue as error:
         return failed_outcome(runnable, error)
 
 
-def _calling(runnable: Runnable, function: Any, kind: str, args: tuple[Any, ...]) -> Runnable:
-    is_async = is_async_callable(function)
-    call: Any = function
+def _calling(runnable: Runnable, component: Any, kind: str) -> Runnable:
+    is_async = is_async_callable(component)
+    call: Any = component
     if kind in (kinds.ITEMS, kinds.CHECK):
-        call = (FittedAsync if is_async else Fitted)(function, kind)
-    return structs.replace(
-        runnable, call=call, args=args, injected=None, is_async=is_async, problem=None
-    )
+        call = (FittedAsync if is_async else Fitted)(component, kind)
+    return structs.replace(runnable, call=call, injected=None, is_async=is_async, problem=None)
 
 
 def is_async_callable(function: Any) -> bool:
@@ -97,10 +121,11 @@ def retry_with(runnable: Runnable, wish: RetryWith) -> Runnable | Outcome:
     return structs.replace(runnable, injected={**injected, **wish.values}, problem=None)
 
 
-def wants_retry(outcome: Outcome) -> RetryWith | None:
+def wants_retry(runnable: Runnable, outcome: Outcome) -> RetryWith | None:
     """The wish, if a fallback function gave one in place of a value."""
     value = outcome.value
-    return value if outcome.status == OK and isinstance(value, RetryWith) else None
+    is_wish = outcome.status == OK and isinstance(value, RetryWith)
+    return value if is_wish and isinstance(runnable.call, Instead) else None
 
 
 def failure_of(runnable: Runnable) -> Failure:

@@ -13,20 +13,23 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from treadle.engine.jobs import cancelled_bundle, failed_bundle
 from treadle.errors import CircuitOpen, PlugError
 from treadle.interfaces import Append, Clock, Executor, Observer, Store
 from treadle.model.bundles import Bundle
+from treadle.model.one_line import one_line
 from treadle.model.runnables import FAILED, Outcome
 from treadle.runner import stimuli as say
 from treadle.runner.admission import Admission, Claim
 from treadle.runner.record import Ask, Run
 from treadle.runner.remote import fetch_values, has_foreign_values
+from treadle.runner.surroundings import Host, Overseer
 
 logger = logging.getLogger("treadle.runner")
 
@@ -37,24 +40,11 @@ DRIVE_S: Final = 0.002
 """How long one drive of in-line work should take; the budget follows what was measured."""
 
 
+SLOW_S: Final = 0.1
+"""Whoever takes longer to plan a fact is warned about: conditions are to be quick."""
+
 FEW: Final = 8
 """With so few bundles out, waiting for others to come back does not pay."""
-
-
-class Host(Protocol):
-    """Who lets the loop run: each method asks for a call of `pump`."""
-
-    is_direct: bool
-    """Whether the loop may also be pumped by an executor that answers in the loop's own thread."""
-
-    def wake(self) -> None:
-        """Soon; called in the loop's own thread."""
-
-    def wake_from_elsewhere(self) -> None:
-        """Soon; called in any other thread."""
-
-    def wake_at(self, at: float | None) -> None:
-        """At this moment, and no more at the one asked for before."""
 
 
 class Live(Struct, eq=False):
@@ -65,6 +55,8 @@ class Live(Struct, eq=False):
     bundle: Bundle
     executor: str
     is_started: bool = False
+    why: str = ""
+    """Why it was withdrawn, if it was."""
 
 
 class Loop:
@@ -94,10 +86,11 @@ class Loop:
         self.numbers = itertools.count(1)
         self.requests = itertools.count(1)
         self.thread = threading.get_ident()
+        self.context = copy_context()
         self.opened: set[str] = set()
         self.live: dict[int, Live] = {}
         self.mail: deque[tuple[Run, say.Stimulus]] = deque()
-        self.drives: deque[tuple[Run, say.DriveOn]] = deque()
+        self.drives: deque[Run] = deque()
         self.came: deque[tuple[int, list[Outcome]]] = deque()
         self.moments: list[tuple[float, int, Run]] = []
         self.is_woken = False
@@ -112,18 +105,23 @@ class Loop:
         self.late = 0
         """Answers that nobody waited for any more."""
 
+    def add_executor(self, name: str, executor: Executor) -> None:
+        """One more executor, of which nobody has heard yet."""
+        self.admission.add_executor(name, executor.capacity)
+        self.may_be_remote = self.may_be_remote or bool(getattr(executor, "keeps_values", False))
+
     # ----------------------------------------------------------------------------------- waking
 
     def wake(self) -> None:
         """Have `pump` called soon, from whichever thread this is."""
         if self.is_woken:
             return
-        self.is_woken = True
-        if threading.get_ident() == self.thread:
-            if not self.is_pumping:
-                self.host.wake()
-        else:
+        if threading.get_ident() != self.thread:
+            self.is_woken = True
             self.host.wake_from_elsewhere()
+        elif not self.is_pumping:  # who pumps looks once more before he ends
+            self.is_woken = True
+            self.host.wake()
 
     def answer(self, number: int, outcomes: list[Outcome]) -> None:
         """What executors call.
@@ -146,7 +144,7 @@ class Loop:
                 self.is_pumping = False
             if self.came or self.mail or self.drives:
                 self.host.wake()
-            elif self.moments:
+            elif self.moments or self.is_admitting:
                 self._arm()
         else:
             self.came.append((number, outcomes))
@@ -159,8 +157,10 @@ class Loop:
             return
         now = self.clock.now()
         if live.is_started:
-            self.admission.finish(number, now, failed=verdict_of(outcomes))
+            self.admission.finish(number, now, failed=verdict_of(live, outcomes))
         self.tell(live.run, say.Finished(((number, outcomes),), now))
+        if self.observers and live.is_started:
+            self.observe("on_return", live.run.id, live.bundle, outcomes)
         if self.is_admitting:
             self.admit()
 
@@ -183,6 +183,10 @@ class Loop:
                     self.is_woken = True
                     self.host.wake()
                     break
+        except BaseException:
+            self.is_woken = True
+            self.host.wake()  # the others go on, if the host does
+            raise
         finally:
             self.is_pumping = False
         self._arm()
@@ -196,6 +200,7 @@ class Loop:
             return
         now = self.clock.now()
         by_run: dict[str, tuple[Run, list[tuple[int, list[Outcome]]]]] = {}
+        returned: list[tuple[Live, list[Outcome]]] = []
         while came:
             number, outcomes = came.popleft()
             live = self.live.pop(number, None)
@@ -203,10 +208,14 @@ class Loop:
                 self.late += 1
                 continue
             if live.is_started:
-                self.admission.finish(number, now, failed=verdict_of(outcomes))
+                self.admission.finish(number, now, failed=verdict_of(live, outcomes))
+                if self.observers:
+                    returned.append((live, outcomes))
             by_run.setdefault(live.run.id, (live.run, []))[1].append((number, outcomes))
         for run, bundles in by_run.values():
             self.tell(run, say.Finished(tuple(bundles), now))
+        for live, outcomes in returned:
+            self.observe("on_return", live.run.id, live.bundle, outcomes)
         self.admit()
 
     def _read_mail(self) -> None:
@@ -229,16 +238,23 @@ class Loop:
         """Let one run do work in line, for a moment."""
         if not self.drives:
             return
-        run, order = self.drives.popleft()
+        run = self.drives.popleft()
         machine = run.machine
-        if machine is None:
+        if machine is None or not machine.is_driving:
             return
         begin = perf_counter()
         try:
+            held, tries, limit = machine.in_line()
             workflow, drive = machine.workflow.advance(
-                held=order.held, tries=order.tries, budget=self.budget
+                held=held,
+                tries=tries,
+                budget=self.budget,
+                limit=limit,
+                is_interrupt=self.host.is_interrupt,
             )
-        except BaseException as error:  # noqa: BLE001 - a crash of this run, not of the runner
+        except BaseException as error:
+            if self.host.is_interrupt(error):
+                raise
             self.supervisor.crashed(run, error, None)
             return
         took = perf_counter() - begin
@@ -248,7 +264,9 @@ class Loop:
             self.budget = min(8192, self.budget * 2)
         self.tell(run, say.Drove(workflow, drive, self.clock.now()))
         if drive.interrupt is not None:
-            raise drive.interrupt
+            if self.host.is_interrupt(drive.interrupt):
+                raise drive.interrupt
+            self.supervisor.crashed(run, drive.interrupt, None)
 
     def _arm(self) -> None:
         due = self.moments[0][0] if self.moments else None
@@ -256,7 +274,8 @@ class Loop:
             next_at = self.admission.next_at(self.clock.now())
             if next_at is not None and (due is None or next_at < due):
                 due = next_at
-        if due != self.armed:
+        # A timer may ring a little too early for the clock, and then is to be set once more.
+        if due != self.armed or (due is not None and not self.host.is_armed):
             self.armed = due
             self.host.wake_at(due)
 
@@ -273,15 +292,18 @@ class Loop:
             return
         run.is_busy = True
         was_telling, self.is_telling = self.is_telling, True
+        begin = perf_counter()
         try:
             told = machine.handle(stimulus)
-            run.status = machine.status
+            run.status, run.updated_at = machine.status, stimulus.at
+            if perf_counter() - begin > SLOW_S:
+                warn_of_slowness(run, perf_counter() - begin)
             for instruction in told:
                 _PERFORM[type(instruction)](self, run, instruction)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - the crash of one run must not reach the others
-            run.is_busy = False
+        except BaseException as error:
+            if self.host.is_interrupt(error):
+                raise
+            run.is_busy = False  # the crash of one run must not reach the others
             self.supervisor.crashed(run, error, stimulus)
         finally:
             run.is_busy = False
@@ -324,6 +346,8 @@ class Loop:
         self.admission.offer(claim)
         self.is_admitting = True
         self.admit()
+        if not self.is_pumping:
+            self._arm()
 
     def admit(self) -> None:
         """Start what may start now."""
@@ -348,6 +372,7 @@ class Loop:
             self.mail.append((live.run, say.Began(number, self.clock.now())))
             self.wake()
         if self.observers:
+            live.bundle = structs.replace(live.bundle, executor=live.executor)
             self.observe("on_dispatch", live.run.id, live.bundle)
         if self.may_be_remote and has_foreign_values(live.bundle, self.executors[live.executor]):
             fetch_values(live.bundle, lambda bundle: self._submit_fetched(number, bundle))
@@ -371,13 +396,23 @@ class Loop:
             if name not in self.opened:
                 executor.open(self.answer)
                 self.opened.add(name)
-            executor.submit(number, live.bundle)
+            if self.is_pumping:
+                executor.submit(number, live.bundle)
+            else:  # somebody's request led here: work must not see its context variables
+                self.context.copy().run(executor.submit, number, live.bundle)
         except Exception as error:  # noqa: BLE001 - a plug that fails must not lose work
             wrapped = PlugError(f"the executor {name!r} did not take the work: {error}")
             wrapped.__cause__ = error
             self.answer(number, failed_bundle(live.bundle, wrapped))
+        except BaseException as error:  # a Ctrl-C in a body that ran inline, or what looks like one
+            self.answer(number, failed_bundle(live.bundle, error))
+            if self.host.is_interrupt(error):
+                raise
 
     def _withdraw(self, _: Run, order: say.Withdraw) -> None:
+        live = self.live.get(order.number)
+        if live is not None:
+            live.why = order.why
         self.cancel(order.number)
 
     def cancel(self, number: int) -> None:
@@ -391,8 +426,8 @@ class Loop:
         self.admission.withdraw(number)
         self.answer(number, cancelled_bundle(live.bundle, "withdrawn"))
 
-    def _drive_on(self, run: Run, order: say.DriveOn) -> None:
-        self.drives.append((run, order))
+    def _drive_on(self, run: Run, _: say.DriveOn) -> None:
+        self.drives.append(run)
         self.wake()
 
     def _store(self, run: Run, order: say.Store) -> None:
@@ -440,6 +475,9 @@ class Loop:
         if ask is not None:
             ask.settle(order.value, order.error)
 
+    def _accepted(self, run: Run, order: say.Accepted) -> None:
+        self.observe("on_accept", run.id, order.input)
+
     def _input_finished(self, run: Run, order: say.InputFinished) -> None:
         self.supervisor.input_finished(run, order.input, order.reason)
 
@@ -455,7 +493,7 @@ class Loop:
                 outcome.component,
                 outcome.attempt,
                 ".".join(map(str, outcome.scope)),
-                outcome.error,
+                one_line(str(outcome.error)),
                 order.then,
                 extra={
                     "run_id": run.id,
@@ -463,55 +501,82 @@ class Loop:
                     "attempt": outcome.attempt,
                 },
             )
-            self.observe("on_failed", run.id, runnable, outcome, order.then)
+            if self.observers:
+                self.observe("on_failed", run.id, runnable, outcome, order.then)
         else:
             self.observe("on_complete", run.id, runnable, outcome)
 
     def _warn(self, run: Run, order: say.Warn) -> None:
-        logger.warning(
-            "run %s: %s", run.id, order.text, exc_info=order.error, extra={"run_id": run.id}
-        )
+        text = one_line(order.text)
+        logger.warning("run %s: %s", run.id, text, exc_info=order.error, extra={"run_id": run.id})
+
+    def explain_waiting(self, run: Run) -> list[dict[str, Any]]:
+        """What of a run was planned and waits for its turn, where, and why: JSON-ready."""
+        return [
+            {
+                "kind": live.bundle.kind,
+                "work": [each.id for each in live.bundle.runnables],
+                "then": [link.component for link in live.bundle.links],
+                "executor": live.executor,
+                "priority": live.order.terms.rank,
+                "reason": f"waits: {self.admission.why_waiting(number)}",
+            }
+            for number, live in self.live.items()
+            if live.run is run and not live.is_started
+        ]
 
     def observe(self, name: str, *args: Any) -> None:
         """Tell all observers; one that raises is logged, and harms nothing."""
         for observer in self.observers:
             try:
                 getattr(observer, name)(*args)
-            except Exception:
+            except BaseException as error:
+                if self.host.is_interrupt(error):
+                    raise
                 logger.exception("%s.%s raised", type(observer).__name__, name)
 
     def close(self) -> None:
-        """Close all executors that were opened."""
+        """Close all executors that were opened; what they still had is not waited for."""
         for name in self.opened:
             try:
                 self.executors[name].close()
             except Exception:
                 logger.exception("the executor %s did not close", name)
         self.opened.clear()
+        left, self.live = self.live, {}
+        for live in left.values():
+            if live.is_started:
+                self.observe("on_return", live.run.id, live.bundle, ())
 
 
-class Overseer(Protocol):
-    """What the loop leaves to others: what concerns a run as a whole."""
+def warn_of_slowness(run: Run, seconds: float) -> None:
+    """Conditions and key functions are asked in the loop's own thread, and hold up all runs: name those there are."""
+    machine = run.machine
+    if machine is None:
+        return
+    program = machine.wishes.program
+    asked = {
+        node.component
+        for node in program.by_key.values()
+        if node.code.key_of is not None or (node.code.atoms and node.kind == "gate")
+    }
+    logger.warning(
+        "run %s: planning took %.2f s, and held up every run of this runner; it asked %s",
+        run.id,
+        seconds,
+        ", ".join(sorted(asked)[:8]) or "nothing of yours: please report it",
+        extra={"run_id": run.id},
+    )
 
-    def crashed(self, run: Run, error: BaseException, stimulus: say.Stimulus | None) -> None:
-        """Something was raised while a run's machine was handled."""
 
-    def input_finished(self, run: Run, input: int, reason: str | None) -> None:
-        """Nothing is left to do for an input."""
-
-    def became(self, run: Run, status: str, note: str | None) -> None:
-        """A run is idle, or at its end."""
-
-    def write(self, run: Run, append: Append, order: say.Store) -> None:
-        """Have events stored by a store that takes its time."""
-
-    def call(self, function: Callable[[], None]) -> None:
-        """Call this in the loop's thread, soon."""
-
-
-def verdict_of(outcomes: list[Outcome]) -> bool | None:
+def verdict_of(live: Live, outcomes: list[Outcome]) -> bool | None:
     """Whether a bundle failed, for the circuit breakers; None where it says nothing of the service."""
+    limit = live.order.terms.timeout_s
+    if live.why == "timeout":
+        return True
     for outcome in outcomes:
+        if limit is not None and outcome.seconds is not None and outcome.seconds > limit:
+            return True
         if outcome.status == FAILED:
             name = "" if outcome.error is None else outcome.error.type
             return None if name == "treadle.errors.Cancelled" else True
@@ -525,6 +590,7 @@ _PERFORM: Final[dict[type, Callable[[Loop, Run, Any], None]]] = {
     say.Store: Loop._store,  # noqa: SLF001
     say.WakeAt: Loop._wake_at,  # noqa: SLF001
     say.Reply: Loop._reply,  # noqa: SLF001
+    say.Accepted: Loop._accepted,  # noqa: SLF001
     say.InputFinished: Loop._input_finished,  # noqa: SLF001
     say.Became: Loop._became,  # noqa: SLF001
     say.Tell: Loop._tell,  # noqa: SLF001

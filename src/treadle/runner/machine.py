@@ -23,7 +23,7 @@ from treadle.model.events import Defined, InputAccepted
 from treadle.model.runnables import Outcome
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
-from treadle.runner.dispatch import DISPATCHED, Config, Dispatch
+from treadle.runner.dispatch import DISPATCHED, Config, Dispatch, Out
 from treadle.runner.stimuli import FINAL, TRANSITIONS, Instruction, Stimulus
 from treadle.runner.story import Row, row_of, shown
 from treadle.runner.wishes import Wishes
@@ -67,7 +67,7 @@ class Machine(Dispatch):
         """Something may be ready, or finished, that was not looked at yet."""
         self.woken_at: float | None = None
         self.count = 0
-        self.handled: list[tuple[int, Bundle, list[Outcome]]] = []
+        self.came: list[tuple[int, Out, list[Outcome]]] = []
         """What came back last: should that make the machine crash, it is to come again."""
         self.late = 0
         """How many outcomes came of work that nobody waits for any more."""
@@ -100,6 +100,40 @@ class Machine(Dispatch):
         """The latest stimuli, each with what it led to: JSON-ready, oldest first."""
         return [shown(row) for row in self.rows]
 
+    def unstored_requests(self) -> list[int]:
+        """Requests that were granted, and whose answers wait for the store."""
+        waiting = [told for _, told in self.waiting_for_store]
+        return [told.request for told in waiting if isinstance(told, say.Reply)]
+
+    @property
+    def handled(self) -> list[tuple[int, Bundle, list[Outcome]]]:
+        """The bundles that came back last, with their outcomes."""
+        return [(number, out.bundle, outcomes) for number, out, outcomes in self.came]
+
+    def note_crash(self, stimulus: Stimulus) -> None:
+        """For the story: this was too much."""
+        self.rows.append(row_of(self.count, stimulus, "crashed", []))
+
+    def take_over(self, old: Machine) -> None:
+        """Know what the machine before this one knew, and what stands in no log."""
+        self.count = old.count
+        self.rows.extend(old.rows)
+        for number, context in old.contexts.by_input.items():
+            if self._goes_on(number):
+                self.contexts.by_input[number] = context
+        for number, wishes in old.own_wishes.items():
+            if self._goes_on(number):
+                self.own_wishes[number] = self.wishes_for(self.workflow, wishes.policies)
+        known_work = {number: out for number, out, _ in old.came} | old.out
+        for number, out in self.out.items():
+            if number in known_work:
+                out.ends_at, out.why = known_work[number].ends_at, known_work[number].why
+
+    def _goes_on(self, number: int) -> bool:
+        """Whether an input is known, and something is left to do for it."""
+        last = self.workflow.last_input
+        return last is not None and number <= last and not self.workflow.is_satisfied(input=number)
+
     def begin_telling(self) -> None:
         """Give events from now on, although they go to no store."""
         self.config.is_stored = self.config.is_instant = True
@@ -107,14 +141,15 @@ class Machine(Dispatch):
 
     # ---------------------------------------------------------------------------------- requests
 
-    def _begin(self, _: say.Begin) -> None:
+    def _begin(self, stimulus: say.Begin) -> None:
         if self.config.deadline_at is not None:
             self.note_moment(self.config.deadline_at, 0, "run")
         self._find_open()
+        self.watch_adopted(stimulus.at)
         self.status = say.RUNNING if self.open else say.IDLE
 
-    def _find_open(self) -> None:
-        """Note which inputs are open, by what the workflow itself says."""
+    def _find_open(self, after: float = 0.0) -> None:
+        """Note which inputs are open, by what the workflow itself says, and their deadlines after some moment."""
         if not self.position:
             return
         with self.workflow.inspect() as (memory, _):
@@ -123,25 +158,44 @@ class Machine(Dispatch):
                     continue
                 self.open[number] = None
                 first = root.events[0] if root.events else None
-                if isinstance(first, InputAccepted) and first.deadline_at is not None:
-                    self.note_moment(first.deadline_at, number, "input")
+                due = first.deadline_at if isinstance(first, InputAccepted) else None
+                if due is not None and due > after:
+                    self.note_moment(due, number, "input")
 
     def _submit(self, stimulus: say.Submit) -> None:
-        refusal = self._refusal()
+        known = None
+        if stimulus.key is not None and self.position:
+            known = self.workflow.input_of_key(stimulus.key)
+        refusal = self._refusal(is_known=known is not None)
         if refusal is not None:
             self.told.append(say.Reply(stimulus.request, error=refusal))
             return
-        if stimulus.key is not None and self.position:
-            known = self.workflow.input_of_key(stimulus.key)
-            if known is not None:
-                self.emit(say.Reply(stimulus.request, known))
-                return
+        if known is not None:
+            self.emit(say.Reply(stimulus.request, known))
+            return
         last = self.workflow.last_input
         number = 0 if last is None else last + 1
+        try:
+            self._accept(number, stimulus)
+        except Exception as error:  # noqa: BLE001 - a key, context or policy that cannot be
+            self.contexts.drop(number)
+            self.own_wishes.pop(number, None)
+            self.told.append(say.Reply(stimulus.request, error=error))
+            return
+        self.open[number] = None
+        self.status = say.RUNNING
+        if stimulus.deadline_at is not None:
+            self.note_moment(stimulus.deadline_at, number, "input")
+        if self.config.is_observed:
+            self.told.append(say.Accepted(number))
+        self.emit(say.Reply(stimulus.request, number))
+
+    def _accept(self, number: int, stimulus: say.Submit) -> None:
         if stimulus.context:
             self.contexts.add(number, stimulus.context)
         if stimulus.policies is not None:
-            self.own_wishes[number] = self.wishes_for(self.workflow, stimulus.policies)
+            own = self.own_wishes[number] = self.wishes_for(self.workflow, stimulus.policies)
+            own.held()  # asks all matchers, of which one may raise
         self._set_workflow(
             self.workflow.plan_eagerly(
                 stimulus.value,
@@ -150,20 +204,15 @@ class Machine(Dispatch):
                 deadline_at=stimulus.deadline_at,
             )
         )
-        self.open[number] = None
-        self.status = say.RUNNING
-        if stimulus.deadline_at is not None:
-            self.note_moment(stimulus.deadline_at, number, "input")
-        self.emit(say.Reply(stimulus.request, number))
 
-    def _refusal(self) -> Exception | None:
+    def _refusal(self, *, is_known: bool) -> Exception | None:
         if self.status not in _OPEN:
             return RunEnded(
                 f"the run is {self.status}, and takes no input.",
                 hint="resume it, or start another.",
             )
         most = self.config.max_open
-        if most is not None and len(self.open) >= most:
+        if most is not None and len(self.open) >= most and not is_known:
             return Overloaded(
                 f"{len(self.open)} inputs are open, and no more than {most} may be.",
                 hint="wait for a ticket, or give the run a larger max_open.",
@@ -185,7 +234,8 @@ class Machine(Dispatch):
             for number, wishes in self.own_wishes.items()
         }
         self.drop_withdrawn()
-        self._find_open()
+        self.unchain_planned()
+        self._find_open(after=stimulus.at)  # what an edit opens again was finished in time
         self.emit(say.Reply(stimulus.request))
 
     def _cancel_input(self, stimulus: say.CancelInput) -> None:
@@ -220,11 +270,13 @@ class Machine(Dispatch):
         if self.status in FINAL or self.status == say.CANCELLING:
             return
         self.status = say.STOPPING
-        self.planned.clear()
+        self.forget_waiting()
         if stimulus.now:
             for number in list(self.out):
                 self.withdraw(number)
             self.out.clear()
+            self.where.clear()
+            self.is_driving = False
 
     # ----------------------------------------------------------------------------------- answers
 
@@ -234,16 +286,20 @@ class Machine(Dispatch):
             self.note_moment(stimulus.at + out.policy.timeout_s, stimulus.number, "timeout")
 
     def _finished(self, stimulus: say.Finished) -> None:
-        self.handled = []
+        came: list[tuple[int, Out, list[Outcome]]] = []
         for number, outcomes in stimulus.bundles:
             out = self.out.pop(number, None)
             if out is None:
                 self.late += 1
-                continue
-            self.handled.append((number, out.bundle, outcomes))
+            else:
+                came.append((number, out, outcomes))
+        self.came = came
+        for number, out, outcomes in came:
             self.came_back(number, out, outcomes, stimulus.at)
 
     def _drove(self, stimulus: say.Drove) -> None:
+        if self.status in FINAL:
+            return
         self.is_driving = False
         drive = stimulus.drive
         self.workflow = stimulus.workflow
@@ -255,7 +311,8 @@ class Machine(Dispatch):
                 self.judge(runnable, outcome, None, stimulus.at)
         self._took(drive)
         self.has_more = self.has_more or drive.has_more
-        self.take_in(handed, stimulus.at)
+        if self.status in _OPEN:
+            self.take_in(handed, stimulus.at)
 
     def _stored(self, stimulus: say.Stored) -> None:
         self.is_storing = False
@@ -265,11 +322,14 @@ class Machine(Dispatch):
             self.told.append(waiting.popleft()[1])
 
     def _woke(self, stimulus: say.Woke) -> None:
+        if self.status in FINAL:
+            return
         self.woken_at = None
         while self.moments and self.moments[0][0] <= stimulus.at:
             _, number, kind = heapq.heappop(self.moments)
             if kind == "run":
-                self._withdraw_run("deadline", stimulus.at)
+                if self.status != say.CANCELLING:
+                    self._withdraw_run("deadline", stimulus.at)
             elif kind == "input":
                 if number in self.open:
                     self._withdraw_input(number, "deadline", stimulus.at)
@@ -286,15 +346,16 @@ class Machine(Dispatch):
         self.drop_withdrawn()
         for bundle_number, out in self.out.items():
             if out.status == DISPATCHED and all(
-                each.scope[0] in self.reasons for each in out.bundle.runnables
+                each.scope[0] in self.reasons or each.scope[0] not in self.open
+                for each in out.bundle.runnables
             ):
                 self.withdraw(bundle_number)
 
     def _withdraw_run(self, reason: str, at: float) -> None:
-        for number in list(self.open):
-            self._withdraw_input(number, reason, at)
         self.status = say.CANCELLING
         self.note = reason
+        for number in list(self.open):
+            self._withdraw_input(number, reason, at)
 
     # --------------------------------------------------------------------------------- going on
 
@@ -327,6 +388,8 @@ class Machine(Dispatch):
         return self.wishes.drives and not self.own_wishes
 
     def _apply(self, at: float) -> None:
+        if self.halting:
+            self.take_back()
         answers, self.answers = self.answers, []
         room = self.room() if self.status in _OPEN and not self._drives() else 0
         self.workflow, drive = self.workflow.advance(answers, limit=room)
@@ -338,22 +401,33 @@ class Machine(Dispatch):
         if self._drives():
             self._drive()
             return
-        room = self.room()
-        if room:
-            self.workflow, drive = self.workflow.advance(limit=room)
-            self._took(drive)
-            self.has_more = drive.has_more
-            self.take_in(drive.handed, at)
+        self.workflow, drive = self.workflow.advance(limit=self.room())
+        self._took(drive)
+        self.has_more = drive.has_more
+        self.take_in(drive.handed, at)
 
     def _drive(self) -> None:
         if self.is_driving:
             return
-        self.has_more = False
-        if self.workflow.is_runnable():
+        is_runnable = self.workflow.is_runnable()
+        if is_runnable and self.room():
+            self.has_more = False
             self.is_driving = True
-            self.told.append(say.DriveOn(self.wishes.held(), self.wishes.tries()))
-        elif self.open:
+            self.emit(say.DriveOn())
+            return
+        if self.open:
             self._look()
+        self.has_more = is_runnable
+
+    def in_line(self) -> tuple[frozenset[str], frozenset[str], int]:
+        """For whoever performs `DriveOn`: the `held`, `tries` and `limit` that `Driven.advance` is to be given.
+
+        To be asked at that moment: since the order was given, the graph may have been edited, or an input may have
+        brought policies of its own.
+        """
+        if self.own_wishes:
+            return frozenset(self.wishes.program.by_key), frozenset(), self.room()
+        return self.wishes.held(), self.wishes.tries(), self.room()
 
     def _look(self) -> None:
         """Notice inputs that were finished by an edit, a cancellation, or by being accepted."""
@@ -403,7 +477,8 @@ class Machine(Dispatch):
             elif status == say.RUNNING and not self.is_driving:
                 self._become(say.IDLE)
             return
-        if not self.out and not self.is_storing and not self.waiting_for_store:
+        is_busy = self.out or self.is_driving or self.is_storing or self.waiting_for_store
+        if not is_busy:
             self._become(say.STOPPED if status == say.STOPPING else say.CANCELLED)
 
     def _become(self, status: str) -> None:

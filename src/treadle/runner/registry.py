@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from msgspec import structs
@@ -14,9 +14,11 @@ from treadle.model.definition import Definition
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
 from treadle.runner.guarded import GuardedStore
+from treadle.runner.loop import Loop
 from treadle.runner.record import Options, Run
 from treadle.runner.wishes import Places, Wishes
 from treadle.value import Workflow
+from treadle.wiring import EXECUTORS, make_executor
 
 KEEP_WARM: Final = 256
 """How many idle runs stay in memory as they are; beyond that, the longest idle is put away to the store."""
@@ -38,10 +40,12 @@ class Restarts:
 class Registry:
     """Which runs there are, and what they were made of. All methods are called in the loop's thread."""
 
+    loop: Loop
+
     def __init__(
         self,
         *,
-        executors: Mapping[str, Executor],
+        executors: dict[str, Executor],
         places: Places,
         clock: Clock,
         store: Store | None,
@@ -159,19 +163,49 @@ class Registry:
 
     def check_matchers(self, workflow: Workflow, options: Options) -> None:
         """Ask all matchers once, so that one that raises is refused now, and not in the middle of a run."""
+        check_names(workflow, options.policies)
+        check_names(workflow, workflow.policies)
         policies = options.policies.over(workflow.policies).over(self.policies)
         if policies.rules:
             self._wishes_of(workflow, policies, are_seen=True).held()
+
+    def _add_executor(self, word: str) -> None:
+        """An executor that a policy names by its word is made when the first policy does."""
+        executor = self.executors[word] = make_executor(word)
+        self.places.add(
+            word,
+            executor.capacity,
+            keeps=bool(getattr(executor, "keeps_values", False)),
+            is_remote=bool(getattr(executor, "is_remote", False)),
+        )
+        self.loop.add_executor(word, executor)
 
     def check_policies(self, policies: Policies) -> None:
         """Policies name executors that there are. Errors: `UsageError`."""
         for _, policy in policies.rules:
             name = policy.executor
-            if name is not None and name not in self.executors:
+            if name is None or name in self.executors:
+                continue
+            if name.partition(":")[0] in EXECUTORS:
+                self._add_executor(name)
+            else:
                 raise UsageError(
                     f"a policy names the executor {name!r}.{nearest(name, self.executors)}",
                     hint=f"give it to the runner: executors={{{name!r}: ...}}.",
                 )
+
+
+def check_names(workflow: Workflow, policies: Policies) -> None:
+    """A plain name is a component's: a misspelt one would match nothing, and nobody would know."""
+    for matcher, _ in policies.rules:
+        if not isinstance(matcher, str) or any(sign in matcher for sign in "*?["):
+            continue
+        if matcher not in workflow:
+            raise UsageError(
+                f"a policy is for {matcher!r}, which is no component of {workflow.name!r}."
+                f"{nearest(matcher, workflow.components())}",
+                hint="a glob like 'name*' may match nothing.",
+            )
 
 
 def empty(name: str) -> Workflow:

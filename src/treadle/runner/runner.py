@@ -1,55 +1,60 @@
-"""`AsyncRunner` and `Runner`: many workflows by id, supervised. The first for asyncio programs, the second for others.
+"""`AsyncRunner`: many workflows by id, supervised, on the running event loop.
 
-Both are thin: they check arguments, hand them to the supervisor in the loop's thread, and wait for its answer.
+It is thin: it checks arguments, hands them to the core, and waits for its answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from queue import SimpleQueue
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Final, Self
 
-from treadle.errors import RunEnded, UsageError
-from treadle.interfaces import Clock, Executor, Hooks, Observer, RunInfo, Scheduler, Store
+from treadle.errors import UsageError
+from treadle.interfaces import Clock, Hooks, Observer, RunInfo, Scheduler, Store
 from treadle.model.events import Event
 from treadle.model.sentinels import ALL
 from treadle.policies.matching import Policies, Rules, policies_from
 from treadle.runner.clock import SteadyClock
 from treadle.runner.core import Core
+from treadle.runner.options import check_count, check_seconds, gather, places_of
 from treadle.runner.record import Ask, Options
 from treadle.runner.registry import KEEP_WARM, Restarts
 from treadle.runner.supervisor import END
 from treadle.runner.ticket import Ticket
-from treadle.runner.wishes import Places
 from treadle.value import Workflow
-from treadle.wiring import STANDARD, make_executor, make_store
+from treadle.wiring import make_scheduler, make_store
 
 DRAIN_S: Final = 60.0
 """How long a closing runner waits for what is out."""
 
 
 class _AsyncHost:
-    """Lets the loop run on an event loop."""
+    """Lets the loop run on an event loop.
+
+    Always with the context variables of whoever made the runner: those of the request that happened to wake the loop
+    would otherwise be seen by the work of all others.
+    """
 
     is_direct = True
+    has_own_thread = False
+    """No Ctrl-C can arrive in its thread, so a `KeyboardInterrupt` there is somebody's own."""
 
     def __init__(self, event_loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self.event_loop = event_loop
         self.clock = clock
         self.pump: Callable[[], None] = lambda: None
         self.timer: asyncio.TimerHandle | None = None
+        self.context = copy_context()
 
     def wake(self) -> None:
-        self.event_loop.call_soon(self.pump)
+        self.event_loop.call_soon(self.pump, context=self.context)
 
     def wake_from_elsewhere(self) -> None:
         with suppress(RuntimeError):  # the event loop is closed: nobody is left to hear it
-            self.event_loop.call_soon_threadsafe(self.pump)
+            self.event_loop.call_soon_threadsafe(self.pump, context=self.context)
 
     def wake_at(self, at: float | None) -> None:
         if self.timer is not None:
@@ -57,11 +62,22 @@ class _AsyncHost:
             self.timer = None
         if at is not None:
             delay = max(0.0, at - self.clock.now())
-            self.timer = self.event_loop.call_later(delay, self.pump)
+            self.timer = self.event_loop.call_later(delay, self._ring, context=self.context)
+
+    def _ring(self) -> None:
+        self.timer = None
+        self.pump()
+
+    @property
+    def is_armed(self) -> bool:
+        return self.timer is not None
+
+    def is_interrupt(self, error: BaseException) -> bool:
+        return isinstance(error, KeyboardInterrupt) and not self.has_own_thread
 
     def call_soon(self, function: Callable[[], None]) -> None:
         with suppress(RuntimeError):
-            self.event_loop.call_soon_threadsafe(function)
+            self.event_loop.call_soon_threadsafe(function, context=self.context)
 
 
 class AsyncRunner:
@@ -84,7 +100,7 @@ class AsyncRunner:
         executor: str | Any = "threads",
         executors: Mapping[str, Any] | None = None,
         policies: Rules | None = None,
-        scheduler: Scheduler | None = None,
+        scheduler: str | Scheduler | None = None,
         max_concurrency: int | None = None,
         observers: Sequence[Observer] = (),
         hooks: Hooks | None = None,
@@ -94,8 +110,9 @@ class AsyncRunner:
         keep_warm: int = KEEP_WARM,
     ) -> None:
         check_count("max_concurrency", max_concurrency)
+        check_count("keep_warm", keep_warm)
         self._drain_s = drain_s
-        self._scheduler = scheduler
+        self._scheduler = None if scheduler is None else make_scheduler(scheduler)
         clock = clock or SteadyClock()
         self._clock = clock
         self._host = _AsyncHost(asyncio.get_running_loop(), clock)
@@ -128,7 +145,7 @@ class AsyncRunner:
         *,
         if_exists: str = "error",
         policies: Rules | None = None,
-        scheduler: Scheduler | None = None,
+        scheduler: str | Scheduler | None = None,
         run_context: Mapping[str, Mapping[str, Any]] | None = None,
         max_concurrency: int | None = None,
         max_open: int | None = None,
@@ -165,6 +182,9 @@ class AsyncRunner:
         options = self._options(given)
         return self._core.start(workflow, id, options, given["if_exists"])
 
+    def _scheduler_of(self, wanted: str | Scheduler | None) -> Scheduler | None:
+        return self._scheduler if wanted is None else make_scheduler(wanted)
+
     def _options(self, given: dict[str, Any]) -> Options:
         check_count("max_concurrency", given["max_concurrency"])
         check_count("max_open", given["max_open"])
@@ -176,7 +196,7 @@ class AsyncRunner:
         deadline_s = given["deadline_s"]
         return Options(
             policies=policies,
-            scheduler=given["scheduler"] or self._scheduler,
+            scheduler=self._scheduler_of(given["scheduler"]),
             context=given["run_context"],
             max_concurrency=given["max_concurrency"],
             max_open=given["max_open"],
@@ -246,6 +266,14 @@ class AsyncRunner:
         """The run's workflow as it is now: a value of its own, free to use, with nothing in flight."""
         return self._core.workflow_of(id)
 
+    def look_at(self, id: str) -> Workflow:
+        """The run's live workflow, to be read at once, in this runner's thread: by observers, and callbacks of tickets.
+
+        It costs nothing, where `get_workflow` folds the log anew. It is not to be kept, nor gone on with.
+        """
+        machine = self._core.find(id).machine
+        return self._core.workflow_of(id) if machine is None else machine.workflow
+
     async def stop(self, id: str, *, now: bool = False, persist: bool = True) -> str:
         """End a run in order: what is out comes back first; say its last status.
 
@@ -294,8 +322,12 @@ class AsyncRunner:
         """What led to what in a run, of late: JSON-ready. Of a parked run, up to when it was given up."""
         return self._core.story(id)
 
+    async def evidence(self, id: str) -> dict[str, Any] | None:
+        """Why a run was parked: the reason, its crashes, and its story; None for one that goes on."""
+        return self._core.evidence(id)
+
     async def plan(self, id: str) -> list[dict[str, Any]]:
-        """What would be dispatched of what is ready now, together with what, where, and why; changes nothing."""
+        """What waits to be dispatched, together with what, where, and why; then what would be, of what is ready."""
         return self._core.plan(id)
 
     async def stream(self, id: str) -> AsyncIterator[Event]:
@@ -353,241 +385,3 @@ class AsyncRunner:
         task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class Runner:
-    """An `AsyncRunner` for threads and scripts: the same calls, each waiting for its answer; options are the same.
-
-    Its event loop runs in a thread of its own. Use it as `with Runner() as runner`, or `close()` it.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        self._event_loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, name="treadle runner", daemon=True)
-        self._is_closed = False
-        self._thread.start()
-
-        async def make() -> AsyncRunner:
-            return AsyncRunner(**options)
-
-        try:
-            self._runner = asyncio.run_coroutine_threadsafe(make(), self._event_loop).result()
-        except BaseException:
-            self._end()
-            raise
-
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._event_loop)
-        self._event_loop.run_forever()
-
-    def _ask(self, make: Callable[[], Ask]) -> Any:
-        """Have this done in the runner's thread, and wait for the answer."""
-        if self._is_closed:
-            raise RunEnded("this runner is closed.")
-        if threading.get_ident() == self._thread.ident:
-            asked = make()
-            if not asked.done:
-                raise UsageError(
-                    "a hook or callback cannot wait for the runner that called it.",
-                    hint="use an async on_complete with AsyncRunner, or another thread.",
-                )
-            if asked.error is not None:
-                raise asked.error
-            return asked.value
-        answer: Future[Any] = Future()
-
-        def begin() -> None:
-            try:
-                make().when_done(settle)
-            except BaseException as error:  # noqa: BLE001 - the caller is to have it, whatever it is
-                answer.set_exception(error)
-
-        def settle(asked: Ask) -> None:
-            if asked.error is not None:
-                answer.set_exception(asked.error)
-            else:
-                answer.set_result(asked.value)
-
-        self._event_loop.call_soon_threadsafe(begin)
-        return answer.result()
-
-    def _do(self, coroutine: Any) -> Any:
-        """Run one of the `AsyncRunner`'s methods in its thread."""
-        if self._is_closed:
-            coroutine.close()
-            raise RunEnded("this runner is closed.")
-        if threading.get_ident() == self._thread.ident:
-            coroutine.close()
-            raise UsageError("a hook or callback cannot wait for the runner that called it.")
-        return asyncio.run_coroutine_threadsafe(coroutine, self._event_loop).result()
-
-    def start(self, workflow: Workflow, id: str | None = None, **options: Any) -> str:
-        """As `AsyncRunner.start`."""
-        return str(self._do(self._runner.start(workflow, id, **options)))
-
-    def run(
-        self,
-        id: str,
-        input: Any,
-        key: str | None = None,
-        *,
-        run_context: Mapping[str, Mapping[str, Any]] | None = None,
-        policies: Rules | None = None,
-        deadline_s: float | None = None,
-    ) -> Ticket:
-        """As `AsyncRunner.run`."""
-        ticket: Ticket = self._ask(
-            lambda: self._runner._run(  # noqa: SLF001 - two faces of one runner
-                id, input, key, run_context=run_context, policies=policies, deadline_s=deadline_s
-            )
-        )
-        return ticket
-
-    submit = run
-
-    def get_results(self, id: str, *names: str, input: Any = ALL) -> dict[str, Any]:
-        """As `AsyncRunner.get_results`."""
-        found: dict[str, Any] = self.get_workflow(id).results(*names, input=input)
-        return found
-
-    def get_workflow(self, id: str) -> Workflow:
-        """As `AsyncRunner.get_workflow`."""
-        workflow: Workflow = self._do(self._runner.get_workflow(id))
-        return workflow
-
-    def stop(self, id: str, *, now: bool = False, persist: bool = True) -> str:
-        """As `AsyncRunner.stop`."""
-        return str(self._do(self._runner.stop(id, now=now, persist=persist)))
-
-    def resume(self, id: str) -> str:
-        """As `AsyncRunner.resume`."""
-        return str(self._do(self._runner.resume(id)))
-
-    def cancel(self, id: str, *, input: int | None = None, reason: str = "") -> None:
-        """As `AsyncRunner.cancel`."""
-        self._do(self._runner.cancel(id, input=input, reason=reason))
-
-    def checkpoint(self, id: str) -> int:
-        """As `AsyncRunner.checkpoint`."""
-        return int(self._do(self._runner.checkpoint(id)))
-
-    def add(self, id: str, component: Any, **options: Any) -> None:
-        """As `AsyncRunner.add`."""
-        self._do(self._runner.add(id, component, **options))
-
-    def replace(self, id: str, name: Any, component: Any = None, **options: Any) -> None:
-        """As `AsyncRunner.replace`."""
-        self._do(self._runner.replace(id, name, component, **options))
-
-    def remove(self, id: str, name: Any) -> None:
-        """As `AsyncRunner.remove`."""
-        self._do(self._runner.remove(id, name))
-
-    def wait(self, id: str) -> str:
-        """As `AsyncRunner.wait`."""
-        return str(self._do(self._runner.wait(id)))
-
-    def runs(self, *, status: str | None = None, workflow: str | None = None) -> list[RunInfo]:
-        """As `AsyncRunner.runs`."""
-        found: list[RunInfo] = self._do(self._runner.runs(status=status, workflow=workflow))
-        return found
-
-    def story(self, id: str) -> list[dict[str, Any]]:
-        """As `AsyncRunner.story`."""
-        rows: list[dict[str, Any]] = self._do(self._runner.story(id))
-        return rows
-
-    def plan(self, id: str) -> list[dict[str, Any]]:
-        """As `AsyncRunner.plan`."""
-        rows: list[dict[str, Any]] = self._do(self._runner.plan(id))
-        return rows
-
-    def stream(self, id: str) -> Iterator[Event]:
-        """As `AsyncRunner.stream`, as an ordinary iterator: it waits for each event."""
-        events: SimpleQueue[Any] = SimpleQueue()
-        core = self._runner._core  # noqa: SLF001 - the other face of the same runner
-
-        async def begin() -> Callable[[], None]:
-            return core.stream(id, events.put)
-
-        close = self._do(begin())
-        return self._events(events, close)
-
-    def _events(self, events: SimpleQueue[Any], close: Callable[[], None]) -> Iterator[Event]:
-        try:
-            while True:
-                event = events.get()
-                if event is END:
-                    return
-                yield event
-        finally:
-            with suppress(RuntimeError):  # the runner is closed, and its loop with it
-                self._event_loop.call_soon_threadsafe(close)
-
-    def close(self, drain_s: float | None = None) -> int:
-        """As `AsyncRunner.close`."""
-        if self._is_closed:
-            return 0
-        try:
-            return int(self._do(self._runner.close(drain_s)))
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        self._is_closed = True
-        self._event_loop.call_soon_threadsafe(self._event_loop.stop)
-        self._thread.join()
-        self._event_loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def gather(default: Any, more: Mapping[str, Any]) -> tuple[dict[str, Executor], str]:
-    """The executors of a runner by name, and the name of the one that plain functions go to."""
-    executors = {name: make_executor(name) for name in STANDARD}
-    for name, wanted in more.items():
-        executors[name] = make_executor(wanted)
-    if isinstance(default, str):
-        name = default.partition(":")[0] if default not in executors else default
-        if default not in executors:
-            executors[name] = make_executor(default)
-        return executors, name
-    executors["default"] = make_executor(default)
-    return executors, "default"
-
-
-def places_of(executors: Mapping[str, Executor], default: str) -> Places:
-    """What machines need to know of executors."""
-    return Places(
-        default,
-        {name: executor.capacity for name, executor in executors.items()},
-        frozenset(name for name, each in executors.items() if getattr(each, "keeps_values", False)),
-        frozenset(name for name, each in executors.items() if getattr(each, "is_remote", False)),
-    )
-
-
-def check_count(name: str, count: Any) -> None:
-    """A limit is None or a number of at least 1."""
-    if count is None:
-        return
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise UsageError(
-            f"{name}={count!r} is not a number of at least 1.", hint="leave it out for no limit."
-        )
-
-
-def check_seconds(name: str, seconds: Any) -> None:
-    """A deadline is None or a number of seconds above 0."""
-    if seconds is None:
-        return
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not seconds > 0:
-        raise UsageError(f"{name}={seconds!r} is not a number of seconds above 0.")

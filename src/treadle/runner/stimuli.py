@@ -161,6 +161,8 @@ class Terms(Struct, frozen=True):
 
     is_free: bool = True
     """Only the executor's own room counts."""
+    timeout_s: float | None = None
+    """What takes longer has failed, also in the eyes of a circuit breaker."""
 
 
 class Execute(Struct, frozen=True):
@@ -176,13 +178,12 @@ class Withdraw(Struct, frozen=True):
     """Cancel a bundle: its `Execute` is to be answered soon."""
 
     number: int
+    why: str = ""
+    """timeout, deadline, or "" where nobody wants it any more."""
 
 
 class DriveOn(Struct, frozen=True):
-    """Execute ready work in line, except that of the nodes `held`: see `Handle.advance`."""
-
-    held: frozenset[str]
-    tries: frozenset[str]
+    """Execute ready work in line, on the terms that `Machine.in_line` gives at that moment."""
 
 
 class Store(Struct, frozen=True):
@@ -205,6 +206,12 @@ class Reply(Struct, frozen=True):
     request: int
     value: Any = None
     error: Exception | None = None
+
+
+class Accepted(Struct, frozen=True):
+    """For observers: an input was taken."""
+
+    input: int
 
 
 class InputFinished(Struct, frozen=True):
@@ -238,7 +245,17 @@ class Warn(Struct, frozen=True):
 
 
 Instruction: TypeAlias = (
-    Execute | Withdraw | DriveOn | Store | WakeAt | Reply | InputFinished | Became | Tell | Warn
+    Execute
+    | Withdraw
+    | DriveOn
+    | Store
+    | WakeAt
+    | Reply
+    | Accepted
+    | InputFinished
+    | Became
+    | Tell
+    | Warn
 )
 
 ANSWERS: Final[Mapping[type, tuple[type, ...]]] = MappingProxyType(
@@ -249,6 +266,7 @@ ANSWERS: Final[Mapping[type, tuple[type, ...]]] = MappingProxyType(
         WakeAt: (Woke,),
         Withdraw: (),  # its Execute is answered, sooner
         Reply: (),
+        Accepted: (),
         InputFinished: (),
         Became: (),
         Tell: (),

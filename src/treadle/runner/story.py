@@ -59,6 +59,7 @@ def _about(told: Any) -> Any:
 
 _NAMES: dict[type, str] = {
     say.Withdraw: "number",
+    say.Accepted: "input",
     say.InputFinished: "input",
     say.Became: "status",
     say.WakeAt: "at",

@@ -19,14 +19,16 @@ from treadle.errors import (
     TreadleError,
     UsageError,
 )
-from treadle.interfaces import Append
+from treadle.interfaces import Append, Store
 from treadle.model.bundles import Bundle
+from treadle.model.nodes import Context
 from treadle.runner import stimuli as say
 from treadle.runner.dispatch import Config
-from treadle.runner.loop import Host, Live, Loop
+from treadle.runner.loop import Live, Loop
 from treadle.runner.machine import Machine
 from treadle.runner.record import Options, Run
 from treadle.runner.registry import KEEP_WARM, Registry, Restarts
+from treadle.runner.surroundings import Host
 from treadle.runner.ticket import Ticket
 from treadle.runner.writer import Writer
 from treadle.value import Workflow
@@ -78,11 +80,12 @@ class Supervisor(Registry):
         *,
         stored: int,
         adopted: Mapping[int, Bundle] | None = None,
+        old: Machine | None = None,
     ) -> None:
-        """Give a run a machine, and let it begin."""
+        """Give a run a machine, and let it begin; `old` is the one before it, if that crashed."""
         options = run.options
         if options.context is not None:
-            workflow = workflow.with_context(options.context)
+            workflow = workflow.with_context(merged(workflow.run_context, options.context))
         policies = options.policies.over(workflow.policies).over(self.policies)
         config = Config(
             max_concurrency=options.max_concurrency,
@@ -91,6 +94,7 @@ class Supervisor(Registry):
             transform=partial(self._transform, run.id) if self.transforms else None,
             is_stored=(options.is_stored and self.store is not None) or bool(run.streams),
             is_instant=self.writer is None,
+            may_keep=self.store is None or not options.is_stored,
             is_observed=self.is_observed,
             deadline_at=options.deadline_at,
         )
@@ -104,9 +108,12 @@ class Supervisor(Registry):
             stored=stored,
             wishes_for=partial(self._wishes_for, policies, are_seen),
         )
+        if old is not None:
+            run.machine.take_over(old)
         run.status = say.RUNNING
         run.wake_at = None
-        self.loop.observe("on_start", run.id, workflow.name)
+        if self.is_observed:
+            self.loop.observe("on_start", run.id, workflow.name)
         self.loop.tell(run, say.Begin(self.clock.now()))
         self._keep_if_idle(run)
 
@@ -132,14 +139,20 @@ class Supervisor(Registry):
         if run.machine is None:
             if run.status in say.FINAL:
                 note = f" ({run.note})" if run.note else ""
-                raise RunEnded(f"the run {id!r} is {run.status}{note}.", hint="resume it first.")
+                can = "" if run.status == say.CANCELLED else "resume it first."
+                raise RunEnded(f"the run {id!r} is {run.status}{note}.", hint=can or None)
             self._bring_back(run)
             if run.machine is None:
                 raise RunEnded(f"the run {id!r} is {run.status}: {run.note}.")
         self.idle.pop(id, None)
         return run
 
-    def _bring_back(self, run: Run, adopted: Mapping[int, Bundle] | None = None) -> None:
+    def _bring_back(
+        self,
+        run: Run,
+        adopted: Mapping[int, Bundle] | None = None,
+        old: Machine | None = None,
+    ) -> None:
         """Fold a run from its stored log, and begin again. What cannot be folded is parked."""
         if self.store is None:
             raise PlugError(f"the run {run.id!r} is in no store, and cannot be brought back.")
@@ -161,7 +174,7 @@ class Supervisor(Registry):
             lacking = UsageError(f"the registered definition has no function for {names}.")
             self.park(run, "unknown_definition", lacking)
             return
-        self._begin(run, workflow, stored=stored.info.position, adopted=adopted)
+        self._begin(run, workflow, stored=stored.info.position, adopted=adopted, old=old)
 
     def input_finished(self, run: Run, input: int, reason: str | None) -> None:
         """Resolve the tickets of an input, and tell the observers."""
@@ -203,6 +216,9 @@ class Supervisor(Registry):
         else:
             self._set_status(run, status, note)
             self._let_go(run)
+        self._answer_waiters(run, status)
+
+    def _answer_waiters(self, run: Run, status: str) -> None:
         waiters, run.waiters = run.waiters, []
         for waiter in waiters:
             waiter.settle(status)
@@ -234,7 +250,9 @@ class Supervisor(Registry):
                     answer.close()
                 else:
                     self.spawn(answer)
-        except Exception:
+        except BaseException as error:
+            if self.loop.host.is_interrupt(error):
+                raise
             logger.exception("on_complete of run %s raised", run.id)
 
     def _put_away(self, run: Run) -> None:
@@ -250,30 +268,38 @@ class Supervisor(Registry):
         run.status, run.note = status, note
         run.updated_at = self.clock.now()
         if self.store is not None and run.options.is_stored:
-            stored = self.store.info(run.id)
-            if stored is not None:
-                append = Append(
-                    run_id=run.id,
-                    expected=stored.position,
-                    status=status,
-                    note=note,
-                    at=run.updated_at,
-                )
-                (fault,) = self.store.append([append])
-                if fault is not None:
-                    logger.error("the status of run %s was not stored", run.id, exc_info=fault)
-        if status in say.FINAL:
+            try:
+                self._store_status(self.store, run)
+            except Exception:  # it stays to be seen here, and the log says all that matters
+                logger.exception("the status of run %s was not stored", run.id)
+        if self.is_observed and status in say.FINAL:
             self.loop.observe("on_end", run.id, status)
 
-    def _let_go(self, run: Run) -> None:
+    def _store_status(self, store: Store, run: Run) -> None:
+        stored = store.info(run.id)
+        if stored is None:
+            return
+        append = Append(
+            run_id=run.id,
+            expected=stored.position,
+            status=run.status,
+            note=run.note,
+            at=run.updated_at,
+        )
+        (fault,) = store.append([append])
+        if fault is not None:
+            raise fault
+
+    def _let_go(self, run: Run, cause: BaseException | None = None) -> None:
         """A run has come to its end: nobody need wait for its inputs any more."""
+        note = f" ({run.note})" if run.note else ""
         for number, tickets in list(run.tickets.items()):
             for ticket in tickets:
-                ticket.set_exception(
-                    RunEnded(
-                        f"the run {run.id!r} was {run.status} before its input {number} was finished."
-                    )
+                error = RunEnded(
+                    f"the run {run.id!r} was {run.status}{note} before its input {number} was finished."
                 )
+                error.__cause__ = cause
+                ticket.set_exception(error)
         run.tickets.clear()
         for stream in run.streams:
             stream(END)
@@ -289,14 +315,19 @@ class Supervisor(Registry):
         """A run's machine or a plug raised: begin again from the log, unless it does so too often."""
         now = self.clock.now()
         logger.error("run %s crashed", run.id, exc_info=error, extra={"run_id": run.id})
-        self.loop.observe("on_restart", run.id, error)
-        request = getattr(stimulus, "request", None)
-        if request is not None and request in run.asks:
-            wrapped = PlugError(
-                f"the run {run.id!r} crashed over this, and was set up again: {error!r}"
-            )
-            wrapped.__cause__ = error
-            run.asks.pop(request).settle(None, wrapped)
+        if self.is_observed:
+            self.loop.observe("on_restart", run.id, error)
+        machine = run.machine
+        unanswered = [getattr(stimulus, "request", None)]
+        if machine is not None:
+            unanswered += machine.unstored_requests()
+            if stimulus is not None:
+                machine.note_crash(stimulus)
+        for request in unanswered:
+            if request is not None and request in run.asks:
+                wrapped = PlugError(f"the run {run.id!r} crashed over this: {error!r}")
+                wrapped.__cause__ = error
+                run.asks.pop(request).settle(None, wrapped)
         run.crashes.append((now, f"{type(error).__name__}: {error}"))
         recent = [at for at, _ in run.crashes if at > now - self.restarts.period_s]
         came_back = stimulus if isinstance(stimulus, say.Finished) else None
@@ -321,13 +352,31 @@ class Supervisor(Registry):
         run.machine = None
         try:
             if self.store is not None and run.options.is_stored:
-                self._bring_back(run, adopted)
+                self._bring_back(run, adopted, old)
             elif old is not None:
-                self._begin(run, old.workflow.detached(), stored=old.stored, adopted=adopted)
+                self._begin(
+                    run, old.workflow.detached(), stored=old.stored, adopted=adopted, old=old
+                )
         except BaseException as error:  # noqa: BLE001 - it counts as one crash more
             self.crashed(run, error, None)
             return
+        for number, live in self.loop.live.items():
+            if live.run is run and live.is_started and live.order.tell:  # its time begins anew
+                self.loop.mail.append((run, say.Began(number, self.clock.now())))
         self._settle_left_over(run)
+        if old is not None:
+            self._end_again(run, old)
+
+    def _end_again(self, run: Run, old: Machine) -> None:
+        """A run that was about to end when it crashed is still to end; who waits for it to be idle has it so."""
+        now, request = self.clock.now(), next(self.loop.requests)
+        if old.status in (say.STOPPING, say.STOPPED):
+            self.loop.tell(run, say.Stop(request=request, at=now))
+        elif old.status in (say.CANCELLING, say.CANCELLED):
+            self.loop.tell(run, say.CancelRun(request=request, at=now, reason=old.note or ""))
+        elif run.machine is not None and run.machine.status == say.IDLE:
+            self._went_idle(run)
+            self._answer_waiters(run, say.IDLE)
 
     def _settle_left_over(self, run: Run) -> None:
         """Tickets of inputs that were finished before the crash, and never heard of it."""
@@ -353,20 +402,22 @@ class Supervisor(Registry):
                 self.loop.cancel(number)
         run.machine = None
         self._set_status(run, say.PARKED, note)
-        self._let_go(run)
-        waiters, run.waiters = run.waiters, []
-        for waiter in waiters:
-            waiter.settle(say.PARKED)
+        self._let_go(run, error)
+        self._answer_waiters(run, say.PARKED)
 
     def write(self, run: Run, append: Append, order: say.Store) -> None:
         """Have a batch stored in the writer's thread."""
         if self.writer is not None:
             self.writer.put(append, (run, order))
 
-    def _written(self, done: list[tuple[Any, Exception | None]]) -> None:
+    def _written(self, done: list[tuple[Any, Exception | None]], seconds: float) -> None:
         """What the writer's thread has stored (called there)."""
 
         def take() -> None:
+            stored = [token for token, fault in done if fault is None]
+            if self.is_observed and stored:
+                events = sum(len(order.events) for _, order in stored)
+                self.loop.observe("on_append", [run.id for run, _ in stored], events, seconds)
             for (run, order), fault in done:
                 if fault is None:
                     self.loop.stored(run, order)
@@ -374,6 +425,12 @@ class Supervisor(Registry):
                     self.crashed(run, fault, None)
 
         self.call(take)
+
+
+def merged(below: Context, above: Context) -> Context:
+    """Context values, those above before those below, key by key."""
+    names = {**below, **above}
+    return {name: {**below.get(name, {}), **above.get(name, {})} for name in names}
 
 
 def how_it_ended(workflow: Workflow, input: int) -> str:

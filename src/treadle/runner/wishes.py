@@ -40,6 +40,14 @@ class Places:
         self.remote = remote
         """Executors that run async functions in another process, on an event loop of their own."""
 
+    def add(self, name: str, capacity: int | None, *, keeps: bool, is_remote: bool) -> None:
+        """One more executor."""
+        self.capacities[name] = capacity
+        if keeps:
+            self.keepers |= {name}
+        if is_remote:
+            self.remote |= {name}
+
 
 class Wishes:
     """The answers for one graph under one set of policies, each computed once."""
@@ -133,6 +141,7 @@ class Wishes:
             () if rate is None else ((rate.key or own, rate),),
             () if breaker is None else ((breaker.key or own, breaker),),
             is_free=limit is None and rate is None and breaker is None,
+            timeout_s=policy.timeout_s,
         )
 
     def held(self) -> frozenset[str]:

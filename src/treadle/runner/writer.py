@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
+from time import perf_counter
 from typing import Any, Final
 
 from treadle.interfaces import Append, Store
@@ -17,7 +18,7 @@ class Writer:
     """Group commit: while one batch is being stored, the next gathers."""
 
     def __init__(
-        self, store: Store, written: Callable[[list[tuple[Any, Exception | None]]], None]
+        self, store: Store, written: Callable[[list[tuple[Any, Exception | None]], float], None]
     ) -> None:
         self._store = store
         self._written = written
@@ -26,7 +27,7 @@ class Writer:
         self._thread.start()
 
     def put(self, append: Append, token: Any) -> None:
-        """Have this stored; `written` is told the token, and what was wrong if anything was."""
+        """Have this stored; `written` is told the token, what was wrong if anything was, and the seconds it took."""
         self._waiting.put((append, token))
 
     def close(self) -> None:
@@ -46,8 +47,11 @@ class Writer:
                 self._store_batch(entries)
 
     def _store_batch(self, entries: list[tuple[Append, Any]]) -> None:
+        begin = perf_counter()
         try:
             faults = self._store.append([append for append, _ in entries])
         except Exception as error:  # noqa: BLE001 - whatever a store raises concerns all of the batch
             faults = [error] * len(entries)
-        self._written([(token, fault) for (_, token), fault in zip(entries, faults, strict=True)])
+        took = perf_counter() - begin
+        done = [(token, fault) for (_, token), fault in zip(entries, faults, strict=True)]
+        self._written(done, took)

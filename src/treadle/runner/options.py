@@ -1,0 +1,88 @@
+"""The options of runners and runs, and what they come to: checked, and turned into plugs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypedDict
+
+from treadle.errors import UsageError
+from treadle.interfaces import Clock, Executor, Hooks, Observer, Scheduler, Store
+from treadle.policies.matching import Rules
+from treadle.runner.registry import Restarts
+from treadle.runner.wishes import Places
+from treadle.value import Workflow
+from treadle.wiring import STANDARD, make_executor
+
+
+class RunnerOptions(TypedDict, total=False):
+    """The options of a runner: see `AsyncRunner`."""
+
+    store: str | Store | None
+    workflows: Iterable[Workflow]
+    executor: Any
+    executors: Mapping[str, Any] | None
+    policies: Rules | None
+    scheduler: str | Scheduler | None
+    max_concurrency: int | None
+    observers: Sequence[Observer]
+    hooks: Hooks | None
+    clock: Clock | None
+    drain_s: float
+    restarts: Restarts | None
+    keep_warm: int
+
+
+class StartOptions(TypedDict, total=False):
+    """The options of a run: see `AsyncRunner.start`."""
+
+    if_exists: str
+    policies: Rules | None
+    scheduler: str | Scheduler | None
+    run_context: Mapping[str, Mapping[str, Any]] | None
+    max_concurrency: int | None
+    max_open: int | None
+    deadline_s: float | None
+    durability: str
+    on_complete: Callable[[str, Workflow], Any] | None
+
+
+def gather(default: Any, more: Mapping[str, Any]) -> tuple[dict[str, Executor], str]:
+    """The executors of a runner by name, and the name of the one that plain functions go to."""
+    executors = {name: make_executor(name) for name in STANDARD}
+    for name, wanted in more.items():
+        executors[name] = make_executor(wanted)
+    if isinstance(default, str):
+        name = default.partition(":")[0] if default not in executors else default
+        if default not in executors:
+            executors[name] = make_executor(default)
+        return executors, name
+    executors["default"] = make_executor(default)
+    return executors, "default"
+
+
+def places_of(executors: Mapping[str, Executor], default: str) -> Places:
+    """What machines need to know of executors."""
+    return Places(
+        default,
+        {name: executor.capacity for name, executor in executors.items()},
+        frozenset(name for name, each in executors.items() if getattr(each, "keeps_values", False)),
+        frozenset(name for name, each in executors.items() if getattr(each, "is_remote", False)),
+    )
+
+
+def check_count(name: str, count: Any) -> None:
+    """A limit is None or a number of at least 1."""
+    if count is None:
+        return
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise UsageError(
+            f"{name}={count!r} is not a number of at least 1.", hint="leave it out for no limit."
+        )
+
+
+def check_seconds(name: str, seconds: Any) -> None:
+    """A deadline is None or a number of seconds above 0."""
+    if seconds is None:
+        return
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not seconds > 0:
+        raise UsageError(f"{name}={seconds!r} is not a number of seconds above 0.")
