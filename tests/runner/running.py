@@ -1,4 +1,4 @@
-"""What tests of the whole runner share: bodies that wait, a clock that is set, a store that fails, and a way to wait."""
+"""What tests of the whole runner share: bodies that wait, a clock that is set, a store that fails, ways to wait."""
 
 import threading
 import time

@@ -1,7 +1,7 @@
 """A tiny runner in one thread without a clock: it performs what a machine asks for, in any order it likes.
 
-What it does next is drawn: it answers late, twice or with a lost worker, lets time pass, and loses the machine, which is
-then made anew of what is stored. After each step it checks what must hold at any time.
+What it does next is drawn: it answers late, twice or with a lost worker, lets time pass, and loses the machine, which
+is then made anew of what is stored. After each step it checks what must hold at any time.
 """
 
 import itertools

@@ -242,21 +242,6 @@ def test_cancelling_what_is_finished_or_was_never_there_is_answered():
     assert d.cancel(-1) == ["reply 3: False"]
 
 
-def test_a_bundle_that_others_share_is_not_withdrawn_for_one_of_them():
-    """It goes on for the input that is left; when that is cancelled too, it is withdrawn."""
-    d = desk(side_by_side("a"), scheduler=Together(), are_seen=True, max_concurrency=1)
-    d.submit(1)
-    d.submit(2)
-    d.submit(3)
-    d.finish(1)
-    d.machine.numbers = iter([7])
-    assert d.cancel(1) == [
-        "store 5 to 6: ScopeCancelled",
-        "reply 4: True",
-        "input 1 finished: asked for",
-    ]
-
-
 class Together:
     """A scheduler that makes one bundle of all it is given."""
 
@@ -266,3 +251,645 @@ class Together:
 
     def observe(self, outcome: Any) -> None:
         """Learns nothing."""
+
+
+def shared_bundle() -> Desk:
+    """A machine with one bundle out that works for two inputs."""
+    d = desk(line_of("a", "b"), scheduler=Together(), are_seen=True)
+    d.submit(1)
+    d.submit(2)
+    assert d.finish(1, 2)[-1] == "execute 3: b@0 + b@1 on threads"
+    return d
+
+
+def test_a_bundle_that_others_share_is_not_withdrawn_for_one_of_them():
+    """It goes on for the input that is left; when that is cancelled too, it is withdrawn."""
+    d = shared_bundle()
+
+    assert d.cancel(0) == [
+        "store 5 to 6: ScopeCancelled",
+        "reply 3: True",
+        "input 0 finished: asked for",
+    ]
+    assert d.cancel(1) == [
+        "store 6 to 7: ScopeCancelled",
+        "withdraw 3",
+        "reply 4: True",
+        "input 1 finished: asked for",
+        "became idle",
+    ]
+    assert d.give_up(3) == ["store 7 to 9: Orphaned, Orphaned"]
+
+
+def test_a_cancelled_run_waits_for_what_is_out():
+    """All inputs are withdrawn, shared bundles too; the run has ended when nothing is out any more."""
+    d = shared_bundle()
+
+    assert d.cancel_run("enough") == [
+        "store 5 to 7: ScopeCancelled, ScopeCancelled",
+        "input 0 finished: enough",
+        "withdraw 3",
+        "reply 3: None",
+        "input 1 finished: enough",
+    ]
+    assert d.machine.status == say.CANCELLING
+    assert d.submit(3) == ["reply 4: RunEnded"]
+    assert d.give_up(3) == ["store 7 to 9: Orphaned, Orphaned", "became cancelled: enough"]
+
+
+def test_a_cancelled_run_dispatches_nothing_more():
+    """Room that one input's withdrawal makes is not given to the next, which is withdrawn as well."""
+    later = td.Policy(max_retries=1, backoff="linear", base_delay_s=60.0, max_delay_s=60.0)
+    d = desk(line_of("a", function=boom), {"a": later}, window=1)
+    d.submit(1)
+    d.submit(2)
+    assert d.finish(1) == [
+        "store 3 to 4: AttemptFailed",
+        "tell: a@0 attempt 1 failed, retry",
+        "wake at 60",
+    ]
+
+    assert d.cancel_run() == [
+        "store 4 to 6: ScopeCancelled, ScopeCancelled",
+        "input 0 finished: asked for",
+        "reply 3: None",
+        "input 1 finished: asked for",
+        "became cancelled: asked for",
+    ]
+
+
+# ------------------------------------------------------------------------------------ stopping
+
+
+def test_a_stopped_run_waits_for_what_is_out():
+    """What is out comes back and is stored; nothing new is dispatched, and nothing waits for its moment."""
+    again = td.Policy(max_retries=3, backoff="linear", base_delay_s=1.0)
+    workflow = line_of("a").add(td.step(boom, name="b")).add(td.step(same, name="c"))
+    d = desk(workflow, {"b": again}, max_concurrency=2)
+    d.submit(1)
+    d.finish(2)
+
+    assert d.stop() == ["reply 2: None"]
+    assert d.submit(2) == ["reply 3: RunEnded"]
+    assert d.woke(1.0) == []
+    assert d.finish(1) == ["store 3 to 4: Applied"]
+    assert d.finish(3) == ["store 4 to 5: Applied", "became stopped"]
+
+
+def test_a_run_stopped_at_once_waits_for_nothing():
+    """What is out is withdrawn, and stays to be done; its outcome comes too late."""
+    d = desk(line_of("a"))
+    d.submit(1)
+
+    assert d.stop(now=True) == ["reply 2: None", "withdraw 1", "became stopped"]
+    assert d.finish(1) == []
+    assert d.machine.late == 1
+    d.out.clear()
+    d.restart()
+    assert d.begin() == ["execute 2: a@0 on threads"]
+
+
+def test_a_run_may_be_stopped_at_once_while_it_stops():
+    """Whoever tires of waiting stops it again."""
+    d = desk(line_of("a"))
+    d.submit(1)
+    d.stop()
+
+    assert d.stop(now=True) == ["reply 3: None", "withdraw 1", "became stopped"]
+    assert d.stop() == ["reply 4: None"]
+
+
+def test_a_stopping_run_may_be_edited_and_cancelled():
+    """What is asked of it before its end is done."""
+    d = desk(line_of("a"))
+    d.submit(1)
+    d.submit(2)
+    d.stop()
+
+    assert d.change(lambda w: w.add(td.step(same, name="b"))) == [
+        "store 3 to 4: ComponentAdded",
+        "reply 4: None",
+    ]
+    assert d.cancel(0)[0] == "store 4 to 5: ScopeCancelled"
+    assert d.cancel_run()[-2:] == ["reply 6: None", "input 1 finished: asked for"]
+    d.give_up(1)
+    assert d.give_up(2) == ["store 7 to 8: Orphaned", "became cancelled: asked for"]
+
+
+# ------------------------------------------------------------------------------------- editing
+
+
+def test_an_edit_goes_on_at_once():
+    """A component that is added sees what comes after, and with a backfill what was there before."""
+    d = desk(line_of("a"))
+    d.submit(1)
+    d.finish(1)
+
+    assert d.change(lambda w: w.add(td.step(same, name="b"), to="a", backfill=True)) == [
+        "store 3 to 4: ComponentAdded",
+        "reply 2: None",
+        "execute 2: b@0 on threads",
+    ]
+    assert d.finish(2) == ["store 4 to 5: Applied", "input 0 finished", "became idle"]
+
+
+def test_an_edit_that_cannot_be_is_refused():
+    """The run goes on as it was."""
+    d = desk(line_of("a"))
+
+    assert d.change(lambda w: w.remove("z")) == ["reply 1: UnknownComponent"]
+    assert d.machine.workflow.components() == ["a"]
+
+
+def test_work_of_replaced_code_is_done_anew():
+    """What is out goes on, but its outcome is orphaned; what waits for a slot goes out with the new code alone."""
+    d = desk(line_of("a"), max_concurrency=1)
+    d.submit(1)
+    d.submit(2)
+
+    assert d.change(lambda w: w.replace("a", td.step(lambda value: -value, name="a"))) == [
+        "store 3 to 4: ComponentReplaced",
+        "reply 3: None",
+    ]
+    assert d.finish(1) == ["store 4 to 5: Orphaned", "execute 2: a/#1@0 on threads"]
+    assert d.finish(2) == [
+        "store 5 to 6: Applied",
+        "input 0 finished",
+        "execute 3: a/#1@1 on threads",
+    ]
+    d.finish(3)
+    assert d.machine.workflow.raw_productions("a") == [-1, -2]
+
+
+def test_work_of_a_removed_component_is_withdrawn():
+    """What waited is forgotten, and an outcome of what is out is orphaned, a failure too."""
+    d = desk(line_of("a", function=boom), {"a": td.Policy(max_retries=2)}, max_concurrency=1)
+    d.submit(1)
+    d.submit(2)
+
+    assert d.change(lambda w: w.remove("a")) == [
+        "store 3 to 4: ComponentRemoved",
+        "reply 3: None",
+        "input 0 finished",
+        "input 1 finished",
+        "became idle",
+    ]
+    assert d.finish(1) == ["store 4 to 5: Orphaned"]
+    assert d.machine.where == {}
+
+
+def test_new_code_is_under_the_policy_of_its_name():
+    """Policies are matched anew after an edit."""
+    d = desk(line_of("a"), {"b": td.Policy(executor="cluster")})
+    d.submit(1)
+    d.change(lambda w: w.add(td.step(same, name="b"), to="a"))
+
+    assert d.finish(1) == ["store 3 to 4: Applied", "execute 2: b@0 on cluster"]
+
+
+def test_what_an_edit_opens_again_was_finished_in_time():
+    """The deadline of an input that met it does not hold for what is added afterwards."""
+    d = desk(line_of("a"))
+    d.submit(1, deadline_at=5.0)
+    d.finish(1)
+    assert d.woke(5.0) == []
+
+    assert d.change(lambda w: w.add(td.step(same, name="b"), to="a", backfill=True)) == [
+        "store 3 to 4: ComponentAdded",
+        "reply 2: None",
+        "execute 2: b@0 on threads",
+    ]
+
+
+# ----------------------------------------------------------------------------------- deadlines
+
+
+def test_an_input_is_cancelled_at_its_deadline():
+    """What is left to do for it then is withdrawn; an earlier answer spares it that."""
+    d = desk(line_of("a"))
+
+    assert d.submit(1, deadline_at=5.0) == [
+        "store 0 to 2: Defined, InputAccepted",
+        "reply 1: 0",
+        "execute 1: a@0 on threads",
+        "wake at 5",
+    ]
+    assert d.submit(2, deadline_at=9.0)[-1] == "execute 2: a@1 on threads"
+    d.finish(2)
+    assert d.woke(5.0) == [
+        "store 4 to 5: ScopeCancelled",
+        "withdraw 1",
+        "input 0 finished: deadline",
+        "became idle",
+        "wake at 9",
+    ]
+    assert d.woke(9.0) == []
+    assert d.machine.moments == []
+
+
+def test_a_run_is_cancelled_at_its_deadline():
+    """All its inputs are; the note says why. After its end, the moment changes nothing."""
+    d = Desk(line_of("a"), deadline_at=5.0)
+
+    assert d.begin() == ["wake at 5"]
+    d.submit(1)
+    assert d.woke(5.0) == [
+        "store 2 to 3: ScopeCancelled",
+        "withdraw 1",
+        "input 0 finished: deadline",
+    ]
+    assert d.give_up(1) == ["store 3 to 4: Orphaned", "became cancelled: deadline"]
+
+
+@pytest.mark.parametrize("end", [lambda d: d.stop(), lambda d: d.cancel_run()])
+def test_a_deadline_after_the_end_changes_nothing(end: Any):
+    """A run that was stopped or cancelled stays so, whatever it had asked to be woken for."""
+    d = Desk(line_of("a"), deadline_at=5.0)
+    d.begin()
+    d.submit(1, deadline_at=4.0)
+    d.finish(1)
+    end(d)
+    status = d.machine.status
+
+    assert d.woke(5.0) == []
+    assert d.machine.status == status
+
+
+# ------------------------------------------------------------------------------ work in line
+
+
+def test_plain_work_of_the_runners_own_thread_is_driven():
+    """It is executed in bulk, without a dispatch; when the budget ends, there is another drive."""
+    d = desk(line_of("a", "b", "c"), default="inline")
+
+    assert d.submit(1) == ["store 0 to 2: Defined, InputAccepted", "reply 1: 0", "drive on"]
+    assert d.drive(budget=2) == ["store 2 to 4: Applied, Applied", "drive on"]
+    assert d.drive() == ["store 4 to 5: Applied", "input 0 finished", "became idle"]
+
+
+def test_a_drive_hands_out_what_must_not_be_done_in_line():
+    """What another executor, a limit or an async function is wished for goes out, no more than the window holds."""
+    workflow = line_of("a").add(td.map(name="m"), to="a").add(td.step(same, name="b"), to="m")
+    d = desk(workflow, {"b": td.Policy(executor="threads")}, default="inline", window=2)
+    d.submit([1, 2, 3])
+
+    assert d.drive() == [
+        "store 2 to 4: Applied, Expanded",
+        "execute 1: b@0.0 on threads",
+        "execute 2: b@0.1 on threads",
+    ]
+    assert d.finish(1) == ["store 4 to 5: Applied", "drive on"]
+    assert d.drive() == ["execute 3: b@0.2 on threads"]
+
+
+def test_a_failure_in_line_has_a_say():
+    """It is judged by its policy, and tried again by a dispatch of its own."""
+    workflow = line_of("a").add(td.step(boom, name="b"))
+    d = desk(workflow, {"b": td.Policy(max_retries=1)}, default="inline")
+    d.submit(1)
+
+    assert d.drive() == [
+        "store 2 to 4: Applied, AttemptFailed",
+        "tell: b@0 attempt 1 failed, retry",
+        "drive on",
+    ]
+    assert d.drive() == ["execute 1: b@0 attempt 2 on inline"]
+    assert d.finish(1) == [
+        "store 4 to 5: Failed",
+        "tell: b@0 attempt 2 failed, give_up",
+        "input 0 finished",
+        "became idle",
+    ]
+
+
+def test_a_final_failure_in_line_is_warned_about():
+    """Without a policy that has a say, the failure is recorded where it happened."""
+    d = desk(line_of("a", function=boom), default="inline")
+    d.submit(1)
+
+    assert d.drive() == [
+        "store 2 to 3: Failed",
+        "warn: a failed for input 0: ValueError: 1",
+        "input 0 finished",
+        "became idle",
+    ]
+
+
+async def asame(value: Any) -> Any:
+    """An async step."""
+    return value
+
+
+def test_a_drive_heeds_what_came_since_it_was_ordered():
+    """An edit, or an input with policies of its own, counts for a drive that was ordered before."""
+    d = desk(line_of("a"), default="inline")
+    assert d.submit(1)[-1] == "drive on"
+    d.change(lambda w: w.add(td.step(asame, name="b"), to="a"))
+    assert d.drive() == ["store 3 to 4: Applied", "execute 1: b@0 on asyncio"]
+    d.finish(1)
+
+    assert d.submit(2)[-1] == "drive on"
+    d.submit(3, policies={"a": td.Policy(timeout_s=1.0)})
+    assert d.drive() == []
+    assert [bundle.runnables[0].id for bundle in d.out.values()] == ["a@1", "a@2"]
+
+
+def test_a_stopping_run_waits_for_the_drive():
+    """What was ordered is done and stored, and what that hands out stays to be done."""
+    d = desk(line_of("a", "b"), {"b": td.Policy(executor="threads")}, default="inline")
+    d.submit(1)
+
+    assert d.stop() == ["reply 2: None"]
+    assert d.drive() == ["store 2 to 3: Applied", "became stopped"]
+
+
+def test_a_drive_of_a_run_that_was_stopped_at_once_changes_nothing():
+    """Its log is stored already, and must not go on unnoticed."""
+    d = desk(line_of("a"), default="inline")
+    d.submit(1)
+
+    assert d.stop(now=True) == ["reply 2: None", "became stopped"]
+    assert d.drive() == []
+    assert d.machine.workflow.position == 2
+
+
+# ------------------------------------------------------------------- a store that takes its time
+
+
+def slow_desk(workflow: Any, policies: Any = None, **options: Any) -> Desk:
+    """A machine whose store takes its time."""
+    return desk(workflow, policies, is_instant=False, **options)
+
+
+def test_nothing_is_seen_before_what_led_to_it_is_stored():
+    """Not executed, not answered, not finished: all that waits comes in its order."""
+    d = slow_desk(line_of("a"))
+
+    assert d.submit(1) == ["store 0 to 2: Defined, InputAccepted"]
+    assert d.submit(2) == []
+    assert d.stored(2) == [
+        "reply 1: 0",
+        "execute 1: a@0 on threads",
+        "store 2 to 3: InputAccepted",
+    ]
+    assert d.stored(3) == ["reply 2: 1", "execute 2: a@1 on threads"]
+    assert d.finish(1) == ["store 3 to 4: Applied"]
+    assert d.finish(2) == []
+    assert d.stored(4) == ["input 0 finished", "store 4 to 5: Applied"]
+    assert d.stored(5) == ["input 1 finished", "became idle"]
+
+
+def test_a_refusal_waits_for_nothing():
+    """Nothing led to it that would have to be stored."""
+    d = slow_desk(line_of("a"), max_open=1)
+    d.submit(1)
+
+    assert d.submit(2) == ["reply 2: Overloaded"]
+
+
+def test_nothing_is_withdrawn_before_it_was_given_out():
+    """A cancellation waits behind the bundle that it means."""
+    d = slow_desk(line_of("a"))
+    d.submit(1)
+
+    assert d.cancel(0) == []
+    assert d.stored(2) == [
+        "reply 1: 0",
+        "execute 1: a@0 on threads",
+        "store 2 to 3: ScopeCancelled",
+    ]
+    assert d.stored(3) == [
+        "withdraw 1",
+        "reply 2: True",
+        "input 0 finished: asked for",
+        "became idle",
+    ]
+
+
+def test_work_in_line_waits_for_the_store_too():
+    """No body runs for an input that may yet be lost."""
+    d = slow_desk(line_of("a"), default="inline")
+
+    assert d.submit(1) == ["store 0 to 2: Defined, InputAccepted"]
+    assert d.stored(2) == ["reply 1: 0", "drive on"]
+
+
+def test_a_run_has_ended_when_its_log_is_stored():
+    """Stopped is told last."""
+    d = slow_desk(line_of("a"))
+    d.submit(1)
+    d.stored(2)
+
+    assert d.stop() == ["reply 2: None"]
+    assert d.finish(1) == ["store 2 to 3: Applied"]
+    assert d.machine.status == say.STOPPING
+    assert d.stored(3) == ["input 0 finished", "became stopped"]
+
+
+# ------------------------------------------------------------------------------------ restarts
+
+
+def test_work_that_was_out_is_adopted():
+    """The next machine does not dispatch it again, and takes its outcome."""
+    d = desk(line_of("a", "b"))
+    d.submit(1)
+    d.restart()
+
+    assert d.begin() == []
+    assert d.machine.status == say.RUNNING
+    assert d.finish(1) == ["store 2 to 3: Applied", "execute 2: b@0 on threads"]
+    assert d.finish(2) == ["store 3 to 4: Applied", "input 0 finished", "became idle"]
+
+
+def test_what_was_not_out_is_dispatched():
+    """Work that was lost with the program is done again."""
+    d = desk(line_of("a"))
+    d.submit(1)
+    d.out.clear()
+    d.restart()
+
+    assert d.begin() == ["execute 2: a@0 on threads"]
+
+
+def test_an_attempt_that_is_stored_as_failed_is_not_waited_for():
+    """Its outcome comes again after a crash, too late: the next attempt is under way."""
+    d = desk(line_of("a", function=boom), {"a": td.Policy(max_retries=1)})
+    d.submit(1)
+    came = d.out[1]
+    d.finish(1)
+    d.out = {1: came}
+    d.restart()
+
+    assert d.begin() == ["execute 3: a@0 attempt 2 on threads"]
+    assert d.finish(1) == ["tell: a@0 attempt 1 failed, retry"]
+    assert d.finish(3)[-1] == "became idle"
+
+
+def test_two_attempts_may_be_out_after_a_crash():
+    """The newer one counts, in whatever order they are told of."""
+    d = desk(line_of("a", function=boom), {"a": td.Policy(max_retries=2)})
+    d.submit(1)
+    came = d.out[1]
+    d.finish(1)
+    for out in ({1: came, 2: d.out[2]}, {2: d.out[2], 1: came}):
+        d.out = dict(out)
+        d.restart()
+        assert d.begin() == []
+        assert d.machine.where == {("a", (0,), 0): 2}
+        d.out = {2: out[2]}
+
+
+def test_adopted_work_is_under_a_deadline():
+    """The log says when a later attempt is to be over; the first one's time begins anew."""
+    d = desk(line_of("a"), {"a": td.Policy(deadline_s=5.0)})
+    d.submit(1)
+    d.restart()
+    d.now = 3.0
+
+    assert d.begin() == ["wake at 8"]
+    assert d.woke(8.0) == ["withdraw 1"]
+
+
+def test_a_machine_takes_over_what_stands_in_no_log():
+    """After a crash, inputs keep their own policies and context, and work the reason for which it was withdrawn."""
+
+    def who(value: Any, name: Any = td.context("name")) -> Any:
+        return name
+
+    workflow = line_of("a").add(td.step(who, name="b"), to="a")
+    d = desk(workflow)
+    d.submit(
+        1, context={"b": {"name": "Ada"}}, policies={"a": td.Policy(timeout_s=2.0, fallback=0)}
+    )
+    d.began(1)
+    d.woke(2.0)
+    old = d.machine
+    d.restart()
+    d.machine.take_over(old)
+
+    assert d.begin() == ["withdraw 1"]
+    assert d.give_up(1) == [
+        "store 2 to 4: AttemptFailed, Applied",
+        "tell: a@0 attempt 1 failed, fallback",
+        "execute 2: b@0 on threads",
+    ]
+    d.finish(2)
+    assert d.machine.workflow.results() == {"b": "Ada"}
+
+
+def retaining(retain: Any) -> td.Workflow:
+    """A workflow that forgets."""
+    return td.workflow("forgetful", retain=retain).add(td.step(same, name="a"))
+
+
+def test_a_log_that_was_folded_begins_with_a_baseline(monkeypatch: pytest.MonkeyPatch):
+    """It takes the place of all that was stored; what is out is not disturbed by that."""
+    monkeypatch.setattr("treadle.engine.baseline.TRIM_AFTER", 0)
+    d = desk(retaining(0))
+    d.submit(1)
+    d.submit(2)
+    d.finish(1)
+
+    assert d.submit(3) == [
+        "store 4 to 5: Baseline, InputAccepted",
+        "reply 3: 2",
+        "execute 3: a@2 on threads",
+    ]
+    d.restart()
+    assert d.begin() == []
+    assert d.finish(2, 3) == [
+        "store 5 to 7: Applied, Applied",
+        "input 1 finished",
+        "input 2 finished",
+        "became idle",
+    ]
+    assert [type(event) for event in d.events] == [Baseline, InputAccepted, Applied, Applied]
+
+
+@pytest.mark.parametrize("retain", ["all", "results", 0, 1])
+@pytest.mark.parametrize("is_instant", [True, False], ids=["instant", "slow"])
+def test_what_is_stored_rebuilds_the_workflow(
+    retain: Any, is_instant: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """After each store, whatever was folded: the very same workflow."""
+    monkeypatch.setattr("treadle.engine.baseline.TRIM_AFTER", 0)
+    d = desk(retaining(retain), is_instant=is_instant)
+    for value in range(5):
+        d.submit(value)
+        settle(d)
+        rebuilt = td.Workflow.from_log(d.template, d.events)
+        assert rebuilt == d.machine.workflow
+        if value % 2:
+            d.finish(*d.out)
+            settle(d)
+
+
+def settle(d: Desk) -> None:
+    """Let the store come to its end."""
+    while d.machine.is_storing:
+        d.stored(d.events[-1].position + 1)
+
+
+def test_a_run_that_is_stored_nowhere_gives_no_events():
+    """Until somebody wants to hear them: then those from now on."""
+    d = desk(line_of("a"), is_stored=False)
+
+    assert d.submit(1) == ["reply 1: 0", "execute 1: a@0 on threads"]
+    d.machine.begin_telling()
+    assert d.finish(1) == ["store 2 to 3: Applied", "input 0 finished", "became idle"]
+
+
+# ------------------------------------------------------------------------------------- the end
+
+
+REQUESTS: list[Any] = [
+    lambda n: say.Submit(request=n, value=1, at=0.0),
+    lambda n: say.Change(request=n, change=lambda w: w, at=0.0),
+    lambda n: say.CancelInput(request=n, input=0, at=0.0),
+    lambda n: say.CancelRun(request=n, at=0.0),
+]
+
+
+def ended(end: str) -> Desk:
+    """A machine at its end."""
+    d = desk(line_of("a"))
+    d.submit(1)
+    d.finish(1)
+    assert (d.stop() if end == say.STOPPED else d.cancel_run())[-1].startswith(f"became {end}")
+    return d
+
+
+@pytest.mark.parametrize("end", [say.STOPPED, say.CANCELLED])
+@pytest.mark.parametrize("make", REQUESTS, ids=["submit", "change", "cancel input", "cancel run"])
+def test_after_the_end_each_request_is_refused(end: str, make: Any):
+    """By exactly one reply, that says how the run ended."""
+    d = ended(end)
+    (told,) = d.machine.handle(make(50))
+
+    assert isinstance(told, say.Reply)
+    assert told.request == 50
+    assert isinstance(told.error, RunEnded)
+    assert end in str(told.error)
+
+
+@pytest.mark.parametrize("end", [say.STOPPED, say.CANCELLED])
+def test_after_the_end_a_stop_is_granted(end: str):
+    """It has been done already."""
+    assert ended(end).stop() == ["reply 3: None"]
+
+
+def test_a_machine_begins_where_its_workflow_is():
+    """A workflow that was under way goes on; what somebody else has out is left alone."""
+    w = side_by_side("a", "b").plan_eagerly(1)
+    w, _ = w.prepare_for_dispatch(1)
+    d = Desk(w, stored=w.position)
+
+    assert d.begin() == ["execute 1: b@0 on threads"]
+    assert d.finish(1) == ["store 2 to 3: Applied"]
+    assert d.machine.status == say.RUNNING
+
+
+def test_a_machine_that_has_not_begun_takes_nothing_else():
+    """The error says what it could take."""
+    with pytest.raises(td.errors.TreadleBug, match="that is new cannot take Woke; it can take: Begin"):
+        machine_of(line_of("a")).handle(say.Woke(0.0))

@@ -304,7 +304,7 @@ class Walk:
 @settings(max_examples=150)
 @given(SEEDS)
 def test_nothing_is_lost_done_twice_or_left_behind(seed: int):
-    """Whatever is asked, edited, answered late, lost or stopped: at rest the machine holds nothing but what happened."""
+    """Whatever is asked, edited, answered late, lost or stopped: at rest a machine holds only what happened."""
     choose = Random(seed)
     shell = Walk(seed).go(choose.choice([2, 5, 8]))
 

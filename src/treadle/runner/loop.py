@@ -17,7 +17,7 @@ from contextvars import copy_context
 from time import perf_counter
 from typing import Any, Final
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from treadle.engine.jobs import cancelled_bundle, failed_bundle
 from treadle.errors import CircuitOpen, PlugError
@@ -27,6 +27,7 @@ from treadle.model.one_line import one_line
 from treadle.model.runnables import FAILED, Outcome
 from treadle.runner import stimuli as say
 from treadle.runner.admission import Admission, Claim
+from treadle.runner.live import Live, verdict_of
 from treadle.runner.record import Ask, Run
 from treadle.runner.remote import fetch_values, has_foreign_values
 from treadle.runner.surroundings import Host, Overseer
@@ -45,18 +46,6 @@ SLOW_S: Final = 0.1
 
 FEW: Final = 8
 """With so few bundles out, waiting for others to come back does not pay."""
-
-
-class Live(Struct, eq=False):
-    """A bundle between `Execute` and its answer."""
-
-    run: Run
-    order: say.Execute
-    bundle: Bundle
-    executor: str
-    is_started: bool = False
-    why: str = ""
-    """Why it was withdrawn, if it was."""
 
 
 class Loop:
@@ -95,6 +84,8 @@ class Loop:
         self.moments: list[tuple[float, int, Run]] = []
         self.is_woken = False
         self.is_pumping = False
+        self.is_in_a_task = False
+        """It is pumped from within the task of a body that has just ended."""
         self.is_telling = False
         """A machine is being told something outside of `pump`: its instructions are not all performed yet."""
         self.is_admitting = False
@@ -137,11 +128,11 @@ class Loop:
             and not self.came
             and threading.get_ident() == self.thread
         ):
-            self.is_pumping = True
+            self.is_pumping = self.is_in_a_task = True
             try:
                 self._take_one(number, outcomes)
             finally:
-                self.is_pumping = False
+                self.is_pumping = self.is_in_a_task = False
             if self.came or self.mail or self.drives:
                 self.host.wake()
             elif self.moments or self.is_admitting:
@@ -396,9 +387,9 @@ class Loop:
             if name not in self.opened:
                 executor.open(self.answer)
                 self.opened.add(name)
-            if self.is_pumping:
+            if self.is_pumping and not self.is_in_a_task:
                 executor.submit(number, live.bundle)
-            else:  # somebody's request led here: work must not see its context variables
+            else:  # somebody's request or body led here: work must not see its context variables
                 self.context.copy().run(executor.submit, number, live.bundle)
         except Exception as error:  # noqa: BLE001 - a plug that fails must not lose work
             wrapped = PlugError(f"the executor {name!r} did not take the work: {error}")
@@ -431,9 +422,6 @@ class Loop:
         self.wake()
 
     def _store(self, run: Run, order: say.Store) -> None:
-        for stream in run.streams:
-            for event in order.events:
-                stream(event)
         if self.store is None or not run.options.is_stored:
             self.stored(run, order)
             return
@@ -458,6 +446,9 @@ class Loop:
 
     def stored(self, run: Run, order: say.Store) -> None:
         """A run's events are stored; a machine whose store is instant knows that already."""
+        for stream in run.streams:
+            for event in order.events:
+                stream(event)
         machine = run.machine
         if machine is None or machine.config.is_instant:
             return
@@ -567,20 +558,6 @@ def warn_of_slowness(run: Run, seconds: float) -> None:
         ", ".join(sorted(asked)[:8]) or "nothing of yours: please report it",
         extra={"run_id": run.id},
     )
-
-
-def verdict_of(live: Live, outcomes: list[Outcome]) -> bool | None:
-    """Whether a bundle failed, for the circuit breakers; None where it says nothing of the service."""
-    limit = live.order.terms.timeout_s
-    if live.why == "timeout":
-        return True
-    for outcome in outcomes:
-        if limit is not None and outcome.seconds is not None and outcome.seconds > limit:
-            return True
-        if outcome.status == FAILED:
-            name = "" if outcome.error is None else outcome.error.type
-            return None if name == "treadle.errors.Cancelled" else True
-    return False
 
 
 _PERFORM: Final[dict[type, Callable[[Loop, Run, Any], None]]] = {

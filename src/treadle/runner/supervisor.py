@@ -24,7 +24,8 @@ from treadle.model.bundles import Bundle
 from treadle.model.nodes import Context
 from treadle.runner import stimuli as say
 from treadle.runner.dispatch import Config
-from treadle.runner.loop import Live, Loop
+from treadle.runner.live import Live
+from treadle.runner.loop import Loop
 from treadle.runner.machine import Machine
 from treadle.runner.record import Options, Run
 from treadle.runner.registry import KEEP_WARM, Registry, Restarts

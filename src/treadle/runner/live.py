@@ -1,0 +1,36 @@
+"""A bundle between its `Execute` and its answer."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from treadle.model.bundles import Bundle
+from treadle.model.runnables import FAILED, Outcome
+from treadle.runner import stimuli as say
+from treadle.runner.record import Run
+
+
+class Live(Struct, eq=False):
+    """A bundle between `Execute` and its answer."""
+
+    run: Run
+    order: say.Execute
+    bundle: Bundle
+    executor: str
+    is_started: bool = False
+    why: str = ""
+    """Why it was withdrawn, if it was."""
+
+
+def verdict_of(live: Live, outcomes: list[Outcome]) -> bool | None:
+    """Whether a bundle failed, for the circuit breakers; None where it says nothing of the service."""
+    limit = live.order.terms.timeout_s
+    if live.why == "timeout":
+        return True
+    for outcome in outcomes:
+        if limit is not None and outcome.seconds is not None and outcome.seconds > limit:
+            return True
+        if outcome.status == FAILED:
+            name = "" if outcome.error is None else outcome.error.type
+            return None if name == "treadle.errors.Cancelled" else True
+    return False
