@@ -280,7 +280,7 @@ def ending_of(ticket):
     return result["status"]
 
 
-def main(speed=1.0):
+def main(pace=1.0):
     """Take in all orders, and say what came of them."""
     watch, tickets, begin = Watch(), {}, time.monotonic()
     lines = ORDERS.read_text(encoding="utf-8").splitlines()
@@ -288,7 +288,7 @@ def main(speed=1.0):
         for number, line in enumerate(lines, 1):
             order = json.loads(line)
             run = f"{order.get('order_id')}, line {number}"
-            runner.start(workflow, run, run_context={"_global": {"pace": speed}})
+            runner.start(workflow, run, run_context={"_global": {"pace": pace}})
             tickets[run] = runner.run(run, order)
             if order.get("order_id") in CHANGED_THEIR_MIND:
                 runner.cancel(run, reason="the customer changed their mind")

@@ -444,7 +444,7 @@ def test_hooks_that_raise_harm_nothing(caplog):
         on_complete=worse,
         on_failed=worse,
         on_idle=worse,
-        transform_runnables=lambda *_: 1 / 0,  # type: ignore[arg-type,return-value]
+        transform_runnables=lambda *_: 1 / 0,  # type: ignore[arg-type]
     )
     with td.Runner(hooks=hooks, policies=td.Policy(max_retries=1)) as runner:
         runner.start(steps(td.step(Flaky(ValueError()), name="body")), "a", on_complete=worse)

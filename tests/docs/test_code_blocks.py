@@ -173,7 +173,7 @@ def test_demo_prints_what_the_front_page_shows(capsys: pytest.CaptureFixture[str
     called = [str(folder / "order_fulfillment.py"), "--inputs", str(folder / "orders.jsonl")]
     at_once = ["--context", '{"_global": {"pace": 0}}']
     by_command = CliRunner().invoke(app, ["run", *called, *at_once]).stdout
-    runpy.run_path(called[0])["main"](speed=0)
+    runpy.run_path(called[0])["main"](pace=0)
     printed = [
         commands[0],
         *by_command.splitlines(),

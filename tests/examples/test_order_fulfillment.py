@@ -312,7 +312,7 @@ def summary(rows: str) -> list[int]:
 @pytest.mark.slow
 def test_the_program_tells_what_came_of_the_orders(capsys: pytest.CaptureFixture[str]) -> None:
     """A run for each order, three of which are cancelled under way: every number follows from the rules."""
-    example().main(speed=0)
+    example().main(pace=0)
     told = capsys.readouterr()
     given = orders()
     cancelled = [

@@ -1,7 +1,5 @@
 """Tasks of the event loop: stopped when cancelled, abandoned when they do not stop."""
 
-# ruff: noqa: D102 - as in driving.Desk
-
 import asyncio
 import functools
 from collections.abc import Callable

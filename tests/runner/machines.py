@@ -25,13 +25,14 @@ def places(
     return Places(default, dict(CAPACITIES), frozenset(keepers), frozenset(remote))
 
 
-def wishes(workflow: Any, policies: Any = None, *, are_seen: bool = False, **given: Any) -> Wishes:
+def wishes(
+    workflow: Any, policies: Any = None, *, are_seen: bool = False, at: Places | None = None
+) -> Wishes:
     """What is wished of each node of a workflow."""
     with workflow.inspect() as (memory, _):
         program = memory.program
-    return Wishes(
-        workflow.name, program, policies_from(policies), places(**given), are_seen=are_seen
-    )
+    rules = policies_from(policies)
+    return Wishes(workflow.name, program, rules, at or places(), are_seen=are_seen)
 
 
 def machine_of(
@@ -39,6 +40,7 @@ def machine_of(
     policies: Any = None,
     *,
     default: str = "threads",
+    keepers: Iterable[str] = (),
     are_seen: bool = False,
     numbers: Any = None,
     stored: int = 0,
@@ -50,7 +52,7 @@ def machine_of(
 
     def wishes_for(changed: Any, own: Policies | None) -> Wishes:
         merged = of_run if own is None else own.over(of_run)
-        return wishes(changed, merged, are_seen=are_seen, default=default)
+        return wishes(changed, merged, are_seen=are_seen, at=places(default, keepers))
 
     return Machine(
         workflow,
@@ -80,6 +82,7 @@ class Desk:
         """What was given out and not answered."""
         self.events: list[Any] = []
         """What a store holds."""
+        self.length = 0
 
     def tell(self, stimulus: Any) -> list[str]:
         """Tell it something; what it says to that, a line each."""
@@ -96,6 +99,7 @@ class Desk:
         if isinstance(order.events[0], Baseline):
             self.events.clear()
         self.events += order.events
+        self.length = order.position
 
     def begin(self) -> list[str]:
         """Begin."""
@@ -169,10 +173,54 @@ class Desk:
             td.Workflow.from_log(self.template, self.events),
             self.policies,
             numbers=self.numbers,
-            stored=self.events[-1].position + 1,
+            stored=self.length,
             adopted=dict(self.out),
             **self.options,
         )
+
+
+def same(value: Any) -> Any:
+    """What most steps do."""
+    return value
+
+
+def boom(value: Any) -> Any:
+    """What failing steps do."""
+    raise ValueError(value)
+
+
+def line_of(*names: str, function: Any = same) -> td.Workflow:
+    """A workflow of steps in a row."""
+    workflow, above = td.workflow("line"), None
+    for name in names:
+        workflow, above = workflow.add(td.step(function, name=name), to=above), name
+    return workflow
+
+
+def side_by_side(*names: str) -> td.Workflow:
+    """A workflow of steps that all take the input."""
+    workflow = td.workflow("wide")
+    for name in names:
+        workflow = workflow.add(td.step(same, name=name))
+    return workflow
+
+
+def desk(workflow: Any, policies: Any = None, **options: Any) -> Desk:
+    """A machine that has begun."""
+    made = Desk(workflow, policies, **options)
+    made.begin()
+    return made
+
+
+class Together:
+    """A scheduler that makes one bundle of all it is given."""
+
+    def plan(self, ready: Any, view: Any) -> list[Bundle]:
+        """All in one."""
+        return [Bundle(runnables=tuple(ready))]
+
+    def observe(self, outcome: Any) -> None:
+        """Learns nothing."""
 
 
 def line(told: Any) -> str:

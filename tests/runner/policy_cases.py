@@ -116,7 +116,7 @@ def backoff(drive: Drive) -> None:
         ("exponential", True),
         ("jitter", True),
     ):
-        called_at = []
+        called_at: list[float] = []
 
         def body(x: Any, called_at: list[float] = called_at) -> None:
             called_at.append(time.time())
@@ -376,7 +376,7 @@ def condition(drive: Drive) -> None:
 
 def executor(drive: Drive) -> None:
     """A policy sends its component elsewhere, and only that."""
-    threads = {}
+    threads: dict[str, str] = {}
 
     def note(name: str) -> Callable[[Any], Any]:
         return lambda x: threads.setdefault(name, threading.current_thread().name) and x
@@ -470,7 +470,13 @@ def max_concurrency(drive: Drive) -> None:
 def priority(drive: Drive) -> None:
     """With one slot, the more urgent goes first."""
     order: list[str] = []
-    ranks = {"low": "low", "none": "normal", "five": 5, "high": "high", "critical": "critical"}
+    ranks: dict[str, Any] = {
+        "low": "low",
+        "none": "normal",
+        "five": 5,
+        "high": "high",
+        "critical": "critical",
+    }
     listed = [td.step(lambda x, name=name: order.append(name), name=name) for name in ranks]
     policies = {
         name: td.Policy(priority=rank, max_concurrency=td.Limit(1, "slot"))

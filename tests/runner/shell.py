@@ -406,7 +406,7 @@ class Shell:
         assert max(settled.values(), default=1) == 1
 
 
-def td_settled() -> tuple[type, ...]:
+def td_settled() -> Any:
     """The events that end a piece of work."""
     from treadle.model.events import Applied, Expanded, Failed, Skipped
 

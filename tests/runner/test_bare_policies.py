@@ -210,7 +210,8 @@ def test_a_deadline_ends_an_attempt_in_a_thread():
 
         assert done.results() == results
         assert len(body.calls) == 1
-        named = [each.error.name for each in [*policy_cases.attempts(done), *done.failures()]]
+        failed: list[Any] = [*policy_cases.attempts(done), *done.failures()]
+        named = [each.error.name for each in failed]
         assert named == ["DeadlineExceeded"]
 
 

@@ -39,7 +39,7 @@ STORES: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.fixture(params=STORES.values(), ids=STORES)
+@pytest.fixture(params=list(STORES.values()), ids=list(STORES))
 def runner(request: pytest.FixtureRequest):
     """A runner over each kind of store."""
     with td.Runner(store=request.param()) as runner:

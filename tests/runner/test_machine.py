@@ -5,42 +5,18 @@ from typing import Any
 import pytest
 
 import treadle as td
-from tests.runner.machines import Desk
+from tests.runner.machines import (
+    Desk,
+    Together,
+    boom,
+    desk,
+    line_of,
+    machine_of,
+    same,
+    side_by_side,
+)
+from treadle.errors import RunEnded
 from treadle.runner import stimuli as say
-
-
-def same(value: Any) -> Any:
-    """What most steps do."""
-    return value
-
-
-def boom(value: Any) -> Any:
-    """What failing steps do."""
-    raise ValueError(value)
-
-
-def line_of(*names: str, function: Any = same) -> td.Workflow:
-    """A workflow of steps in a row."""
-    workflow, above = td.workflow("line"), None
-    for name in names:
-        workflow, above = workflow.add(td.step(function, name=name), to=above), name
-    return workflow
-
-
-def side_by_side(*names: str) -> td.Workflow:
-    """A workflow of steps that all take the input."""
-    workflow = td.workflow("wide")
-    for name in names:
-        workflow = workflow.add(td.step(same, name=name))
-    return workflow
-
-
-def desk(workflow: Any, policies: Any = None, **options: Any) -> Desk:
-    """A machine that has begun."""
-    made = Desk(workflow, policies, **options)
-    made.begin()
-    return made
-
 
 # ----------------------------------------------------------------------------- the usual way
 
@@ -240,17 +216,6 @@ def test_cancelling_what_is_finished_or_was_never_there_is_answered():
     d.submit(1)
     d.finish(1)
     assert d.cancel(-1) == ["reply 3: False"]
-
-
-class Together:
-    """A scheduler that makes one bundle of all it is given."""
-
-    def plan(self, ready: Any, view: Any) -> list[td.Bundle]:
-        """All in one."""
-        return [td.Bundle(runnables=tuple(ready))]
-
-    def observe(self, outcome: Any) -> None:
-        """Learns nothing."""
 
 
 def shared_bundle() -> Desk:
@@ -529,16 +494,16 @@ def test_plain_work_of_the_runners_own_thread_is_driven():
 
 def test_a_drive_hands_out_what_must_not_be_done_in_line():
     """What another executor, a limit or an async function is wished for goes out, no more than the window holds."""
-    workflow = line_of("a").add(td.map(name="m"), to="a").add(td.step(same, name="b"), to="m")
+    workflow = line_of("a").add(td.map(same, name="m"), to="a").add(td.step(same, name="b"), to="m")
     d = desk(workflow, {"b": td.Policy(executor="threads")}, default="inline", window=2)
     d.submit([1, 2, 3])
 
     assert d.drive() == [
-        "store 2 to 4: Applied, Expanded",
+        "store 2 to 7: Applied, Expanded, Applied, Applied, Applied",
         "execute 1: b@0.0 on threads",
         "execute 2: b@0.1 on threads",
     ]
-    assert d.finish(1) == ["store 4 to 5: Applied", "drive on"]
+    assert d.finish(1) == ["store 7 to 8: Applied", "drive on"]
     assert d.drive() == ["execute 3: b@0.2 on threads"]
 
 
@@ -613,232 +578,6 @@ def test_a_drive_of_a_run_that_was_stopped_at_once_changes_nothing():
     assert d.machine.workflow.position == 2
 
 
-# ------------------------------------------------------------------- a store that takes its time
-
-
-def slow_desk(workflow: Any, policies: Any = None, **options: Any) -> Desk:
-    """A machine whose store takes its time."""
-    return desk(workflow, policies, is_instant=False, **options)
-
-
-def test_nothing_is_seen_before_what_led_to_it_is_stored():
-    """Not executed, not answered, not finished: all that waits comes in its order."""
-    d = slow_desk(line_of("a"))
-
-    assert d.submit(1) == ["store 0 to 2: Defined, InputAccepted"]
-    assert d.submit(2) == []
-    assert d.stored(2) == [
-        "reply 1: 0",
-        "execute 1: a@0 on threads",
-        "store 2 to 3: InputAccepted",
-    ]
-    assert d.stored(3) == ["reply 2: 1", "execute 2: a@1 on threads"]
-    assert d.finish(1) == ["store 3 to 4: Applied"]
-    assert d.finish(2) == []
-    assert d.stored(4) == ["input 0 finished", "store 4 to 5: Applied"]
-    assert d.stored(5) == ["input 1 finished", "became idle"]
-
-
-def test_a_refusal_waits_for_nothing():
-    """Nothing led to it that would have to be stored."""
-    d = slow_desk(line_of("a"), max_open=1)
-    d.submit(1)
-
-    assert d.submit(2) == ["reply 2: Overloaded"]
-
-
-def test_nothing_is_withdrawn_before_it_was_given_out():
-    """A cancellation waits behind the bundle that it means."""
-    d = slow_desk(line_of("a"))
-    d.submit(1)
-
-    assert d.cancel(0) == []
-    assert d.stored(2) == [
-        "reply 1: 0",
-        "execute 1: a@0 on threads",
-        "store 2 to 3: ScopeCancelled",
-    ]
-    assert d.stored(3) == [
-        "withdraw 1",
-        "reply 2: True",
-        "input 0 finished: asked for",
-        "became idle",
-    ]
-
-
-def test_work_in_line_waits_for_the_store_too():
-    """No body runs for an input that may yet be lost."""
-    d = slow_desk(line_of("a"), default="inline")
-
-    assert d.submit(1) == ["store 0 to 2: Defined, InputAccepted"]
-    assert d.stored(2) == ["reply 1: 0", "drive on"]
-
-
-def test_a_run_has_ended_when_its_log_is_stored():
-    """Stopped is told last."""
-    d = slow_desk(line_of("a"))
-    d.submit(1)
-    d.stored(2)
-
-    assert d.stop() == ["reply 2: None"]
-    assert d.finish(1) == ["store 2 to 3: Applied"]
-    assert d.machine.status == say.STOPPING
-    assert d.stored(3) == ["input 0 finished", "became stopped"]
-
-
-# ------------------------------------------------------------------------------------ restarts
-
-
-def test_work_that_was_out_is_adopted():
-    """The next machine does not dispatch it again, and takes its outcome."""
-    d = desk(line_of("a", "b"))
-    d.submit(1)
-    d.restart()
-
-    assert d.begin() == []
-    assert d.machine.status == say.RUNNING
-    assert d.finish(1) == ["store 2 to 3: Applied", "execute 2: b@0 on threads"]
-    assert d.finish(2) == ["store 3 to 4: Applied", "input 0 finished", "became idle"]
-
-
-def test_what_was_not_out_is_dispatched():
-    """Work that was lost with the program is done again."""
-    d = desk(line_of("a"))
-    d.submit(1)
-    d.out.clear()
-    d.restart()
-
-    assert d.begin() == ["execute 2: a@0 on threads"]
-
-
-def test_an_attempt_that_is_stored_as_failed_is_not_waited_for():
-    """Its outcome comes again after a crash, too late: the next attempt is under way."""
-    d = desk(line_of("a", function=boom), {"a": td.Policy(max_retries=1)})
-    d.submit(1)
-    came = d.out[1]
-    d.finish(1)
-    d.out = {1: came}
-    d.restart()
-
-    assert d.begin() == ["execute 3: a@0 attempt 2 on threads"]
-    assert d.finish(1) == ["tell: a@0 attempt 1 failed, retry"]
-    assert d.finish(3)[-1] == "became idle"
-
-
-def test_two_attempts_may_be_out_after_a_crash():
-    """The newer one counts, in whatever order they are told of."""
-    d = desk(line_of("a", function=boom), {"a": td.Policy(max_retries=2)})
-    d.submit(1)
-    came = d.out[1]
-    d.finish(1)
-    for out in ({1: came, 2: d.out[2]}, {2: d.out[2], 1: came}):
-        d.out = dict(out)
-        d.restart()
-        assert d.begin() == []
-        assert d.machine.where == {("a", (0,), 0): 2}
-        d.out = {2: out[2]}
-
-
-def test_adopted_work_is_under_a_deadline():
-    """The log says when a later attempt is to be over; the first one's time begins anew."""
-    d = desk(line_of("a"), {"a": td.Policy(deadline_s=5.0)})
-    d.submit(1)
-    d.restart()
-    d.now = 3.0
-
-    assert d.begin() == ["wake at 8"]
-    assert d.woke(8.0) == ["withdraw 1"]
-
-
-def test_a_machine_takes_over_what_stands_in_no_log():
-    """After a crash, inputs keep their own policies and context, and work the reason for which it was withdrawn."""
-
-    def who(value: Any, name: Any = td.context("name")) -> Any:
-        return name
-
-    workflow = line_of("a").add(td.step(who, name="b"), to="a")
-    d = desk(workflow)
-    d.submit(
-        1, context={"b": {"name": "Ada"}}, policies={"a": td.Policy(timeout_s=2.0, fallback=0)}
-    )
-    d.began(1)
-    d.woke(2.0)
-    old = d.machine
-    d.restart()
-    d.machine.take_over(old)
-
-    assert d.begin() == ["withdraw 1"]
-    assert d.give_up(1) == [
-        "store 2 to 4: AttemptFailed, Applied",
-        "tell: a@0 attempt 1 failed, fallback",
-        "execute 2: b@0 on threads",
-    ]
-    d.finish(2)
-    assert d.machine.workflow.results() == {"b": "Ada"}
-
-
-def retaining(retain: Any) -> td.Workflow:
-    """A workflow that forgets."""
-    return td.workflow("forgetful", retain=retain).add(td.step(same, name="a"))
-
-
-def test_a_log_that_was_folded_begins_with_a_baseline(monkeypatch: pytest.MonkeyPatch):
-    """It takes the place of all that was stored; what is out is not disturbed by that."""
-    monkeypatch.setattr("treadle.engine.baseline.TRIM_AFTER", 0)
-    d = desk(retaining(0))
-    d.submit(1)
-    d.submit(2)
-    d.finish(1)
-
-    assert d.submit(3) == [
-        "store 4 to 5: Baseline, InputAccepted",
-        "reply 3: 2",
-        "execute 3: a@2 on threads",
-    ]
-    d.restart()
-    assert d.begin() == []
-    assert d.finish(2, 3) == [
-        "store 5 to 7: Applied, Applied",
-        "input 1 finished",
-        "input 2 finished",
-        "became idle",
-    ]
-    assert [type(event) for event in d.events] == [Baseline, InputAccepted, Applied, Applied]
-
-
-@pytest.mark.parametrize("retain", ["all", "results", 0, 1])
-@pytest.mark.parametrize("is_instant", [True, False], ids=["instant", "slow"])
-def test_what_is_stored_rebuilds_the_workflow(
-    retain: Any, is_instant: bool, monkeypatch: pytest.MonkeyPatch
-):
-    """After each store, whatever was folded: the very same workflow."""
-    monkeypatch.setattr("treadle.engine.baseline.TRIM_AFTER", 0)
-    d = desk(retaining(retain), is_instant=is_instant)
-    for value in range(5):
-        d.submit(value)
-        settle(d)
-        rebuilt = td.Workflow.from_log(d.template, d.events)
-        assert rebuilt == d.machine.workflow
-        if value % 2:
-            d.finish(*d.out)
-            settle(d)
-
-
-def settle(d: Desk) -> None:
-    """Let the store come to its end."""
-    while d.machine.is_storing:
-        d.stored(d.events[-1].position + 1)
-
-
-def test_a_run_that_is_stored_nowhere_gives_no_events():
-    """Until somebody wants to hear them: then those from now on."""
-    d = desk(line_of("a"), is_stored=False)
-
-    assert d.submit(1) == ["reply 1: 0", "execute 1: a@0 on threads"]
-    d.machine.begin_telling()
-    assert d.finish(1) == ["store 2 to 3: Applied", "input 0 finished", "became idle"]
-
-
 # ------------------------------------------------------------------------------------- the end
 
 
@@ -891,5 +630,7 @@ def test_a_machine_begins_where_its_workflow_is():
 
 def test_a_machine_that_has_not_begun_takes_nothing_else():
     """The error says what it could take."""
-    with pytest.raises(td.errors.TreadleBug, match="that is new cannot take Woke; it can take: Begin"):
+    with pytest.raises(
+        td.errors.TreadleBug, match="that is new cannot take Woke; it can take: Begin"
+    ):
         machine_of(line_of("a")).handle(say.Woke(0.0))

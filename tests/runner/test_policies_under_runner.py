@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,6 +32,11 @@ class SlowStore(MemoryStore):
     """A store whose calls are made in the writer's thread."""
 
     is_instant = False
+
+
+def has_failed(runner: td.Runner, count: int) -> bool:
+    """Tell whether so many attempts have failed."""
+    return len(of_kind(runner, "a", AttemptFailed)) >= count
 
 
 def under(store: Callable[[], Any] = MemoryStore, **options: Any) -> Drive:
@@ -89,7 +95,7 @@ def delays_of(policy: td.Policy) -> list[float | None]:
         runner.start(steps(td.step(fail, name="body")), "a")
         ticket = runner.run("a", 1)
         for count in range(1, policy.max_retries + 1):
-            until(lambda count=count: len(of_kind(runner, "a", AttemptFailed)) >= count)
+            until(partial(has_failed, runner, count))
             retry_at = of_kind(runner, "a", AttemptFailed)[count - 1].retry_at
             delays.append(None if retry_at is None else round(retry_at - clock.now(), 6))
             clock.go_on_to(retry_at or 0.0)
@@ -382,7 +388,7 @@ def test_priorities_hold_over_all_runs():
         runner.start(steps(td.step(gate, name="gate")), "gate")
         blocked = runner.run("gate", 1)
         gate.wait_for_calls()
-        tickets = []
+        tickets: list[td.Ticket] = []
         for rank in ("low", "normal", "high", "low", "critical", "high"):
             id = f"{rank} {len(tickets)}"
             body = td.step(lambda x, id=id: order.append(id), name="body")

@@ -131,7 +131,11 @@ def test_what_is_not_idle_stays():
 
 def test_a_run_that_is_kept_nowhere_stays():
     """With `durability="none"`, or without a store, there is nowhere to put it."""
-    for options, started in (({"store": None}, {}), ({}, {"durability": "none"})):
+    cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"store": None}, {}),
+        ({}, {"durability": "none"}),
+    ]
+    for options, started in cases:
         with td.Runner(keep_warm=1, **options) as runner:
             for n in range(5):
                 runner.start(account(), str(n), **started)

@@ -35,7 +35,9 @@ def test_tickets_are_futures():
 
         assert isinstance(tickets[0], Future)
         assert (len(done), len(late)) == (20, 0)
-        found = {each.input: each.result() for each in as_completed(tickets, PATIENCE_S)}
+        numbers: dict[Any, int] = {each: each.input for each in tickets}
+        ended = as_completed(tickets, PATIENCE_S)
+        found = {numbers[each]: each.result() for each in ended}
         assert found == {n: {"increment": n + 1} for n in range(20)}
 
 
@@ -65,7 +67,7 @@ def test_a_ticket_is_awaited_on_any_event_loop():
         return await ticket
 
     async def both(ticket: td.Ticket) -> list[Any]:
-        return await asyncio.gather(hear(ticket), hear(ticket))
+        return list(await asyncio.gather(hear(ticket), hear(ticket)))
 
     with td.Runner() as runner:
         runner.start(steps(td.step(body, name="body")), "a")

@@ -1,7 +1,5 @@
 """The kit for executors finds the ones that break a promise, and says which."""
 
-# ruff: noqa: D102 - a class says what is wrong with its methods
-
 import asyncio
 import pickle
 import threading

@@ -1,7 +1,5 @@
 """The store kit catches stores that break a promise, and says which."""
 
-# ruff: noqa: D102 - a class says what is wrong with its methods
-
 import threading
 from collections.abc import Callable
 from typing import Any

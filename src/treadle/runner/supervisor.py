@@ -364,29 +364,31 @@ class Supervisor(Registry):
         for number, live in self.loop.live.items():
             if live.run is run and live.is_started and live.order.tell:  # its time begins anew
                 self.loop.mail.append((run, say.Began(number, self.clock.now())))
-        self._settle_left_over(run)
+        has_finished = self._settle_left_over(run)
         if old is not None:
-            self._end_again(run, old)
+            self._end_again(run, old, has_finished=has_finished)
 
-    def _end_again(self, run: Run, old: Machine) -> None:
-        """A run that was about to end when it crashed is still to end; who waits for it to be idle has it so."""
+    def _end_again(self, run: Run, old: Machine, *, has_finished: bool) -> None:
+        """A run that was about to end, or to be idle, when it crashed is so now."""
         now, request = self.clock.now(), next(self.loop.requests)
         if old.status in (say.STOPPING, say.STOPPED):
             self.loop.tell(run, say.Stop(request=request, at=now))
         elif old.status in (say.CANCELLING, say.CANCELLED):
             self.loop.tell(run, say.CancelRun(request=request, at=now, reason=old.note or ""))
         elif run.machine is not None and run.machine.status == say.IDLE:
-            self._went_idle(run)
+            if has_finished:
+                self._went_idle(run)
             self._answer_waiters(run, say.IDLE)
 
-    def _settle_left_over(self, run: Run) -> None:
-        """Tickets of inputs that were finished before the crash, and never heard of it."""
+    def _settle_left_over(self, run: Run) -> bool:
+        """Tickets of inputs that were finished before the crash, and never heard of it; whether there were any."""
         machine = run.machine
         if machine is None:
-            return
-        for number in list(run.tickets):
-            if number not in machine.open:
-                self._resolve(run, run.tickets.pop(number), None)
+            return False
+        finished = [number for number in run.tickets if number not in machine.open]
+        for number in finished:
+            self._resolve(run, run.tickets.pop(number), None)
+        return bool(finished)
 
     def park(self, run: Run, reason: str, error: BaseException | None) -> None:
         """Give a run up, with the evidence, until somebody resumes it."""
