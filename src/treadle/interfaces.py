@@ -92,18 +92,23 @@ class View(Protocol):
 
     def chain_after(self, runnable: Runnable) -> tuple[Link, ...]:
         """The plain steps that will follow a runnable in sequence if it succeeds, and may be bundled with it."""
+        ...
 
     def may_bundle(self, runnable: Runnable) -> bool:
         """Whether its policy allows it to share a slot (no timeout, deadline, limit or breaker of its own)."""
+        ...
 
     def policy_of(self, runnable: Runnable) -> Policy:
         """The policy of its component."""
+        ...
 
     def executor_of(self, runnable: Runnable) -> str:
         """The name of the executor it would go to."""
+        ...
 
     def capacity_of(self, executor: str) -> int:
         """How many bundles that executor takes at once (a large number where it sets no limit)."""
+        ...
 
 
 @runtime_checkable
@@ -116,6 +121,7 @@ class Scheduler(Protocol):
 
     def plan(self, ready: Sequence[Runnable], view: View) -> Sequence[Bundle]:
         """Put each ready runnable into exactly one bundle, most urgent bundle first."""
+        ...
 
     def observe(self, outcome: Outcome) -> None:
         """Learn from an outcome: `outcome.seconds` is how long its function took, where that was measured."""
@@ -175,20 +181,25 @@ class Store(Protocol):
         `Conflict`: its log is not `expected` long. `UnknownRun`: there is no such run. What concerns the store as
         a whole is raised, and then nothing at all was written.
         """
+        ...
 
     def load(self, run_id: str) -> StoredRun:
         """A run with its log. Errors: `UnknownRun`."""
+        ...
 
     def info(self, run_id: str) -> RunInfo | None:
         """A run without its log, if there is one."""
+        ...
 
     def list(
         self, *, workflow: str | None = None, status: str | None = None, limit: int | None = None
     ) -> list[RunInfo]:
         """Runs in the order of their creation."""
+        ...
 
     def delete(self, run_id: str) -> bool:
         """Forget a run; whether there was one."""
+        ...
 
     def close(self) -> None:
         """Let go of files and connections."""
@@ -199,6 +210,7 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """The time."""
+        ...
 
 
 class Observer:

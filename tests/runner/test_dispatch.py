@@ -284,11 +284,11 @@ def test_what_cannot_be_called_fails_in_the_runners_own_thread():
 def test_a_value_stays_where_only_a_plain_step_there_takes_it():
     """The bundle says so to an executor that can keep values; a bundle of several is none that can."""
     everywhere = td.Policy(executor="cluster")
-    d = desk(line_of("a", "b"), everywhere, keepers=["cluster"])
+    d = desk(line_of("a", "b"), everywhere, keepers=["cluster"], may_keep=True)
 
     assert d.submit(1)[-1] == "execute 1: a@0 on cluster keeping"
     assert d.finish(1)[-1] == "execute 2: b@0 on cluster"
-    d = desk(line_of("a", "b"), everywhere, keepers=["cluster"], scheduler=ChainScheduler())
+    d = desk(line_of("a", "b"), everywhere, keepers=["cluster"], may_keep=True, scheduler=ChainScheduler())
     assert d.submit(1)[-1] == "execute 1: a@0 > b on cluster"
 
 
@@ -396,7 +396,7 @@ def test_what_an_executor_does_not_answer_has_failed():
         "store 6 to 9: Applied, AttemptFailed, AttemptFailed",
         "tell: half@0.1 attempt 1 failed, retry",
         "tell: half@0.2 attempt 1 failed, retry",
-        "execute 4: half@0.1 attempt 2 + half@0.2 attempt 2 on threads",
+        "execute 4: half@0.1 + half@0.2 attempt 2 on threads",
     ]
     assert "gave no outcome for half@0.2" in d.machine.workflow.log()[-1].error.text
 

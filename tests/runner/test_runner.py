@@ -127,7 +127,7 @@ def test_the_same_results_everywhere(executor: Any, store: Any):
         assert [found.results(input=n) for n in range(4)] == [
             expected.results(input=n) for n in range(4)
         ]
-        assert found.states() == expected.states() == {"total": {None: 30}}
+        assert found.states() == expected.states() == {"total": {None: 31}}
         assert [each.input for each in found.failures()] == [0, 3]
 
 

@@ -62,7 +62,8 @@ def misplaced(ready: Sequence[Runnable], bundles: Sequence[Bundle], view: RunVie
     """
     placed: set[str] = set()
     for bundle in bundles:
-        if not bundle.runnables or (bundle.links and len(bundle.runnables) > 1):
+        count = len(bundle.runnables)
+        if count == 0 or (bundle.links and count > 1):
             return "made a bundle of no work, or a chain of several"
         if (
             bundle.links

@@ -50,5 +50,5 @@ class Overseer(Protocol):
     def write(self, run: Run, append: Append, order: say.Store) -> None:
         """Have events stored by a store that takes its time."""
 
-    def call(self, function: Callable[[], None]) -> None:
+    def call(self, function: Callable[[], None], /) -> None:
         """Call this in the loop's thread, soon."""
