@@ -288,7 +288,13 @@ def test_a_value_stays_where_only_a_plain_step_there_takes_it():
 
     assert d.submit(1)[-1] == "execute 1: a@0 on cluster keeping"
     assert d.finish(1)[-1] == "execute 2: b@0 on cluster"
-    d = desk(line_of("a", "b"), everywhere, keepers=["cluster"], may_keep=True, scheduler=ChainScheduler())
+    d = desk(
+        line_of("a", "b"),
+        everywhere,
+        keepers=["cluster"],
+        may_keep=True,
+        scheduler=ChainScheduler(),
+    )
     assert d.submit(1)[-1] == "execute 1: a@0 > b on cluster"
 
 

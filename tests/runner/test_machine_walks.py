@@ -28,6 +28,8 @@ from treadle.runner import stimuli as say
 from treadle.schedulers import BatchScheduler, ChainScheduler, PriorityScheduler
 
 OPEN = (say.RUNNING, say.IDLE)
+pytestmark = pytest.mark.slow
+
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -301,7 +303,7 @@ class Walk:
         shell.resume()
 
 
-@settings(max_examples=150)
+@settings(max_examples=500)
 @given(SEEDS)
 def test_nothing_is_lost_done_twice_or_left_behind(seed: int):
     """Whatever is asked, edited, answered late, lost or stopped: at rest a machine holds only what happened."""
@@ -311,7 +313,7 @@ def test_nothing_is_lost_done_twice_or_left_behind(seed: int):
     shell.check_at_rest()
 
 
-@settings(max_examples=80)
+@settings(max_examples=250)
 @given(SEEDS)
 def test_walks_hold_where_the_past_is_folded(seed: int):
     """The same, of runs that forget: what is stored begins with a baseline then."""
@@ -324,7 +326,7 @@ def test_walks_hold_where_the_past_is_folded(seed: int):
         baseline.TRIM_AFTER = trim_after
 
 
-@settings(max_examples=100)
+@settings(max_examples=300)
 @given(case=cases(max_nodes=6, **CONFLUENT), seed=SEEDS)
 def test_a_run_gives_what_the_react_loop_gives(case: Any, seed: int):
     """Bodies that succeed in the end give the same facts, failures and starved joins as without all that."""

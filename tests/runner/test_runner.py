@@ -223,6 +223,9 @@ def test_a_runner_without_a_store():
         assert status_of(runner, "a") == "stopped"
         with pytest.raises(errors.RunEnded):
             runner.run("a", 1)
+        assert runner.stop("a") == "stopped"
+        assert runner.stop("a", persist=False) == "stopped"
+        assert runner.runs() == []
 
 
 def test_the_workflow_one_gets_is_a_value_of_its_own():

@@ -129,7 +129,9 @@ def test_async_and_observed_work_is_not_done_in_line():
     assert not seen.drives
 
 
-@pytest.mark.parametrize(("priority", "has_ranks"), [("normal", False), (0, False), ("low", True), (1, True)])
+@pytest.mark.parametrize(
+    ("priority", "has_ranks"), [("normal", False), (0, False), ("low", True), (1, True)]
+)
 def test_whether_some_work_goes_before_other_work(priority: Any, has_ranks: bool):
     """One component of another rank is enough."""
     assert wishes(line_of("a", "b"), {"b": Policy(priority=priority)}).has_ranks is has_ranks
@@ -191,7 +193,11 @@ def test_an_executor_without_a_limit_takes_very_many():
     """So that schedulers can calculate with it."""
     w = wishes(line_of("a", function=boom))
 
-    assert (w.capacity("threads"), w.capacity(INLINE), w.capacity("unknown")) == (4, NO_LIMIT, NO_LIMIT)
+    assert (w.capacity("threads"), w.capacity(INLINE), w.capacity("unknown")) == (
+        4,
+        NO_LIMIT,
+        NO_LIMIT,
+    )
 
 
 def test_places_take_one_more_executor():
@@ -201,4 +207,4 @@ def test_places_take_one_more_executor():
     known.add("near", None, keeps=False, is_remote=False)
 
     assert (known.capacities["far"], known.capacities["near"]) == (3, None)
-    assert (known.keepers, known.remote) == ({"far"}, {"far"})
+    assert (known.keepers, known.remote) == (frozenset({"far"}), frozenset({"far"}))

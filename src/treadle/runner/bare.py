@@ -228,7 +228,7 @@ def react_once(workflow: Workflow) -> Workflow:
     places = Places(INLINE, {INLINE: None})
     check_names(workflow, workflow.policies)
     wishes = Wishes(workflow.name, program, workflow.policies, places, are_seen=False)
-    for runnable in runnables:
+    for runnable in sorted(runnables, key=lambda each: -wishes.policy(each.node).rank):
         policy = wishes.policy(runnable.node)
         outcome = carry_out(runnable, policy, program.by_key[runnable.node].kind)
         outcome = in_time(Out(Bundle(runnables=(runnable,)), policy), runnable, outcome)

@@ -242,7 +242,7 @@ class Core(Supervisor):
                 self.forget(run)
             asked.settle(run.status)
 
-        if run.machine is None:
+        if run.machine is None or run.status in say.FINAL:
             if run.status not in say.FINAL:
                 self._set_status(run, say.STOPPED, None)
             ended(asked)

@@ -13,6 +13,7 @@ class Ticket(Future[dict[str, Any]]):
 
     It is a `concurrent.futures.Future`, so `wait` and `as_completed` take it, and it can be awaited on any event loop.
     Giving up waiting (a timeout, a cancelled task) leaves the input alone; `cancel()` withdraws what is left of it.
+    Await it as it is: `asyncio.wrap_future` passes a cancellation of its own on to what it wraps.
     """
 
     def __init__(self, run_id: str, input: int, withdraw: Callable[[str, int], None]) -> None:

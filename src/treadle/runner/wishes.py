@@ -158,17 +158,20 @@ class Wishes:
 
     def _sort_out(self) -> None:
         held, tries = set(), set()
-        for key, node in self.program.by_key.items():
-            if node.call is None:  # the raw input, and gates, which planning decides
-                continue
+        nodes = self.program.by_key
+        # not the raw input, nor gates, which planning decides
+        keys = [key for key, node in nodes.items() if node.call is not None]
+        for key in keys:
             policy = self.policy(key)
             if not policy.is_final:
                 tries.add(key)
             self._has_ranks = self._has_ranks or policy.rank != 0
-            in_line = self.executor(key, policy) == INLINE and not node.is_async
+            in_line = self.executor(key, policy) == INLINE and not nodes[key].is_async
             if self.are_seen or not in_line or not policy.is_plain:
                 held.add(key)
-            self._drives = self._drives or key not in held
+        if self._has_ranks:  # what is executed in line is executed in the order of its coming
+            held.update(keys)
+        self._drives = len(held) < len(keys)
         self._tries = frozenset(tries)
         self._held = frozenset(held)
 
