@@ -487,6 +487,17 @@ def priority(drive: Drive) -> None:
     assert order == ["critical", "high", "five", "none", "low"]
 
 
+def priority_in_line(drive: Drive) -> None:
+    """Where one thing is done after the other, in the caller's own thread too, the more urgent goes first."""
+    order: list[str] = []
+    ranks = {"low": "low", "none": "normal", "five": 5, "high": "high", "critical": "critical"}
+    listed = [td.step(lambda x, name=name: order.append(name), name=name) for name in ranks]
+    policies = {name: td.Policy(priority=rank) for name, rank in ranks.items()}
+    drive(steps(*listed).with_policies(policies), 1)
+
+    assert order == ["critical", "high", "five", "none", "low"]
+
+
 ATTEMPTS: dict[str, Callable[[Drive], None]] = {
     case.__name__.rstrip("_"): case
     for case in (

@@ -60,6 +60,12 @@ def test_moments(case: Callable[[Drive], None], drive: Drive):
     case(drive)
 
 
+@pytest.mark.parametrize("drive", [inline, on_a_loop, by_generations])
+def test_priorities_in_line(drive: Drive):
+    """One thing after the other, the most urgent first."""
+    policy_cases.priority_in_line(drive)
+
+
 # ---------------------------------------------------------------------------------------- async
 
 

@@ -77,6 +77,12 @@ def test_moments(case: Callable[[Drive], None], drive: Drive):
     case(drive)
 
 
+@pytest.mark.parametrize("name", ["inline", "asyncio", "observed"])
+def test_priorities_in_line(name: str):
+    """One thing after the other, the most urgent first."""
+    policy_cases.priority_in_line(RUNNERS[name])
+
+
 # --------------------------------------------------------------------------------------- delays
 
 DELAYS: dict[str, tuple[dict[str, Any], list[float | None]]] = {

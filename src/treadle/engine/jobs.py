@@ -224,17 +224,18 @@ def failed_report(error: BaseException, seconds: float | None = None) -> Report:
 def outcomes_from(bundle: Bundle, reports: list[Report]) -> list[Outcome]:
     """The outcomes that a worker's reports stand for, in the order of the bundle."""
     outcomes = [
-        _outcome(runnable, report)
+        outcome_from(runnable, report)
         for runnable, report in zip(bundle.runnables, reports, strict=False)
     ]
     last = bundle.runnables[0]
     for link, report in zip(bundle.links, reports[len(bundle.runnables) :], strict=False):
         last = follow(link, last, None)
-        outcomes.append(_outcome(last, report))
+        outcomes.append(outcome_from(last, report))
     return outcomes
 
 
-def _outcome(runnable: Runnable, report: Report) -> Outcome:
+def outcome_from(runnable: Runnable, report: Report) -> Outcome:
+    """The outcome that a worker's report of one call stands for."""
     return Outcome(
         component=runnable.component,
         node=runnable.node,

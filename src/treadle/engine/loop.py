@@ -230,12 +230,17 @@ class Drive:
         memory = self.memory
         if memory.unplanned:
             self.plan()
+        marked: list[tuple[str, Path]] = []
         while limit > 0:
             unit = take_ready(memory)
             if unit is None:
-                return
-            self.hand_out(unit)
+                break
+            self.handed.append(self.runnable(unit))
+            hand_out(memory, unit)
+            marked.append((unit.node.key, unit.scope.path))
             limit -= 1
+        if marked:
+            self.entries.append(Mark(out=True, work=tuple(marked)))
         self.has_more = bool(memory.ready or memory.released)
 
     def answer(self, answer: Answered) -> bool:

@@ -10,7 +10,7 @@ import os
 from threading import Lock
 from time import monotonic
 
-from treadle.engine.jobs import outcomes_from
+from treadle.engine.jobs import outcome_from
 from treadle.errors import Cancelled, NotPortable, PlugError, UsageError, WorkerDied
 from treadle.executors.crew import Crew
 from treadle.executors.here import cancellation, cancelled, cut_short, turns
@@ -165,8 +165,7 @@ class ProcessExecutor:
             if not self._assign(entry, worker):
                 raise cancellation(entry.bundle, "withdrawn")
             for line in worker.do(data):
-                one = Bundle(runnables=(next(turn),))
-                entry.done += outcomes_from(one, [load_report(line)])
+                entry.done.append(outcome_from(next(turn), load_report(line)))
         except EOFError:
             exit_code = self._bury(worker)
             unfinished = next(turn, None)

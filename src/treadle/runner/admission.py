@@ -103,8 +103,10 @@ class Admission:
 
     def start_free(self, number: int, executor: str) -> bool:
         """`try_start` for what no gate limits, without a claim: the commonest case by far."""
-        lane = self._lanes[executor]
-        if lane.waiting or lane.is_full:
+        lane = self._lanes.get(executor)
+        if lane is None or lane.waiting:
+            return False
+        if lane.capacity is not None and len(lane.live) >= lane.capacity:
             return False
         if self._max is not None and (self._waiting or len(self._live) >= self._max):
             return False

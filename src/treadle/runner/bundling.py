@@ -60,7 +60,7 @@ def misplaced(ready: Sequence[Runnable], bundles: Sequence[Bundle], view: RunVie
     Each runnable must be in exactly one bundle, bundles hold only what may share a slot, and a chain is what the
     graph says it is: nothing else would be executed as the workflow wants it.
     """
-    placed: set[str] = set()
+    left = {(each.node, each.scope, each.generation): each for each in ready}
     for bundle in bundles:
         count = len(bundle.runnables)
         if count == 0 or (bundle.links and count > 1):
@@ -72,16 +72,12 @@ def misplaced(ready: Sequence[Runnable], bundles: Sequence[Bundle], view: RunVie
             return f"chained what does not follow {bundle.runnables[0].id}"
         if len(bundle) > 1 and not all(view.may_bundle(each) for each in bundle.runnables):
             return f"bundled {bundle.runnables[0].id} and others, which may not share a slot"
-        for runnable in bundle.runnables:
-            if runnable.id in placed:
-                return f"dispatched {runnable.id} twice"
-            placed.add(runnable.id)
-    known = {runnable.id for runnable in ready}
-    if placed - known:
-        return f"dispatched {min(placed - known)}, which it was not given"
-    if known - placed:
-        return f"left out {min(known - placed)}"
-    return None
+        for each in bundle.runnables:
+            if left.pop((each.node, each.scope, each.generation), None) is None:
+                if any(each.id == known.id for known in ready):
+                    return f"dispatched {each.id} twice"
+                return f"dispatched {each.id}, which it was not given"
+    return f"left out {min(each.id for each in left.values())}" if left else None
 
 
 def explained(bundle: Bundle, wishes: Wishes, warnings: Sequence[str]) -> dict[str, Any]:

@@ -136,6 +136,20 @@ class Dispatch:
         if ready:
             self.plan(ready, at)
 
+    def send(self, runnable: Runnable, at: float) -> None:
+        """Dispatch a runnable alone: the short way of `take_in`, for first attempts that no clock is set for."""
+        key = (runnable.node, runnable.scope, runnable.generation)
+        policy, terms = self.wishes.answers(runnable.node)
+        is_timed = policy.deadline_s is not None or policy.timeout_s is not None
+        is_first = runnable.attempt == 1 and runnable.problem is None and runnable.call is not None
+        if is_timed or not is_first or key in self.where:
+            self.take_in([runnable], at)
+            return
+        number = self.where[key] = next(self.numbers)
+        bundle = Bundle(runnables=(runnable,))
+        self.out[number] = Out(bundle, policy)
+        self.told.append(say.Execute(number, bundle, terms))
+
     def _is_out(self, number: int, runnable: Runnable) -> bool:
         """Whether this attempt was out before a restart, and is still; one before it may be, and comes too late."""
         out = self.out.get(number)
@@ -261,8 +275,7 @@ class Dispatch:
     def _execute(self, bundle: Bundle, at: float) -> None:
         first = bundle.runnables[0]
         wishes = self.wishes_of(first)
-        policy = wishes.policy(first.node)
-        terms = wishes.terms(first.node)
+        policy, terms = wishes.answers(first.node)
         if first.problem is not None or first.call is None:
             bundle = structs.replace(bundle, executor=INLINE)
         elif (wishes.places.keepers and self.config.may_keep) or bundle.keep:
@@ -370,15 +383,15 @@ class Dispatch:
         if len(prepared) == len(outcomes) == 1:
             self.judge(prepared[0], in_time(out, prepared[0], outcomes[0]), out, at)
             return
-        runnables = {runnable.id: runnable for runnable in prepared}
+        waited = {(each.node, each.scope, each.generation): each for each in prepared}
         links = iter(out.bundle.links)
         last, value = prepared[0], None
         for outcome in outcomes:
-            is_link = outcome.id not in runnables
-            runnable = follow(next(links), last, value) if is_link else runnables.pop(outcome.id)
+            known = waited.pop((outcome.node, outcome.scope, outcome.generation), None)
+            runnable = follow(next(links), last, value) if known is None else known
             value = outcome.value
             self.judge(runnable, in_time(out, runnable, outcome), out, at)
-        for runnable in runnables.values():
+        for runnable in waited.values():
             silent = PlugError(f"its executor gave no outcome for {runnable.id}.")
             self.judge(runnable, failed_outcome(runnable, silent), out, at)
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
+from threading import get_ident
 from time import perf_counter
 from typing import Any, Final
 
@@ -74,7 +74,7 @@ class Loop:
         )
         self.numbers = itertools.count(1)
         self.requests = itertools.count(1)
-        self.thread = threading.get_ident()
+        self.thread = get_ident()
         self.context = copy_context()
         self.opened: set[str] = set()
         self.live: dict[int, Live] = {}
@@ -107,7 +107,7 @@ class Loop:
         """Have `pump` called soon, from whichever thread this is."""
         if self.is_woken:
             return
-        if threading.get_ident() != self.thread:
+        if get_ident() != self.thread:
             self.is_woken = True
             self.host.wake_from_elsewhere()
         elif not self.is_pumping:  # who pumps looks once more before he ends
@@ -126,7 +126,7 @@ class Loop:
             and not self.is_pumping
             and not self.is_telling
             and not self.came
-            and threading.get_ident() == self.thread
+            and get_ident() == self.thread
         ):
             self.is_pumping = self.is_in_a_task = True
             try:
@@ -312,15 +312,15 @@ class Loop:
     def _execute(self, run: Run, order: say.Execute) -> None:
         number, terms = order.number, order.terms
         live = self.live[number] = Live(run, order, order.bundle, terms.executor)
+        if terms.is_free and self.admission.start_free(number, terms.executor):
+            self._start(number, live)
+            return
         if terms.executor not in self.executors:
             known = ", ".join(map(repr, self.executors))
             error = PlugError(
                 f"there is no executor {terms.executor!r}.", hint=f"this runner has {known}."
             )
             self.answer(number, failed_bundle(order.bundle, error))
-            return
-        if terms.is_free and self.admission.start_free(number, terms.executor):
-            self._start(number, live)
             return
         claim = Claim(
             number,
@@ -430,7 +430,7 @@ class Loop:
             expected=order.expected,
             events=order.events,
             status=run.status,
-            at=self.clock.now(),
+            at=order.at,
         )
         if self.store.is_instant:
             begin = perf_counter() if self.observers else 0.0

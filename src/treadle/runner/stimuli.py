@@ -192,6 +192,7 @@ class Store(Struct, frozen=True):
     expected: int
     position: int
     events: tuple[Event, ...]
+    at: float
 
 
 class WakeAt(Struct, frozen=True):

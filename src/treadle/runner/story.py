@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, TypeAlias
 
+from treadle.model.events import Path
 from treadle.runner import stimuli as say
 
-Row: TypeAlias = tuple[int, float, type, Any, str, tuple[tuple[type, Any], ...]]
-"""Ordinal, moment, stimulus, what it was about, the status after it, and the instructions it led to."""
+Row: TypeAlias = tuple[int, float, type, Any, str, tuple[Any, ...]]
+"""Ordinal, moment, stimulus, what it was about, the status after it, and the instructions it led to: the type of each,
+and what it was about, all in one tuple, since most rows are thrown away unread."""
 
 
 def row_of(count: int, stimulus: say.Stimulus, status: str, told: list[say.Instruction]) -> Row:
     """One row; cheap, since it is made for each stimulus: what can be found out later is found out later."""
-    if len(told) == 1:
-        led_to: tuple[tuple[type, Any], ...] = ((type(told[0]), _about(told[0])),)
-    else:
-        led_to = tuple([(type(each), _about(each)) for each in told])
-    return (count, stimulus.at, type(stimulus), _mark(stimulus), status, led_to)
+    led_to: list[Any] = []
+    for each in told:
+        kind = type(each)
+        if kind is say.Execute:
+            led_to += (kind, *_work_of(each))
+        else:
+            name = _NAMES.get(kind)
+            led_to += (kind, None if name is None else getattr(each, name))
+    return (count, stimulus.at, type(stimulus), _mark(stimulus), status, tuple(led_to))
+
+
+def row_of_step(
+    count: int, stimulus: say.Finished, status: str, stored: int, order: say.Execute
+) -> Row:
+    """The row of by far the commonest case: one bundle came back, what happened was stored, and another one went."""
+    led_to = (say.Store, stored, say.Execute, *_work_of(order))
+    return (count, stimulus.at, say.Finished, (stimulus.bundles[0][0],), status, led_to)
 
 
 def shown(row: Row) -> dict[str, Any]:
     """A row as JSON-ready data."""
     count, at, stimulus, mark, status, led_to = row
-    told = [f"{kind.__name__} {_text(about)}".strip() for kind, about in led_to]
+    parts, told = iter(led_to), []
+    for kind in parts:
+        about = _work_text(*islice(parts, 5)) if kind is say.Execute else _text(next(parts))
+        told.append(f"{kind.__name__} {about}".strip())
     return {
         "n": count,
         "at": at,
@@ -47,14 +65,11 @@ def _mark(stimulus: Any) -> Any:
     return getattr(stimulus, "request", None)
 
 
-def _about(told: Any) -> Any:
-    kind = type(told)
-    if kind is say.Execute:
-        first = told.bundle.runnables[0]
-        size = len(told.bundle.runnables) + len(told.bundle.links)
-        return (told.number, first.node, first.scope, first.attempt, size)
-    name = _NAMES.get(kind)
-    return None if name is None else getattr(told, name)
+def _work_of(order: Any) -> tuple[int, str, Path, int, int]:
+    bundle = order.bundle
+    first = bundle.runnables[0]
+    size = len(bundle.runnables) + len(bundle.links)
+    return (order.number, first.node, first.scope, first.attempt, size)
 
 
 _NAMES: dict[type, str] = {
@@ -70,10 +85,11 @@ _NAMES: dict[type, str] = {
 }
 
 
+def _work_text(number: int, node: str, scope: Path, attempt: int, size: int) -> str:
+    more = "" if size == 1 else f" and {size - 1} more"
+    tries = "" if attempt == 1 else f" attempt {attempt}"
+    return f"{number}: {node}@{'.'.join(map(str, scope))}{tries}{more}"
+
+
 def _text(about: Any) -> str:
-    if isinstance(about, tuple):
-        number, node, scope, attempt, size = about
-        more = "" if size == 1 else f" and {size - 1} more"
-        tries = "" if attempt == 1 else f" attempt {attempt}"
-        return f"{number}: {node}@{'.'.join(map(str, scope))}{tries}{more}"
     return "" if about is None else str(about)

@@ -53,11 +53,13 @@ class Wishes:
     """The answers for one graph under one set of policies, each computed once."""
 
     __slots__ = (
+        "_answers",
         "_chains",
         "_drives",
         "_has_ranks",
         "_held",
         "_keeps",
+        "_may_bundle",
         "_policies_of",
         "_terms",
         "_tries",
@@ -85,8 +87,10 @@ class Wishes:
         """Somebody must see each piece of work before it is executed (a scheduler, a hook), so none is done in line."""
         self._policies_of: dict[str, Policy] = {}
         self._terms: dict[str, Terms] = {}
+        self._answers: dict[str, tuple[Policy, Terms]] = {}
         self._chains: dict[str, tuple[Link, ...]] = {}
         self._keeps: dict[str, bool] = {}
+        self._may_bundle: dict[str, bool] = {}
         self._held: frozenset[str] | None = None
         self._drives = False
         self._has_ranks = False
@@ -97,6 +101,13 @@ class Wishes:
         found = self._policies_of.get(key)
         if found is None:
             found = self._policies_of[key] = self.policies.find(self.subject(key))
+        return found
+
+    def answers(self, key: str) -> tuple[Policy, Terms]:
+        """The policy of a node's component, and on which terms its work may start."""
+        found = self._answers.get(key)
+        if found is None:
+            found = self._answers[key] = (self.policy(key), self.terms(key))
         return found
 
     def subject(self, key: str) -> Subject:
@@ -169,8 +180,8 @@ class Wishes:
             in_line = self.executor(key, policy) == INLINE and not nodes[key].is_async
             if self.are_seen or not in_line or not policy.is_plain:
                 held.add(key)
-        if self._has_ranks:  # what is executed in line is executed in the order of its coming
-            held.update(keys)
+        if len({self.policy(key).rank for key in keys}) > 1:
+            held.update(keys)  # what is executed in line is executed in the order of its coming
         self._drives = len(held) < len(keys)
         self._tries = frozenset(tries)
         self._held = frozenset(held)
@@ -191,8 +202,11 @@ class Wishes:
 
     def may_bundle(self, key: str) -> bool:
         """Whether a node's work may share a slot: nothing is asked of its single attempts."""
-        policy = self.policy(key)
-        return policy.is_plain and not self.program.by_key[key].code.missing
+        found = self._may_bundle.get(key)
+        if found is None:
+            is_missing = self.program.by_key[key].code.missing
+            found = self._may_bundle[key] = self.policy(key).is_plain and not is_missing
+        return found
 
     def chain_after(self, runnable: Runnable) -> tuple[Link, ...]:
         """The steps that may be bundled behind a runnable."""

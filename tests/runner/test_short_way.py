@@ -1,0 +1,61 @@
+"""The short way of a success through the machine: it says, stores and remembers what the long way does."""
+
+from random import Random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import treadle as td
+from tests.oracle.graph import build
+from tests.oracle.strategies import cases
+from tests.runner.machines import Desk, desk, line_of
+from treadle.policies.matching import policies_from
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def told_of(case: Any, seed: int, policies: Any, *, may_step: bool) -> tuple[Any, ...]:
+    """All that a machine says to a case whose work comes back in a drawn order, and what is left of it then."""
+    graph, inputs, _ = case
+    choose = Random(seed)
+    d = desk(build(graph, td), policies)
+    d.machine.may_step = d.machine.may_step and may_step
+    told = []
+    left = list(inputs)
+    while left or d.out:
+        if left and (not d.out or choose.random() < 0.3):
+            told.append(d.submit(left.pop(0)))
+        else:
+            numbers = choose.sample(sorted(d.out), min(len(d.out), choose.choice([1, 1, 1, 2])))
+            told.append(d.finish(*numbers))
+        if choose.random() < 0.2:
+            d.woke(d.now + 1)
+    rest = (d.machine.where, d.machine.out, d.machine.open, d.machine.status, d.machine.position)
+    return told, d.machine.story(), d.events, rest
+
+
+@settings(max_examples=150)
+@given(case=cases(max_nodes=8), seed=SEEDS, retries=st.integers(0, 1))
+def test_short_way_is_the_long_way(case: Any, seed: int, retries: int):
+    """Whatever the graph, and in whatever order work comes back: instructions, story and log are the same."""
+    policies = policies_from({"*": td.Policy(max_retries=retries)}) if retries else None
+
+    short = told_of(case, seed, policies, may_step=True)
+
+    assert short == told_of(case, seed, policies, may_step=False)
+
+
+def test_runs_that_somebody_watches_go_the_long_way():
+    """A scheduler, an observer, a hook, slots of the run's own, and work in line all have a say."""
+    workflow = line_of("a", "b")
+    watched: list[dict[str, Any]] = [
+        {"is_observed": True},
+        {"transform": list},
+        {"max_concurrency": 1},
+        {"is_instant": False},
+        {"default": "inline"},
+    ]
+
+    assert Desk(workflow).machine.may_step
+    assert [Desk(workflow, **each).machine.may_step for each in watched] == [False] * len(watched)
