@@ -503,7 +503,7 @@ def test_what_a_hook_keeps_back_is_offered_again():
 
     d = desk(line_of("a"), transform=hook, are_seen=True)
 
-    assert d.submit(1) == ["store 0 to 2: Defined, InputAccepted", "reply 1: 0"]
+    assert d.submit(1) == ["store 0 to 2: Defined, InputAccepted", "reply 1: 0", "wake at 0.1"]
     assert d.cancel(7) == ["reply 2: UsageError", "execute 1: a@0 on threads"]
     assert offered == [["a@0"], ["a@0"]]
 

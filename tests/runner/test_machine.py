@@ -252,9 +252,9 @@ def test_a_cancelled_run_waits_for_what_is_out():
 
     assert d.cancel_run("enough") == [
         "store 5 to 7: ScopeCancelled, ScopeCancelled",
-        "input 0 finished: enough",
         "withdraw 3",
         "reply 3: None",
+        "input 0 finished: enough",
         "input 1 finished: enough",
     ]
     assert d.machine.status == say.CANCELLING
@@ -276,8 +276,8 @@ def test_a_cancelled_run_dispatches_nothing_more():
 
     assert d.cancel_run() == [
         "store 4 to 6: ScopeCancelled, ScopeCancelled",
-        "input 0 finished: asked for",
         "reply 3: None",
+        "input 0 finished: asked for",
         "input 1 finished: asked for",
         "became cancelled: asked for",
     ]

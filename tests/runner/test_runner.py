@@ -368,6 +368,58 @@ def test_stopping_at_once_leaves_what_is_out_to_be_done():
         assert len(runner.get_workflow("a").log()) == 3
 
 
+QUEUES: dict[str, tuple[dict[str, Any], td.Policy]] = {
+    "rate": ({}, td.Policy(rate_limit=td.RateLimit(1, per_s=3600))),
+    "limit": ({}, td.Policy(max_concurrency=1)),
+    "executor": ({"executor": "threads:1"}, td.Policy(max_retries=1)),
+    "runner": ({"max_concurrency": 1}, td.Policy(max_retries=1)),
+}
+
+
+@pytest.mark.parametrize(("options", "policy"), QUEUES.values(), ids=QUEUES)
+@pytest.mark.parametrize("store", [MemoryStore, Writer], ids=["instant", "writer"])
+def test_stopping_takes_back_what_has_not_begun(options: Any, policy: td.Policy, store: Any):
+    """Nobody waits for its turn, an hour perhaps; it stays to be done."""
+    body = Body(is_open=False)
+    with td.Runner(store=store(), policies={"body": policy}, **options) as runner:
+        runner.start(steps(td.step(body, name="body")), "a")
+        tickets = [runner.run("a", n) for n in range(4)]
+        body.wait_for_calls()
+        stopping = threading.Thread(target=runner.stop, args=("a",))
+        stopping.start()
+        until(lambda: status_of(runner, "a") == "stopping")
+        body.let_go()
+        stopping.join(PATIENCE_S)
+
+        assert status_of(runner, "a") == "stopped"
+        assert body.calls == [0]
+        assert [ticket.exception(PATIENCE_S) is None for ticket in tickets] == [
+            True,
+            False,
+            False,
+            False,
+        ]
+        runner.resume("a")
+        body.wait_for_calls(1 if policy.rate_limit is not None else 4)
+
+
+def test_a_closing_runner_waits_for_no_turn():
+    """What a rate limit holds back for an hour is left for the next runner."""
+    body, store = Body(), MemoryStore()
+    policies = {"body": td.Policy(rate_limit=td.RateLimit(1, per_s=3600))}
+    workflow = steps(td.step(body, name="body"))
+    for count in (1, 2):
+        with td.Runner(store=store, policies=policies) as runner:
+            runner.start(workflow, "a", if_exists="resume")
+            if count == 1:
+                runner.run("a", 1)
+                runner.run("a", 2)
+            body.wait_for_calls(count)
+            assert runner.close(PATIENCE_S) == 0
+
+    assert sorted(body.calls) == [1, 2]
+
+
 def test_stopping_keeps_what_waits_for_its_next_attempt():
     """A retry that was due later is made when the run is resumed, and counts on."""
     flaky = Flaky(*[ValueError()] * 9)

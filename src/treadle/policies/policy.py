@@ -17,6 +17,9 @@ BACKOFFS: Final = ("none", "linear", "exponential", "jitter")
 ON_FAILURE: Final = ("block", "skip", "halt")
 PRIORITIES: Final = {"low": -10, "normal": 0, "high": 10, "critical": 20}
 
+FOREVER_S: Final = 1e12
+"""More seconds than anybody can mean."""
+
 RetryOn: TypeAlias = (
     "type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool] | None"
 )

@@ -6,22 +6,22 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
 from treadle.errors import RunEnded, UsageError
 from treadle.interfaces import RunInfo
-from treadle.model.events import Event
 from treadle.model.sentinels import ALL
 from treadle.policies.matching import Rules
 from treadle.runner.options import RunnerOptions, StartOptions
 from treadle.runner.record import Ask
 from treadle.runner.runner import AsyncRunner
-from treadle.runner.supervisor import END
+from treadle.runner.streams import BlockingStream
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
 
@@ -233,7 +233,7 @@ class Runner:
         rows: list[dict[str, Any]] = self._do(self._runner.plan(id))
         return rows
 
-    def stream(self, id: str) -> Iterator[Event]:
+    def stream(self, id: str) -> BlockingStream:
         """As `AsyncRunner.stream`, as an ordinary iterator: it waits for each event."""
         events: SimpleQueue[Any] = SimpleQueue()
         core = self._runner._core  # noqa: SLF001 - the other face of the same runner
@@ -241,19 +241,8 @@ class Runner:
         async def begin() -> Callable[[], None]:
             return core.stream(id, events.put)
 
-        close = self._do(begin())
-        return self._events(events, close)
-
-    def _events(self, events: SimpleQueue[Any], close: Callable[[], None]) -> Iterator[Event]:
-        try:
-            while True:
-                event = events.get()
-                if event is END:
-                    return
-                yield event
-        finally:
-            with suppress(RuntimeError):  # the runner is closed, and its loop with it
-                self._event_loop.call_soon_threadsafe(close)
+        stop = self._do(begin())
+        return BlockingStream(events, partial(self._event_loop.call_soon_threadsafe, stop))
 
     def close(self, drain_s: float | None = None) -> int:
         """As `AsyncRunner.close`."""

@@ -9,7 +9,6 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from threading import get_ident
 from typing import Any
 
 from treadle.components.step import as_component
@@ -169,6 +168,8 @@ class Core(Supervisor):
         def undo(asked: Ask) -> None:
             if asked.error is not None:
                 run.extra = before
+            elif run.machine is not None and not run.machine.position:
+                run.edited = run.machine.workflow  # no event tells of it before the first input
 
         ask.when_done(undo)
         return ask
@@ -245,13 +246,17 @@ class Core(Supervisor):
         if run.machine is None or run.status in say.FINAL:
             if run.status not in say.FINAL:
                 self._set_status(run, say.STOPPED, None)
+                self._let_go(run)
             ended(asked)
             return asked
         self.idle.pop(id, None)
         waiter = Ask()
         waiter.then = ended
         run.waiters.append(waiter)
-        self.loop.ask(run, lambda request, at: say.Stop(request=request, at=at, now=now))
+        queued = self.loop.take_back(run)
+        self.loop.ask(
+            run, lambda request, at: say.Stop(request=request, at=at, now=now, queued=queued)
+        )
         return asked
 
     def forget(self, run: Run) -> None:
@@ -304,14 +309,12 @@ class Core(Supervisor):
             raise RunEnded(f"the run {id!r} is {run.status}, and was kept in no store.")
         stored = self.store.load(id)
         definition = self.definition_of(run.definition.name, stored.info.fingerprint)
-        return Workflow.from_log(definition or run.definition, stored.events, components=run.extra)
+        return Workflow.from_log(
+            run.edited or definition or run.definition, stored.events, components=run.extra
+        )
 
     def _check_open(self) -> None:
-        if get_ident() != self.loop.thread:
-            raise UsageError(
-                "an AsyncRunner belongs to the event loop that it was made on.",
-                hint="use Runner from other threads.",
-            )
+        self.check_thread()
         if self.is_closing:
             raise RunEnded("this runner is closing, and takes nothing any more.")
 

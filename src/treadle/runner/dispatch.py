@@ -18,7 +18,7 @@ from treadle.engine.loop import Answered
 from treadle.errors import Cancelled, DeadlineExceeded, PlugError, TimedOut, UsageError
 from treadle.interfaces import Scheduler
 from treadle.model.bundles import Bundle
-from treadle.model.runnables import FAILED, Again, Outcome, Runnable
+from treadle.model.runnables import FAILED, OK, Again, Outcome, Runnable
 from treadle.policies.policy import Policy, RetryWith
 from treadle.policies.retry import FALLBACK, GIVE_UP, RETRY, decide
 from treadle.runner import stimuli as say
@@ -353,6 +353,24 @@ class Dispatch:
             for rank, ordinal, bundle in self.planned
         ]
 
+    def drop_inputs(self, gone: set[int]) -> list[int]:
+        """Forget what of cancelled inputs waits for its moment or its slot; the bundles in which some of it is out."""
+        self.delayed = [entry for entry in self.delayed if entry[2].scope[0] not in gone]
+        heapq.heapify(self.delayed)
+        self.kept_back = [each for each in self.kept_back if each.scope[0] not in gone]
+        planned: list[tuple[int, int, Bundle]] = []
+        for rank, ordinal, bundle in self.planned:
+            left = tuple([each for each in bundle.runnables if each.scope[0] not in gone])
+            if left:
+                planned.append((rank, ordinal, structs.replace(bundle, runnables=left)))
+        heapq.heapify(planned)
+        self.planned = planned
+        theirs = [(key, number) for key, number in self.where.items() if key[1][0] in gone]
+        for key, number in theirs:
+            if number == DELAYED:
+                del self.where[key]
+        return [number for number in dict(theirs).values() if number in self.out]
+
     def drop_withdrawn(self) -> None:
         """Forget what waits for its moment or its slot, and is not pending any more."""
         pending = set(self.workflow.in_flight())
@@ -515,3 +533,17 @@ def in_time(out: Out, runnable: Runnable, outcome: Outcome) -> Outcome:
         late = f"{runnable.component!r} was not done {limit} s after it was first dispatched."
         return failed_outcome(runnable, DeadlineExceeded(late))
     return outcome
+
+
+def is_plain_success(out: Out, outcomes: list[Outcome]) -> bool:
+    """Whether a bundle of one runnable succeeded that nobody had set a time for."""
+    bundle = out.bundle
+    return (
+        len(outcomes) == 1
+        and outcomes[0].status == OK
+        and len(bundle.runnables) == 1
+        and not bundle.links
+        and not bundle.runnables[0].is_fallback
+        and not out.why
+        and out.policy.timeout_s is None
+    )

@@ -82,6 +82,7 @@ class Loop:
         self.drives: deque[Run] = deque()
         self.came: deque[tuple[int, list[Outcome]]] = deque()
         self.moments: list[tuple[float, int, Run]] = []
+        self.most_moments = 256
         self.is_woken = False
         self.is_pumping = False
         self.is_in_a_task = False
@@ -417,6 +418,15 @@ class Loop:
         self.admission.withdraw(number)
         self.answer(number, cancelled_bundle(live.bundle, "withdrawn"))
 
+    def take_back(self, run: Run) -> tuple[int, ...]:
+        """Forget a run's bundles that have not begun; their numbers."""
+        out = () if run.machine is None else tuple(run.machine.out)
+        queued = tuple([n for n in out if n in self.live and not self.live[n].is_started])
+        for number in queued:
+            self.admission.withdraw(number)
+            del self.live[number]
+        return queued
+
     def _drive_on(self, run: Run, _: say.DriveOn) -> None:
         self.drives.append(run)
         self.wake()
@@ -458,8 +468,20 @@ class Loop:
     def _wake_at(self, run: Run, order: say.WakeAt) -> None:
         run.wake_at = order.at
         heapq.heappush(self.moments, (order.at, next(self.requests), run))
+        if len(self.moments) > self.most_moments:
+            self._forget_moments()
         if not self.is_pumping:
             self._arm()
+
+    def _forget_moments(self) -> None:
+        """Let go of moments that nobody waits for any more, before they come."""
+        self.moments = [
+            entry
+            for entry in self.moments
+            if entry[2].wake_at == entry[0] and entry[2].machine is not None
+        ]
+        heapq.heapify(self.moments)
+        self.most_moments = 2 * len(self.moments) + 256
 
     def _reply(self, run: Run, order: say.Reply) -> None:
         ask = run.asks.pop(order.request, None)
@@ -551,11 +573,13 @@ def warn_of_slowness(run: Run, seconds: float) -> None:
         for node in program.by_key.values()
         if node.code.key_of is not None or (node.code.atoms and node.kind == "gate")
     }
+    if not asked:  # so much work became ready at once that it took its time: nobody's mistake
+        return
     logger.warning(
         "run %s: planning took %.2f s, and held up every run of this runner; it asked %s",
         run.id,
         seconds,
-        ", ".join(sorted(asked)[:8]) or "nothing of yours: please report it",
+        ", ".join(sorted(asked)[:8]),
         extra={"run_id": run.id},
     )
 

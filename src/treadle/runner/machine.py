@@ -20,17 +20,20 @@ from treadle.engine.prepare import Contexts
 from treadle.errors import Overloaded, RunEnded, TreadleBug, UsageError
 from treadle.model.bundles import Bundle
 from treadle.model.events import Defined, InputAccepted
-from treadle.model.runnables import OK, Outcome
+from treadle.model.runnables import Outcome
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
-from treadle.runner.dispatch import DISPATCHED, Config, Dispatch, Out
-from treadle.runner.stimuli import FINAL, TRANSITIONS, Instruction, Stimulus
+from treadle.runner.dispatch import DISPATCHED, Config, Dispatch, Out, is_plain_success
+from treadle.runner.stimuli import FINAL, TRANSITIONS, Instruction, Stimulus, illegal
 from treadle.runner.story import Row, row_of, row_of_step, shown
 from treadle.runner.wishes import Wishes
 from treadle.value import Workflow
 
 STORY_LENGTH: Final = 256
 """How many stimuli are remembered with what they led to."""
+
+ASK_AGAIN_S: Final = 0.1
+"""When a hook that kept all work back is asked again, if nothing else happens in the run."""
 
 _OPEN: Final = frozenset({say.RUNNING, say.IDLE})
 
@@ -254,7 +257,7 @@ class Machine(Dispatch):
         if is_open:
             last = self.workflow.last_input or 0
             number = stimulus.input if stimulus.input >= 0 else last + 1 + stimulus.input
-            self._withdraw_input(number, stimulus.reason or "asked for", stimulus.at)
+            self._withdraw_inputs([number], stimulus.reason or "asked for", stimulus.at)
         self.emit(say.Reply(stimulus.request, is_open))
 
     def _cancel_run(self, stimulus: say.CancelRun) -> None:
@@ -276,12 +279,26 @@ class Machine(Dispatch):
             return
         self.status = say.STOPPING
         self.forget_waiting()
+        self._take_back(stimulus.queued)
         if stimulus.now:
             for number in list(self.out):
                 self.withdraw(number)
             self.out.clear()
             self.where.clear()
             self.is_driving = False
+
+    def _take_back(self, queued: tuple[int, ...]) -> None:
+        """Forget bundles that never began, and those whose turn comes when something is stored."""
+        waiting = self.waiting_for_store
+        unsaid = {told.number for _, told in waiting if isinstance(told, say.Execute)}
+        self.waiting_for_store = deque(
+            entry
+            for entry in waiting
+            if not (isinstance(entry[1], (say.Execute, say.Withdraw)) and entry[1].number in unsaid)
+        )
+        for number in (*queued, *unsaid):
+            self.out.pop(number, None)
+        self.where = {key: number for key, number in self.where.items() if number in self.out}
 
     # ----------------------------------------------------------------------------------- answers
 
@@ -330,6 +347,7 @@ class Machine(Dispatch):
         if self.status in FINAL:
             return
         self.woken_at = None
+        late: list[int] = []
         while self.moments and self.moments[0][0] <= stimulus.at:
             _, number, kind = heapq.heappop(self.moments)
             if kind == "run":
@@ -337,30 +355,36 @@ class Machine(Dispatch):
                     self._withdraw_run("deadline", stimulus.at)
             elif kind == "input":
                 if number in self.open:
-                    self._withdraw_input(number, "deadline", stimulus.at)
+                    late.append(number)
             else:
                 self.withdraw(number, kind)
+        if late:
+            self._withdraw_inputs(late, "deadline", stimulus.at)
 
-    def _withdraw_input(self, number: int, reason: str, at: float) -> None:
-        """Cancel an input in the log, and what is out for it, where nothing else shares its bundle."""
+    def _withdraw_inputs(self, numbers: list[int], reason: str, at: float) -> None:
+        """Cancel inputs in the log, and what is out for them, where nothing else shares its bundle."""
         self._apply(at)
-        if self.workflow.is_satisfied(input=number):
+        gone: set[int] = set()
+        for number in numbers:
+            if not self.workflow.is_satisfied(input=number):
+                self.workflow = self.workflow.cancel(number, reason=reason, at=at)
+                self.reasons[number] = reason
+                gone.add(number)
+        if not gone:
             return
-        self._set_workflow(self.workflow.cancel(number, reason=reason, at=at))
-        self.reasons[number] = reason
-        self.drop_withdrawn()
-        for bundle_number, out in self.out.items():
+        self._set_workflow(self.workflow)
+        for number in self.drop_inputs(gone):
+            out = self.out[number]
             if out.status == DISPATCHED and all(
                 each.scope[0] in self.reasons or each.scope[0] not in self.open
                 for each in out.bundle.runnables
             ):
-                self.withdraw(bundle_number)
+                self.withdraw(number)
 
     def _withdraw_run(self, reason: str, at: float) -> None:
         self.status = say.CANCELLING
         self.note = reason
-        for number in list(self.open):
-            self._withdraw_input(number, reason, at)
+        self._withdraw_inputs(list(self.open), reason, at)
 
     # ------------------------------------------------------------------------------ the short way
 
@@ -433,7 +457,7 @@ class Machine(Dispatch):
         if self.config.is_stored and self.position > self.stored:
             self._store(at)
         self._settle_status()
-        if self.delayed or self.moments:
+        if self.delayed or self.moments or self.kept_back:
             self._arm(at)
 
     def _drives(self) -> bool:
@@ -543,31 +567,13 @@ class Machine(Dispatch):
         if self.status in FINAL:
             return
         due = self.delayed[0][0] if self.delayed else None
+        if self.kept_back and not self.out:  # nobody else will ask the hook again
+            due = at + ASK_AGAIN_S if due is None else min(due, at + ASK_AGAIN_S)
         if self.moments and (due is None or self.moments[0][0] < due):
             due = self.moments[0][0]
         if due is not None and (self.woken_at is None or due < self.woken_at):
             self.woken_at = due
             self.told.append(say.WakeAt(max(due, at)))
-
-
-def is_plain_success(out: Out, outcomes: list[Outcome]) -> bool:
-    """Whether a bundle of one runnable succeeded that nobody had set a time for."""
-    bundle = out.bundle
-    return (
-        len(outcomes) == 1
-        and outcomes[0].status == OK
-        and len(bundle.runnables) == 1
-        and not bundle.links
-        and not bundle.runnables[0].is_fallback
-        and not out.why
-        and out.policy.timeout_s is None
-    )
-
-
-def illegal(status: str, kind: type) -> str:
-    """What is said of a stimulus that a status does not take."""
-    legal = sorted(each.__name__ for known, each in TRANSITIONS if known == status)
-    return f"a run that is {status} cannot take {kind.__name__}; it can take: {', '.join(legal)}."
 
 
 _HANDLERS: Final[dict[type, Callable[[Machine, Any], None]]] = {

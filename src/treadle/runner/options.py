@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 from treadle.errors import UsageError
 from treadle.interfaces import Clock, Executor, Hooks, Observer, Scheduler, Store
 from treadle.policies.matching import Rules
+from treadle.policies.policy import FOREVER_S
 from treadle.runner.registry import Restarts
 from treadle.runner.wishes import Places
 from treadle.value import Workflow
@@ -84,5 +85,6 @@ def check_seconds(name: str, seconds: Any) -> None:
     """A deadline is None or a number of seconds above 0."""
     if seconds is None:
         return
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not seconds > 0:
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not 0 < seconds < FOREVER_S:
         raise UsageError(f"{name}={seconds!r} is not a number of seconds above 0.")

@@ -86,6 +86,7 @@ class Run:
         "crashes",
         "created_at",
         "definition",
+        "edited",
         "evidence",
         "extra",
         "id",
@@ -110,6 +111,8 @@ class Run:
         """The template: where functions are found when the run is folded from its log."""
         self.run_key = run_key
         self.options = options
+        self.edited: Workflow | None = None
+        """The template, where it was edited before the first input: that is in no log yet."""
         self.machine: Machine | None = None
         self.status = NEW
         self.note: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from threading import get_ident
 from typing import Any, Final
 
 from msgspec import structs
@@ -124,6 +125,7 @@ class Registry:
 
     def find(self, id: str) -> Run:
         """The run of an id. Errors: `UnknownRun`."""
+        self.check_thread()
         run = self.runs.get(id)
         if run is not None:
             return run
@@ -143,6 +145,14 @@ class Registry:
         run.note = info.note
         self.runs[info.id] = run
         return run
+
+    def check_thread(self) -> None:
+        """All is done in one thread. Errors: `UsageError`."""
+        if get_ident() != self.loop.thread:
+            raise UsageError(
+                "an AsyncRunner belongs to the event loop that it was made on.",
+                hint="use Runner from other threads.",
+            )
 
     def infos(self, *, status: str | None = None, workflow: str | None = None) -> list[RunInfo]:
         """All runs, those in the store included, oldest first."""

@@ -6,15 +6,16 @@ It is thin: it checks arguments, hands them to the core, and waits for its answe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
 from treadle.errors import UsageError
 from treadle.interfaces import Clock, Hooks, Observer, RunInfo, Scheduler, Store
-from treadle.model.events import Event
 from treadle.model.sentinels import ALL
 from treadle.policies.matching import Policies, Rules, policies_from
 from treadle.runner.clock import SteadyClock
@@ -22,10 +23,12 @@ from treadle.runner.core import Core
 from treadle.runner.options import check_count, check_seconds, gather, places_of
 from treadle.runner.record import Ask, Options
 from treadle.runner.registry import KEEP_WARM, Restarts
-from treadle.runner.supervisor import END
+from treadle.runner.streams import EventStream
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
 from treadle.wiring import make_scheduler, make_store
+
+logger = logging.getLogger("treadle.runner")
 
 DRAIN_S: Final = 60.0
 """How long a closing runner waits for what is out."""
@@ -127,7 +130,7 @@ class AsyncRunner:
             observers=listed,
             host=self._host,
             call_soon=self._host.call_soon,
-            spawn=self._spawn,
+            spawn=self._spawn_callback,
             policies=policies_from(policies),
             workflows=workflows,
             max_concurrency=max_concurrency,
@@ -136,6 +139,7 @@ class AsyncRunner:
         )
         self._host.pump = self._core.loop.pump
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._callbacks: set[asyncio.Task[Any]] = set()
         self._core.check_policies(self._core.policies)
 
     async def start(
@@ -330,18 +334,9 @@ class AsyncRunner:
         """What waits to be dispatched, together with what, where, and why; then what would be, of what is ready."""
         return self._core.plan(id)
 
-    async def stream(self, id: str) -> AsyncIterator[Event]:
-        """The events of a run from now on, as they happen, until it ends."""
-        events: asyncio.Queue[Any] = asyncio.Queue()
-        close = self._core.stream(id, events.put_nowait)
-        try:
-            while True:
-                event = await events.get()
-                if event is END:
-                    return
-                yield event
-        finally:
-            close()
+    def stream(self, id: str) -> EventStream:
+        """The events of a run from now on, as they happen, until it ends: for `async for`."""
+        return EventStream(partial(self._core.stream, id))
 
     async def close(self, drain_s: float | None = None) -> int:
         """End all runs in order, waiting `drain_s` for what is out, then let go of everything.
@@ -357,6 +352,9 @@ class AsyncRunner:
             if late:
                 left = self._core.hand_back()
                 await asyncio.gather(*waits, return_exceptions=True)
+        if self._callbacks:
+            timeout = self._drain_s if drain_s is None else drain_s
+            await asyncio.wait(self._callbacks, timeout=timeout)
         self._core.close()
         self._host.wake_at(None)
         return left
@@ -385,3 +383,16 @@ class AsyncRunner:
         task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _spawn_callback(self, coroutine: Any) -> None:
+        """Run what an async `on_complete` gave; a closing runner waits for it."""
+        task = asyncio.ensure_future(coroutine)
+        self._callbacks.add(task)
+        task.add_done_callback(self._callbacks.discard)
+        task.add_done_callback(log_failure)
+
+
+def log_failure(task: asyncio.Task[Any]) -> None:
+    """An async callback that raised is logged, and harms nothing."""
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("an async on_complete raised", exc_info=task.exception())

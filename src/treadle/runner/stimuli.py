@@ -91,11 +91,15 @@ class CancelRun(Struct, frozen=True, kw_only=True):
 
 
 class Stop(Struct, frozen=True, kw_only=True):
-    """The run is to end in order; `now`: without waiting for what is out, which stays to be done."""
+    """The run is to end in order; `now`: without waiting for what is out, which stays to be done.
+
+    `queued` are the bundles that were taken back before they began: nobody waits for them, and they stay to be done.
+    """
 
     request: int
     at: float
     now: bool = False
+    queued: tuple[int, ...] = ()
 
 
 class Began(Struct, frozen=True):
@@ -315,3 +319,9 @@ TRANSITIONS: Final[Mapping[tuple[str, type], tuple[str, ...]]] = MappingProxyTyp
 A machine is never parked: its supervisor parks the run, and lets the machine go. After the end, requests are
 refused by their replies, and late answers change nothing.
 """
+
+
+def illegal(status: str, kind: type) -> str:
+    """What is said of a stimulus that a status does not take."""
+    legal = sorted(each.__name__ for known, each in TRANSITIONS if known == status)
+    return f"a run that is {status} cannot take {kind.__name__}; it can take: {', '.join(legal)}."

@@ -9,7 +9,7 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from treadle.errors import (
     Cancelled,
@@ -29,15 +29,13 @@ from treadle.runner.loop import Loop
 from treadle.runner.machine import Machine
 from treadle.runner.record import Options, Run
 from treadle.runner.registry import KEEP_WARM, Registry, Restarts
+from treadle.runner.streams import END
 from treadle.runner.surroundings import Host
 from treadle.runner.ticket import Ticket
 from treadle.runner.writer import Writer
 from treadle.value import Workflow
 
 logger = logging.getLogger("treadle.runner")
-
-END: Final = object()
-"""Ends a stream."""
 
 
 class Supervisor(Registry):
@@ -145,7 +143,8 @@ class Supervisor(Registry):
             self._bring_back(run)
             if run.machine is None:
                 raise RunEnded(f"the run {id!r} is {run.status}: {run.note}.")
-        self.idle.pop(id, None)
+        if id in self.idle:  # touched, and so the last to be put away
+            self.idle.move_to_end(id)
         return run
 
     def _bring_back(
@@ -158,7 +157,7 @@ class Supervisor(Registry):
         if self.store is None:
             raise PlugError(f"the run {run.id!r} is in no store, and cannot be brought back.")
         stored = self.store.load(run.id)
-        definition = self.definition_of(run.definition.name, stored.info.fingerprint)
+        definition = run.edited or self.definition_of(run.definition.name, stored.info.fingerprint)
         if definition is None:
             self.park(run, "unknown_definition", None)
             return
@@ -204,10 +203,7 @@ class Supervisor(Registry):
         except Exception as failed:  # noqa: BLE001 - StepFailed, Forgotten, whatever it is goes to who asked
             error = failed
         for ticket in tickets:
-            if error is None:
-                ticket.set_result(found)
-            else:
-                ticket.set_exception(error)
+            settle_ticket(ticket, found, error)
 
     def became(self, run: Run, status: str, note: str | None) -> None:
         """A run is idle, or has come to its end."""
@@ -263,7 +259,8 @@ class Supervisor(Registry):
             return
         if machine.out or machine.stored != machine.workflow.position or run.is_busy:
             return
-        run.machine = None
+        if run.options.deadline_at is None:  # who waits for that moment stays awake
+            run.machine = None
 
     def _set_status(self, run: Run, status: str, note: str | None) -> None:
         run.status, run.note = status, note
@@ -300,9 +297,9 @@ class Supervisor(Registry):
                     f"the run {run.id!r} was {run.status}{note} before its input {number} was finished."
                 )
                 error.__cause__ = cause
-                ticket.set_exception(error)
+                settle_ticket(ticket, {}, error)
         run.tickets.clear()
-        for stream in run.streams:
+        for stream in list(run.streams):
             stream(END)
         if run.machine is not None and run.evidence is None:
             run.evidence = {"reason": run.status, "story": run.machine.story()}
@@ -372,7 +369,8 @@ class Supervisor(Registry):
         """A run that was about to end, or to be idle, when it crashed is so now."""
         now, request = self.clock.now(), next(self.loop.requests)
         if old.status in (say.STOPPING, say.STOPPED):
-            self.loop.tell(run, say.Stop(request=request, at=now))
+            queued = self.loop.take_back(run)
+            self.loop.tell(run, say.Stop(request=request, at=now, queued=queued))
         elif old.status in (say.CANCELLING, say.CANCELLED):
             self.loop.tell(run, say.CancelRun(request=request, at=now, reason=old.note or ""))
         elif run.machine is not None and run.machine.status == say.IDLE:
@@ -428,6 +426,17 @@ class Supervisor(Registry):
                     self.crashed(run, fault, None)
 
         self.call(take)
+
+
+def settle_ticket(ticket: Ticket, results: dict[str, Any], error: BaseException | None) -> None:
+    """Resolve a ticket. What its callbacks raise is theirs: others wait for tickets of the same input."""
+    try:
+        if error is None:
+            ticket.set_result(results)
+        else:
+            ticket.set_exception(error)
+    except BaseException:
+        logger.exception("a callback of %r raised, or somebody else resolved it", ticket)
 
 
 def merged(below: Context, above: Context) -> Context:

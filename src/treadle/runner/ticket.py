@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 
@@ -44,7 +45,11 @@ class Ticket(Future[dict[str, Any]]):
             if not waiter.done():
                 waiter.set_result(None)
 
-        self.add_done_callback(lambda _: loop.call_soon_threadsafe(wake))
+        def tell(_: Future[dict[str, Any]]) -> None:
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits there any more
+                loop.call_soon_threadsafe(wake)
+
+        self.add_done_callback(tell)
         yield from waiter
         return self.result()
 
