@@ -242,7 +242,7 @@ class Observer:
         """An attempt failed; `then`: retry, fallback or give_up."""
 
     def on_input(self, run_id: str, input: int, status: str) -> None:
-        """An input is finished: done, failed, halted or cancelled."""
+        """An input is finished: done, failed or cancelled."""
 
     def on_idle(self, run_id: str) -> None:
         """A run has nothing left to do."""

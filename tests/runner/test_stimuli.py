@@ -12,7 +12,6 @@ import treadle as td
 from tests.runner.machines import Desk
 from treadle.errors import TreadleBug
 from treadle.runner import stimuli as say
-from treadle.runner.loop import Loop
 from treadle.runner.machine import Machine
 from treadle.runner.stimuli import ANSWERS, FINAL, TRANSITIONS, Instruction, Stimulus
 
@@ -165,7 +164,6 @@ def test_the_loop_performs_each_instruction():
 
     assert set(loop._PERFORM) == set(INSTRUCTIONS)
     assert all(callable(perform) for perform in loop._PERFORM.values())
-    assert Loop.__doc__
 
 
 @pytest.mark.parametrize("kind", [*STIMULI, *INSTRUCTIONS], ids=name_of)
