@@ -30,7 +30,7 @@ class RunnerOptions(TypedDict, total=False):
     clock: Clock | None
     drain_s: float
     restarts: Restarts | None
-    keep_warm: int
+    keep_warm: int | None
 
 
 class StartOptions(TypedDict, total=False):
@@ -69,6 +69,23 @@ def places_of(executors: Mapping[str, Executor], default: str) -> Places:
         frozenset(name for name, each in executors.items() if getattr(each, "keeps_values", False)),
         frozenset(name for name, each in executors.items() if getattr(each, "is_remote", False)),
     )
+
+
+def check_plugs(*, clock: Any, observers: Any, hooks: Any, restarts: Any, drain_s: Any) -> None:
+    """What is no plug of its kind is refused before anything is done with it."""
+    for name, plug, method in (
+        ("clock", clock, "now"),
+        ("hooks", hooks, "on_start"),
+        *[("observers", each, "on_start") for each in observers],
+    ):
+        if plug is not None and not callable(getattr(plug, method, None)):
+            raise UsageError(f"{name}: {plug!r:.80} is none, for it has no {method}().")
+    if restarts is not None and not isinstance(restarts, Restarts):
+        raise UsageError(
+            f"restarts={restarts!r:.80} is no Restarts.", hint="td.Restarts(3, period_s=60)"
+        )
+    if drain_s != 0:
+        check_seconds("drain_s", drain_s)
 
 
 def check_count(name: str, count: Any) -> None:

@@ -20,7 +20,7 @@ from treadle.model.sentinels import ALL
 from treadle.policies.matching import Policies, Rules, policies_from
 from treadle.runner.clock import SteadyClock
 from treadle.runner.core import Core
-from treadle.runner.options import check_count, check_seconds, gather, places_of
+from treadle.runner.options import check_count, check_plugs, check_seconds, gather, places_of
 from treadle.runner.record import Ask, Options
 from treadle.runner.registry import KEEP_WARM, Restarts
 from treadle.runner.streams import EventStream
@@ -110,10 +110,13 @@ class AsyncRunner:
         clock: Clock | None = None,
         drain_s: float = DRAIN_S,
         restarts: Restarts | None = None,
-        keep_warm: int = KEEP_WARM,
+        keep_warm: int | None = KEEP_WARM,
     ) -> None:
         check_count("max_concurrency", max_concurrency)
         check_count("keep_warm", keep_warm)
+        check_plugs(
+            clock=clock, observers=observers, hooks=hooks, restarts=restarts, drain_s=drain_s
+        )
         self._drain_s = drain_s
         self._scheduler = None if scheduler is None else make_scheduler(scheduler)
         clock = clock or SteadyClock()

@@ -49,7 +49,7 @@ class Supervisor(Registry):
         spawn: Callable[[Any], Any] | None = None,
         max_concurrency: int | None = None,
         restarts: Restarts | None = None,
-        keep_warm: int = KEEP_WARM,
+        keep_warm: int | None = KEEP_WARM,
         **plugs: Any,
     ) -> None:
         super().__init__(**plugs)
@@ -234,7 +234,7 @@ class Supervisor(Registry):
             return
         self.idle[run.id] = run
         self.idle.move_to_end(run.id)
-        while len(self.idle) > self.keep_warm:
+        while self.keep_warm is not None and len(self.idle) > self.keep_warm:
             _, oldest = self.idle.popitem(last=False)
             self._put_away(oldest)
 
