@@ -376,7 +376,7 @@ def test_inline_work_runs_in_the_runner_s_thread():
             threading.Event().wait(0.004)
         return x
 
-    policy = td.Policy(timeout_s=0.003, max_retries=20)
+    policy = td.Policy(timeout_s=0.003, max_retries=99)
     with td.Runner(executor="inline", policies=policy) as runner:
         runner.start(steps(td.step(body, name="body")), "a")
 

@@ -155,13 +155,12 @@ def timeout(drive: Drive) -> None:
 
 def timeout_then_success(drive: Drive) -> None:
     """The next attempt may be in time."""
-    waits = [0.02, 0.0]
 
-    def body(x: Any) -> Any:
-        threading.Event().wait(waits.pop(0))
+    def body(x: Any, *, n: int = td.attempt()) -> Any:
+        threading.Event().wait(0.02 if n == 1 else 0.0)
         return x
 
-    done = drive(one(body, timeout_s=0.01, max_retries=5), 3)
+    done = drive(one(body, timeout_s=0.01, max_retries=99), 3)
 
     assert done.results() == {"body": 3}
     assert attempts(done)[0].error.name == "TimedOut"
@@ -490,7 +489,13 @@ def priority(drive: Drive) -> None:
 def priority_in_line(drive: Drive) -> None:
     """Where one thing is done after the other, in the caller's own thread too, the more urgent goes first."""
     order: list[str] = []
-    ranks = {"low": "low", "none": "normal", "five": 5, "high": "high", "critical": "critical"}
+    ranks: dict[str, str | int] = {
+        "low": "low",
+        "none": "normal",
+        "five": 5,
+        "high": "high",
+        "critical": "critical",
+    }
     listed = [td.step(lambda x, name=name: order.append(name), name=name) for name in ranks]
     policies = {name: td.Policy(priority=rank) for name, rank in ranks.items()}
     drive(steps(*listed).with_policies(policies), 1)

@@ -27,6 +27,7 @@ def test_a_failed_attempt_is_followed_by_another_at_once():
         "tell: a@0 attempt 1 failed, retry",
         "execute 2: a@0 attempt 2 on threads",
     ]
+    assert d.machine.workflow.log()[-1].retry_at is None
     assert d.finish(2) == [
         "store 3 to 4: Failed",
         "tell: a@0 attempt 2 failed, give_up",
@@ -74,6 +75,9 @@ def test_a_delay_survives_a_restart():
 
     assert d.begin() == ["wake at 1.5"]
     assert d.woke(1.5) == ["execute 2: a@0 attempt 2 on threads"]
+    d.out.clear()
+    d.restart()
+    assert d.begin() == ["execute 3: a@0 attempt 2 on threads"]
 
 
 def test_an_input_that_is_cancelled_forgets_its_delayed_work():
@@ -227,6 +231,18 @@ def test_urgent_work_goes_first():
     assert d.finish(1)[1:] == ["execute 2: c@0 on threads rank 3"]
     assert d.finish(2)[1:] == ["execute 3: a@0 on threads"]
     assert d.finish(3)[1:] == ["execute 4: d@0 on threads"]
+
+
+def test_urgent_work_is_offered_first():
+    """Also where this run has slots enough: others may not have. An input's own policies count for it."""
+    d = desk(side_by_side("a", "b"), {"b": td.Policy(priority="high")})
+    assert d.submit(1)[2:] == ["execute 1: b@0 on threads rank 10", "execute 2: a@0 on threads"]
+
+    d = desk(side_by_side("a", "b"))
+    assert d.submit(1, policies={"b": td.Policy(priority="high")})[2:] == [
+        "execute 1: b@0 on threads rank 10",
+        "execute 2: a@0 on threads",
+    ]
 
 
 def test_work_goes_out_on_the_terms_of_its_policy():
@@ -463,6 +479,19 @@ def test_a_scheduler_that_cannot_learn_harms_nothing():
     ]
 
 
+def test_what_waits_is_explained_too():
+    """What has its bundle and no slot yet, and what waits for its next attempt."""
+    d = desk(side_by_side("a", "b", "c"), {"a": LATER}, max_concurrency=1)
+    d.submit(1)
+    lost = failed_bundle(d.out.pop(1), ConnectionError("gone"))
+    d.tell(say.Finished(((1, lost),), 0.0))
+
+    assert [(each["work"], each["reason"]) for each in d.machine.explain()] == [
+        (["c@0"], "ready, and dispatched alone"),
+        (["a@0"], "waits until 1.500 for attempt 2"),
+    ]
+
+
 def test_explaining_changes_nothing():
     """What would be dispatched, and why, is asked of the scheduler without dispatching it."""
     d = desk(side_by_side("a", "b"), window=1)
@@ -508,11 +537,16 @@ def test_what_a_hook_keeps_back_is_offered_again():
     assert offered == [["a@0"], ["a@0"]]
 
 
+def strangers(ready: list[Any]) -> list[Any]:
+    """Work of another run."""
+    return line_of("z").plan_eagerly(1).prepare_for_dispatch()[1]
+
+
 @pytest.mark.parametrize(
-    "wrong", [lambda ready: ready * 2, lambda ready: ready[9], lambda ready: 3]
+    "wrong", [lambda ready: ready * 2, lambda ready: ready[9], lambda ready: 3, strangers]
 )
 def test_a_hook_that_fails_is_done_without(wrong: Any):
-    """Work that it doubles or trips over goes on as it was."""
+    """Where it doubles work, makes some up, or trips, the work goes on as it was."""
     d = desk(side_by_side("a", "b"), transform=wrong, are_seen=True)
 
     assert d.submit(1)[2:] == [
@@ -527,12 +561,21 @@ def test_a_hook_that_fails_is_done_without(wrong: Any):
 
 def test_moments_of_what_is_over_are_forgotten():
     """Most work ends before its time is over, and leaves nothing that would grow."""
-    d = desk(line_of("a"), {"a": td.Policy(timeout_s=3600.0, deadline_s=7200.0)})
+    policy = td.Policy(timeout_s=3600.0, deadline_s=7200.0)
+    d = desk(line_of("a"), {"a": policy}, deadline_at=9500.0)
+    d.submit(0, deadline_at=50.0)
     most = 0
-    for number in range(1, 300):
+    for number in range(2, 300):
         d.submit(number, deadline_at=9000.0)
         d.began(number)
         d.finish(number)
         most = max(most, len(d.machine.moments))
 
     assert most < 80
+    assert d.woke(50.0)[:3] == [
+        "store 598 to 599: ScopeCancelled",
+        "withdraw 1",
+        "input 0 finished: deadline",
+    ]
+    d.give_up(1)
+    assert d.woke(9500.0) == ["became cancelled: deadline"]

@@ -259,6 +259,11 @@ def test_a_cancelled_run_waits_for_what_is_out():
     ]
     assert d.machine.status == say.CANCELLING
     assert d.submit(3) == ["reply 4: RunEnded"]
+    assert d.cancel(0) == ["reply 5: RunEnded"]
+    assert d.change(lambda w: w) == ["reply 6: RunEnded"]
+    assert d.cancel_run() == ["reply 7: RunEnded"]
+    assert d.stop() == ["reply 8: None"]
+    assert d.machine.status == say.CANCELLING
     assert d.give_up(3) == ["store 7 to 9: Orphaned, Orphaned", "became cancelled: enough"]
 
 
@@ -480,6 +485,16 @@ def test_a_deadline_after_the_end_changes_nothing(end: Any):
     assert d.machine.status == status
 
 
+def test_a_run_that_ends_asks_for_no_more_moments():
+    """Whatever lies ahead."""
+    d = Desk(line_of("a"), deadline_at=5.0)
+    d.begin()
+    d.submit(1, deadline_at=9.0)
+    d.finish(1)
+
+    assert d.woke(5.0) == ["became cancelled: deadline"]
+
+
 # ------------------------------------------------------------------------------ work in line
 
 
@@ -557,6 +572,16 @@ def test_a_drive_heeds_what_came_since_it_was_ordered():
     d.submit(3, policies={"a": td.Policy(timeout_s=1.0)})
     assert d.drive() == []
     assert [bundle.runnables[0].id for bundle in d.out.values()] == ["a@1", "a@2"]
+
+
+def test_what_is_cancelled_while_a_drive_is_ordered_ends_with_it():
+    """The drive finds nothing to do; the run is not idle before."""
+    d = desk(line_of("a"), default="inline")
+    d.submit(1)
+
+    assert d.cancel(0) == ["store 2 to 3: ScopeCancelled", "reply 2: True"]
+    assert d.machine.status == say.RUNNING
+    assert d.drive() == ["input 0 finished: asked for", "became idle"]
 
 
 def test_a_stopping_run_waits_for_the_drive():

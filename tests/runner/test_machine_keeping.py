@@ -35,6 +35,17 @@ def test_nothing_is_seen_before_what_led_to_it_is_stored():
     assert d.stored(5) == ["input 1 finished", "became idle"]
 
 
+def test_requests_that_wait_for_the_store_are_known():
+    """Should the machine be lost before they are answered, somebody else must answer them."""
+    d = slow_desk(line_of("a"))
+    d.submit(1)
+    d.submit(2)
+
+    assert d.machine.unstored_requests() == [1, 2]
+    d.stored(2)
+    assert d.machine.unstored_requests() == [2]
+
+
 def test_a_refusal_waits_for_nothing():
     """Nothing led to it that would have to be stored."""
     d = slow_desk(line_of("a"), max_open=1)
@@ -146,6 +157,20 @@ def test_adopted_work_is_under_a_deadline():
     assert d.woke(8.0) == ["withdraw 1"]
 
 
+def test_a_machine_takes_over_nothing_of_what_is_finished():
+    """What an input brought along is let go with it, also if that was not noticed before the crash."""
+    d = desk(line_of("a"), default="inline")
+    d.submit(1, context={"a": {"name": "Ada"}})
+    d.cancel(0)
+    old = d.machine
+    assert old.contexts.by_input
+    d.restart()
+    d.machine.take_over(old)
+
+    assert d.begin() == []
+    assert d.machine.contexts.by_input == {}
+
+
 def test_a_machine_takes_over_what_stands_in_no_log():
     """After a crash, inputs keep their own policies and context, and work the reason for which it was withdrawn."""
 
@@ -224,6 +249,16 @@ def settle(d: Desk) -> None:
     """Let the store come to its end."""
     while d.machine.is_storing:
         d.stored(d.length)
+
+
+def test_what_others_do_with_the_workflow_is_not_stored():
+    """It is a value: whoever went on from it did so alone, and the log goes on from where it was."""
+    d = desk(line_of("a"))
+    d.submit(1)
+    d.machine.workflow.react_until_satisfied(2)
+
+    assert d.finish(1) == ["store 2 to 3: Applied", "input 0 finished", "became idle"]
+    assert td.Workflow.from_log(d.template, d.events) == d.machine.workflow
 
 
 def test_a_run_that_is_stored_nowhere_gives_no_events():

@@ -144,6 +144,21 @@ def test_nothing_is_tried_before_its_moment():
         assert ticket.result(PATIENCE_S) == {"body": 1}
 
 
+def test_waiting_for_the_next_attempt_takes_no_slot():
+    """Of a limit, of a thread, or of a run: others go on meanwhile."""
+    clock, flaky = SetClock(), Flaky(ValueError())
+    policy = td.Policy(
+        max_retries=1, backoff="linear", base_delay_s=60, max_delay_s=60, max_concurrency=1
+    )
+    with td.Runner(clock=clock, executor="threads:1", policies={"body": policy}) as runner:
+        runner.start(steps(td.step(flaky, name="body")), "a", max_concurrency=1)
+        runner.run("a", "first")
+        until(lambda: of_kind(runner, "a", AttemptFailed))
+
+        assert runner.run("a", "second").result(PATIENCE_S) == {"body": "second"}
+        assert flaky.calls == ["first", "second"]
+
+
 # ------------------------------------------------------------------------------------- deadlines
 
 
@@ -206,16 +221,16 @@ def test_a_run_s_deadline_cancels_the_run():
 
 def test_a_thread_whose_time_is_over_is_left_to_itself():
     """Its slot is free again, and what it gives in the end changes nothing."""
-    bodies = [Body(is_open=False, gives=lambda _: "late"), Body()]
-    policy = td.Policy(timeout_s=0.01, max_retries=1)
+    late, quick = Body(is_open=False, gives=lambda _: "late"), Body()
+    policy = td.Policy(timeout_s=0.01, max_retries=99)
     with td.Runner(executor="threads:1", policies={"body": policy}) as runner:
-        body = td.step(lambda x, *, n=td.attempt(): bodies[n - 1](x), name="body")
+        body = td.step(lambda x, *, n=td.attempt(): (late if n == 1 else quick)(x), name="body")
         runner.start(steps(body), "a")
 
         assert runner.run("a", 1).result(PATIENCE_S) == {"body": 1}
-        bodies[0].let_go()
+        late.let_go()
         assert runner.run("a", 2, policies={"body": {}}).result(PATIENCE_S) == {"body": "late"}
-        assert [each.error.name for each in of_kind(runner, "a", AttemptFailed)] == ["TimedOut"]
+        assert {each.error.name for each in of_kind(runner, "a", AttemptFailed)} == {"TimedOut"}
 
 
 def test_the_time_counts_from_the_beginning():
@@ -251,7 +266,7 @@ def test_an_async_body_whose_time_is_over_is_cancelled():
                 ended.append(n)
         return x
 
-    with td.Runner(policies=td.Policy(timeout_s=0.01, max_retries=1)) as runner:
+    with td.Runner(policies=td.Policy(timeout_s=0.01, max_retries=99)) as runner:
         runner.start(steps(td.step(body, name="body")), "a")
 
         assert runner.run("a", 7).result(PATIENCE_S) == {"body": 7}

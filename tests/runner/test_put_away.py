@@ -179,6 +179,30 @@ def test_a_run_that_cannot_come_back_is_parked():
         assert runner.run("b", 2).result(PATIENCE_S) == {"increment": 3}
 
 
+@pytest.mark.parametrize("retain", ["all", "results", 0, 1])
+@pytest.mark.parametrize("store", STORES.values(), ids=STORES)
+def test_what_is_folded_comes_back_too(store: Any, retain: Any):
+    """A run that forgets keeps its state, its keys and its positions, away or with another runner."""
+    kept = store()
+    total = td.accumulator(plus, initial=0, name="total")
+    workflow = td.workflow("sum", components=[total], retain=retain)
+    with td.Runner(store=kept, keep_warm=1, executor="inline") as runner:
+        for id in ("a", "b"):
+            runner.start(workflow, id)
+        for _ in range(120):
+            for id in ("a", "b"):
+                last = runner.run(id, 1).result(PATIENCE_S)
+        assert last == {"total": 120}
+        position = runner.checkpoint("a")
+    with td.Runner(store=kept, workflows=[workflow], keep_warm=1) as runner:
+        runner.resume("a")
+
+        assert runner.run("a", 1).result(PATIENCE_S) == {"total": 121}
+        assert runner.checkpoint("a") == position + 2
+        assert len(kept.load("a").events) == position + 2 or retain in {0, 1}
+        assert len(kept.load("a").events) < 120 or retain not in {0, 1}
+
+
 def test_the_log_is_the_same_before_and_after():
     """Being away leaves no trace in it."""
     with td.Runner(keep_warm=1, executor="inline") as runner:

@@ -46,6 +46,13 @@ WRONG_OPTIONS: dict[str, dict[str, Any]] = {
     "slots": {"max_concurrency": "2"},
     "definitions": {"workflows": [5]},
     "policies": {"policies": 5},
+    "scheduler": {"scheduler": "moon"},
+    "clock": {"clock": 5},
+    "observers": {"observers": [5]},
+    "hooks": {"hooks": len},
+    "restarts": {"restarts": 5},
+    "time to drain": {"drain_s": -1},
+    "warm runs": {"keep_warm": 0},
 }
 
 
@@ -57,6 +64,13 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any]):
         td.Runner(**options)
 
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("given", [(-1, 60), (3, 0), ("a", 60), (3, -5)])
+def test_restarts_that_cannot_be_are_refused(given: Any):
+    """A number of at least 0, within a time."""
+    with pytest.raises(errors.UsageError, match="Restarts"):
+        td.Restarts(*given)
 
 
 def test_an_unknown_option_is_a_type_error():
@@ -474,6 +488,7 @@ def test_a_runner_closes_when_its_block_raises():
 # ----------------------------------------------------------------------------------------- much
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "threads", "asyncio"])
 def test_a_large_fan_out(executor: str):
     """More items than may be prepared at once; one failure among them."""

@@ -86,7 +86,7 @@ def test_several_streams_of_one_run(runner: td.Runner):
     first, second, third = runner.stream("a"), runner.stream("a"), runner.stream("a")
     runner.run("a", 1).result(PATIENCE_S)
     assert len([next(first), next(first), next(first)]) == 3
-    first.close()  # type: ignore[attr-defined]
+    first.close()
     runner.run("a", 2).result(PATIENCE_S)
     runner.stop("a")
 

@@ -142,6 +142,21 @@ def test_cancelling_a_ticket_withdraws_its_input():
         assert status_of(runner, "a") == "idle"
 
 
+def test_a_ticket_that_waits_for_its_turn_is_cancelled():
+    """It never begins, and takes nobody's place."""
+    body = Body(is_open=False)
+    with td.Runner(executor="threads:1") as runner:
+        runner.start(steps(td.step(body, name="body")), "a")
+        tickets = [runner.run("a", n) for n in range(3)]
+        body.wait_for_calls()
+        tickets[1].cancel()
+        assert isinstance(tickets[1].exception(PATIENCE_S), errors.Cancelled)
+        body.let_go()
+
+        assert tickets[2].result(PATIENCE_S) == {"body": 2}
+        assert body.calls == [0, 2]
+
+
 def test_a_finished_ticket_cannot_be_cancelled():
     """Nor one whose runner is gone."""
     with td.Runner() as runner:

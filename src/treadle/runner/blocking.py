@@ -209,9 +209,13 @@ class Runner:
         """As `AsyncRunner.remove`."""
         self._do(self._runner.remove(id, name))
 
-    def wait(self, id: str) -> str:
-        """As `AsyncRunner.wait`."""
-        return str(self._do(self._runner.wait(id)))
+    def wait(self, id: str, timeout: float | None = None) -> str:
+        """As `AsyncRunner.wait`, for at most so many seconds. Errors: `TimeoutError`."""
+
+        async def waiting() -> str:
+            return await asyncio.wait_for(self._runner.wait(id), timeout)
+
+        return str(self._do(waiting()))
 
     def runs(self, *, status: str | None = None, workflow: str | None = None) -> list[RunInfo]:
         """As `AsyncRunner.runs`."""

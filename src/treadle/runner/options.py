@@ -71,15 +71,26 @@ def places_of(executors: Mapping[str, Executor], default: str) -> Places:
     )
 
 
-def check_plugs(*, clock: Any, observers: Any, hooks: Any, restarts: Any, drain_s: Any) -> None:
-    """What is no plug of its kind is refused before anything is done with it."""
-    for name, plug, method in (
-        ("clock", clock, "now"),
-        ("hooks", hooks, "on_start"),
-        *[("observers", each, "on_start") for each in observers],
-    ):
-        if plug is not None and not callable(getattr(plug, method, None)):
-            raise UsageError(f"{name}: {plug!r:.80} is none, for it has no {method}().")
+def check_plugs(observers: Any, hooks: Any, clock: Any, workflows: Any) -> None:
+    """What a runner is told and asked by: refused now, and not at each event."""
+    if isinstance(workflows, Workflow) or not isinstance(workflows, Iterable):
+        raise UsageError(f"workflows={workflows!r:.80} is no list.", hint="workflows=[workflow]")
+    if isinstance(observers, Observer) or not isinstance(observers, Iterable):
+        raise UsageError(f"observers={observers!r:.80} is no list.", hint="observers=[observer]")
+    for observer in observers:
+        if isinstance(observer, type) or not isinstance(observer, Observer):
+            raise UsageError(
+                f"{observer!r:.80} is no observer.",
+                hint="an object of a class that derives from td.Observer.",
+            )
+    if hooks is not None and not isinstance(hooks, Hooks):
+        raise UsageError(f"hooks={hooks!r:.80} are none.", hint="hooks=td.Hooks(on_idle=...)")
+    if clock is not None and not callable(getattr(clock, "now", None)):
+        raise UsageError(f"clock={clock!r:.80} tells no time: it has no now().")
+
+
+def check_patience(restarts: Any, drain_s: Any) -> None:
+    """How much a runner puts up with: crashes, and how long a drain takes."""
     if restarts is not None and not isinstance(restarts, Restarts):
         raise UsageError(
             f"restarts={restarts!r:.80} is no Restarts.", hint="td.Restarts(3, period_s=60)"

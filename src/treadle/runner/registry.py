@@ -34,7 +34,8 @@ class Restarts:
     __slots__ = ("most", "period_s")
 
     def __init__(self, most: int = 3, period_s: float = 60.0) -> None:
-        if not isinstance(most, int) or most < 0 or not period_s > 0:
+        given: tuple[Any, Any] = (most, period_s)  # not every caller is type-checked
+        if not isinstance(given[0], int) or most < 0 or not period_s > 0:
             raise UsageError(f"Restarts({most!r}, period_s={period_s!r}) cannot be.")
         self.most = most
         self.period_s = period_s

@@ -20,7 +20,14 @@ from treadle.model.sentinels import ALL
 from treadle.policies.matching import Policies, Rules, policies_from
 from treadle.runner.clock import SteadyClock
 from treadle.runner.core import Core
-from treadle.runner.options import check_count, check_plugs, check_seconds, gather, places_of
+from treadle.runner.options import (
+    check_count,
+    check_patience,
+    check_plugs,
+    check_seconds,
+    gather,
+    places_of,
+)
 from treadle.runner.record import Ask, Options
 from treadle.runner.registry import KEEP_WARM, Restarts
 from treadle.runner.streams import EventStream
@@ -114,9 +121,8 @@ class AsyncRunner:
     ) -> None:
         check_count("max_concurrency", max_concurrency)
         check_count("keep_warm", keep_warm)
-        check_plugs(
-            clock=clock, observers=observers, hooks=hooks, restarts=restarts, drain_s=drain_s
-        )
+        check_plugs(observers, hooks, clock, workflows)
+        check_patience(restarts, drain_s)
         self._drain_s = drain_s
         self._scheduler = None if scheduler is None else make_scheduler(scheduler)
         clock = clock or SteadyClock()
