@@ -14,7 +14,7 @@ import treadle as td
 from tests.runner.machines import machine_of
 from treadle.engine.jobs import cancelled_bundle, execute_bundle, failed_bundle
 from treadle.model.bundles import Bundle
-from treadle.model.events import Baseline
+from treadle.model.events import Applied, Baseline, Expanded, Failed, Skipped
 from treadle.model.runnables import Outcome, Runnable
 from treadle.policies.matching import policies_from
 from treadle.runner import stimuli as say
@@ -84,7 +84,8 @@ class Shell:
         self.executed: Counter[tuple[str, int]] = Counter()
         self.finished: Counter[int] = Counter()
         self.crashes = 0
-        self.functions: Any = self.template
+        self.functions: dict[str, list[Any]] = {}
+        """Every component there ever was: an edit that was lost with its machine must not take code along."""
         self.machine = self.make(self.template)
         self.tell(say.Begin(self.now))
 
@@ -110,6 +111,8 @@ class Shell:
     def tell(self, stimulus: Any) -> None:
         """Give the machine a stimulus and perform what it says, unless it is lost in the middle of that."""
         told = self.machine.handle(stimulus)
+        if isinstance(stimulus, say.Begin | say.Change):
+            self.note_functions()
         whole = self.choose.random() >= self.mishaps.crash
         for instruction in told if whole else told[: self.choose.randrange(len(told) + 1)]:
             self.told.append(instruction)
@@ -117,6 +120,13 @@ class Shell:
         if not whole:
             self.lose_machine(stimulus)
         self.check()
+
+    def note_functions(self) -> None:
+        """Keep the components that there are now."""
+        for lowered in self.machine.workflow._all_components():
+            known = self.functions.setdefault(lowered.name, [])
+            if all(lowered is not each for each in known):
+                known.append(lowered)
 
     def ask(self, make: Callable[[int], Any]) -> int:
         """Make a request; its number."""
@@ -317,9 +327,8 @@ class Shell:
             self.keep(self.storing)
         self.storing, self.is_driving, self.wake_at = None, False, None
         self.withdrawn.clear()
-        self.functions = old.workflow
         mishaps, self.mishaps = self.mishaps, Mishaps()
-        self.machine = self.make(self.rebuilt(), dict(out))
+        self.machine = self.make(self.rebuilt(old), dict(out))
         if crashed and self.choose.random() < 0.8:  # else the whole program was lost
             self.machine.take_over(old)
         self.tell(say.Begin(self.now))
@@ -328,13 +337,13 @@ class Shell:
             self.tell(say.Began(number, self.now))
         self.mishaps = mishaps
 
-    def rebuilt(self) -> Any:
+    def rebuilt(self, old: Machine) -> Any:
         """The workflow that the store tells of."""
         if not self.is_stored:
-            return self.functions.detached()
+            return old.workflow.detached()
         if not self.events:
             return self.template
-        return td.Workflow.from_log(self.functions, self.events)
+        return self.template._replayed(self.events, self.functions)
 
     # ---------------------------------------------------------------------------------- checking
 
@@ -401,16 +410,9 @@ class Shell:
         settled = Counter(
             (event.node, event.scope, event.generation)
             for event in self.events
-            if isinstance(event, td_settled())
+            if isinstance(event, (Applied, Expanded, Failed, Skipped))
         )
         assert max(settled.values(), default=1) == 1
-
-
-def td_settled() -> Any:
-    """The events that end a piece of work."""
-    from treadle.model.events import Applied, Expanded, Failed, Skipped
-
-    return (Applied, Expanded, Failed, Skipped)
 
 
 _PERFORM: dict[type, Callable[[Shell, Any], None]] = {
