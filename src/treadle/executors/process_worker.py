@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from threading import Thread
 from types import FrameType
 
+from treadle.executors.messages import send
 from treadle.executors.portable import lines_of
 
 READY = b"ready"
@@ -32,16 +33,16 @@ def main(jobs: Connection, lifeline: Connection) -> None:
         os.setsid()
     die_with_parent(lifeline)
     termination = Termination()
-    jobs.send_bytes(READY)
+    send(jobs, READY)
     with suppress(EOFError, BrokenPipeError):  # the parent is gone, or wants no more
         while data := jobs.recv_bytes():
             termination.listen()  # the last job may have listened itself
             for line in lines_of(data):
                 if termination.has_come:  # whatever the body made of it
                     return
-                jobs.send_bytes(line)
+                send(jobs, line)
             flush_output()
-            jobs.send_bytes(END)
+            send(jobs, END)
 
 
 class Termination:

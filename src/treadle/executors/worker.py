@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import selectors
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 from treadle.errors import PlugError, WorkerDied
 from treadle.executors import process_worker
+from treadle.executors.messages import Inbox
 from treadle.executors.process_worker import END
 
 POLL_S = 1.0
@@ -90,7 +90,7 @@ class Worker:
             their_jobs.close()
             their_lifeline.close()
         self.pid: int = self._process.pid
-        self._news = Watch(self._jobs, self._process.sentinel)
+        self._inbox = Inbox(self._jobs, self._process.sentinel)
         # Others must not ask how it is, since the answer can be read only once; nor wait for it at exit, since
         # it is killed when this process ends.
         known: set[Any] = getattr(processes, "_children", set())
@@ -139,7 +139,7 @@ class Worker:
             exit_code = self._process.exitcode if ended else None
             if self._killer is not None:
                 self._killer.cancel()
-            self._news.close()
+            self._inbox.close()
             self._jobs.close()
             self._lifeline.close()
             with suppress(ValueError):  # the kernel still holds it
@@ -149,13 +149,13 @@ class Worker:
 
     def _receive(self) -> bytes:
         """Its next message. Errors: `EOFError` if it is dead and has said all."""
-        while not self._news.has_message(POLL_S):
-            if not self._process.is_alive() and not self._jobs.poll(0):
-                raise EOFError
         try:
-            return bytes(self._jobs.recv_bytes())
+            while (message := self._inbox.take(POLL_S)) is None:
+                if not self._process.is_alive() and not self._jobs.poll(0):
+                    raise EOFError
         except OSError:
             raise EOFError from None
+        return message
 
     def _ends_within(self, seconds: float) -> bool:
         until = monotonic() + seconds
@@ -177,30 +177,6 @@ class Worker:
             with suppress(ProcessLookupError, PermissionError):
                 send(self.pid, number)
                 return
-
-
-class Watch:
-    """Waits for a message, or for the end of who would send it; `wait` would prepare anew for each of them."""
-
-    def __init__(self, jobs: Any, sentinel: int) -> None:
-        self._both = [jobs, sentinel]
-        self._jobs = jobs
-        self._selector: selectors.BaseSelector | None = None
-        if os.name == "posix":
-            self._selector = selectors.DefaultSelector()
-            self._selector.register(jobs, selectors.EVENT_READ)
-            self._selector.register(sentinel, selectors.EVENT_READ)
-
-    def has_message(self, timeout_s: float) -> bool:
-        """Whether there is one, at the latest after so long; not once there is only the end."""
-        if self._selector is None:
-            return self._jobs in wait(self._both, timeout_s)
-        return any(key.fileobj is self._jobs for key, _ in self._selector.select(timeout_s))
-
-    def close(self) -> None:
-        """Let go of it."""
-        if self._selector is not None:
-            self._selector.close()
 
 
 def not_started(why: str) -> PlugError:
