@@ -18,11 +18,14 @@
     |   |-- DuplicateRun                 a run of this id is there already
     |   |-- UnknownRun (LookupError)     no run has this id
     |   |-- RunEnded                     the run takes nothing any more
+    |   |-- AmbiguousSignal              several waits of this name, and no key
     |   `-- Overloaded                   the run has as many open inputs as it may have
     |-- WorkError                        your function failed; the cause is attached
     |   |-- StepFailed
     |   |-- ItemsFailed                  a reduce whose items failed
     |   |-- BadValue                     a value its receiver cannot take
+    |   |-- EncodeError                  a value that cannot be stored and read back as it is
+    |   |-- AmbiguousAttempt             an at-most-once attempt was interrupted; nobody knows how far it came
     |   |-- TimedOut                     an attempt took longer than its policy allows
     |   |-- DeadlineExceeded             the time for an input, a run, or all attempts is over
     |   |-- Cancelled                    somebody withdrew the work
@@ -33,6 +36,14 @@
     |-- PlugError                        an executor, scheduler or store failed; your work is kept
     |   `-- StoreError
     |       |-- Conflict                 somebody else appended to the run
+    |       |-- Fenced                   another runner has taken the run over
+    |       |-- OutcomeUnknown           a commit was cut off; whether it counts is not known yet
+    |       |-- Corrupt                  what is stored is not what was written
+    |       |-- StoreFull                no room is left
+    |       |-- ReadOnly                 nothing can be written there
+    |       |-- SchemaTooNew             a later version of the library wrote it
+    |       |-- UnknownType              stored data names a type that nobody registered
+    |       |-- BadSignature             signed data that was not signed with a known key
     |       `-- StoreUnavailable         try again later
     |-- MissingExtra (ImportError)       an optional dependency is not installed
     `-- TreadleBug                       ours: please report it
@@ -141,6 +152,10 @@ class RunEnded(UsageError):
     """The run was stopped, cancelled or parked, and takes nothing until it is resumed."""
 
 
+class AmbiguousSignal(UsageError):
+    """Several waits have this name and the signal says no key; nothing was recorded."""
+
+
 class Overloaded(UsageError):
     """The run has as many open inputs as it may have; nothing was accepted."""
 
@@ -177,6 +192,14 @@ class ItemsFailed(WorkError):
 
 class BadValue(WorkError):
     """A value is not what its receiver takes."""
+
+
+class EncodeError(WorkError):
+    """A value cannot be stored and read back exactly as it is: the text says where in it, and what to do."""
+
+
+class AmbiguousAttempt(WorkError):
+    """An attempt of an at-most-once step was interrupted: whether it took effect is for somebody to find out."""
 
 
 class TimedOut(WorkError):
@@ -231,6 +254,38 @@ class StoreError(PlugError):
 
 class Conflict(StoreError):
     """The run's log is not as long as the writer thought: somebody else wrote to it."""
+
+
+class Fenced(StoreError):
+    """Another runner has taken the run over: whoever had it before may write nothing any more."""
+
+
+class OutcomeUnknown(StoreError):
+    """A commit was cut off: it may or may not count, and reading back was not possible yet."""
+
+
+class Corrupt(StoreError):
+    """What is stored is not what was written."""
+
+
+class StoreFull(StoreError):
+    """No room is left: nothing was written."""
+
+
+class ReadOnly(StoreError):
+    """Nothing can be written there."""
+
+
+class SchemaTooNew(StoreError):
+    """A later version of the library wrote this; take that version, or another file."""
+
+
+class UnknownType(StoreError):
+    """Stored data names a type that nobody has registered here."""
+
+
+class BadSignature(StoreError):
+    """Signed data was not signed with a key that is known here."""
 
 
 class StoreUnavailable(StoreError):

@@ -7,7 +7,7 @@ ones here is not needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
@@ -28,9 +28,14 @@ __all__ = [
     "Append",
     "Bundle",
     "Clock",
+    "Codec",
     "Executor",
+    "Finding",
     "Hooks",
+    "Inbox",
+    "Leases",
     "Link",
+    "Message",
     "Observer",
     "Outcome",
     "RunInfo",
@@ -38,6 +43,7 @@ __all__ = [
     "Scheduler",
     "Store",
     "StoredRun",
+    "Upkeep",
     "View",
     "aexecute_bundle",
     "cancelled_bundle",
@@ -141,6 +147,14 @@ class Append(Struct, frozen=True, kw_only=True):
     status: str | None = None
     note: str | None = None
     at: float | None = None
+    epoch: int = 0
+    """Under which claim it is made: not the run's newest is `Fenced`. A store without leases leaves it at 0."""
+    wake_at: float | None = None
+    """With a status: when the run next has something to do by itself; None: when somebody touches it."""
+    consumed: tuple[str, ...] = ()
+    """The ids of the run's messages that these events answer: they leave the inbox in the same transaction."""
+    is_synced: bool = True
+    """Whether it must survive a power cut, and not only the end of the process, before it counts as stored."""
 
 
 class RunInfo(Struct, frozen=True, kw_only=True):
@@ -156,6 +170,15 @@ class RunInfo(Struct, frozen=True, kw_only=True):
     updated_at: float | None = None
     note: str | None = None
     """Why it is parked, cancelled or stopped, where there is something to say."""
+    epoch: int = 0
+    """How often it was claimed."""
+    owner: str | None = None
+    """The runner that has it now."""
+    lease_until: float | None = None
+    """Until when, by the store's clock."""
+    wake_at: float | None = None
+    crashes: int = 0
+    """How often in a row its owner was lost with it."""
 
 
 class StoredRun(Struct, frozen=True, kw_only=True):
@@ -163,6 +186,47 @@ class StoredRun(Struct, frozen=True, kw_only=True):
 
     info: RunInfo
     events: tuple[Event, ...]
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """What somebody without the run's lease wants of it: it waits in the inbox until its owner takes it.
+
+    `kind` is `"signal"`, `"cancel"` or `"input"`; `body` is encoded by the runner. A second message of the same id
+    is the first one again, as long as the run is kept.
+    """
+
+    id: str
+    run_id: str
+    kind: str
+    body: bytes
+    at: float | None = None
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """Something that `verify` found wrong: with which run, at which position of its log, and what."""
+
+    run_id: str | None
+    position: int | None
+    what: str
+
+
+class Codec(Protocol):
+    """Turns events and values into bytes, and back exactly as they were."""
+
+    def encode_event(self, event: Event) -> tuple[bytes, dict[bytes, bytes]]:
+        """An event as bytes, and the large values in it, which stand out of line: by content hash.
+
+        Errors: `EncodeError`, with the path to what cannot be stored.
+        """
+        ...
+
+    def decode_event(self, body: bytes, fetch: Callable[[bytes], bytes]) -> Event:
+        """The event; `fetch` gives a large value by its hash. Errors: `UnknownType`, `Corrupt`, `BadSignature`."""
+        ...
+
+    def check(self, value: Any) -> None:
+        """Refuse what could not be stored. Errors: `EncodeError`."""
+        ...
 
 
 @runtime_checkable
@@ -203,6 +267,77 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+@runtime_checkable
+class Leases(Protocol):
+    """What a store offers where several runners share it, or one is to be sure that it is alone.
+
+    A claim raises the run's epoch; all appends carry it, and those of an older one are `Fenced`. Leases only decide
+    when a take-over is tried: safety rests on the epoch. Time is the store's.
+    """
+
+    def claim(
+        self,
+        owner: str,
+        ttl_s: float,
+        *,
+        run_id: str | None = None,
+        workflows: Sequence[str] | None = None,
+        limit: int = 1,
+    ) -> Sequence[RunInfo]:
+        """Take runs that nobody has: one by its id, or those that have something to do now, most overdue first.
+
+        Something to do: it is running, its `wake_at` has come, or a message waits for it. A run whose lease ran out
+        without a release has its `crashes` raised. Gives what was taken; nothing where another runner has it.
+        """
+        ...
+
+    def renew(self, owner: str, ttl_s: float, epochs: Mapping[str, int]) -> set[str]:
+        """Keep these runs for longer; give those of them that are still the owner's."""
+        ...
+
+    def release(self, epochs: Mapping[str, int]) -> None:
+        """Let go of these runs, in order: they may be claimed at once, and no crash is counted."""
+        ...
+
+
+@runtime_checkable
+class Inbox(Protocol):
+    """What a store offers to those who have no lease: anyone may add to the inbox, only the owner to the log."""
+
+    def post(self, message: Message) -> bool:
+        """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`."""
+        ...
+
+    def waiting(self, owner: str) -> Sequence[Message]:
+        """The messages for the runs that somebody has now, oldest first."""
+        ...
+
+
+@runtime_checkable
+class Upkeep(Protocol):
+    """What a store offers to whoever looks after it."""
+
+    def save_snapshot(self, run_id: str, epoch: int, baseline: Event) -> bool:
+        """Note what a run's log comes to at some position, so that loading begins there; False if not taken."""
+        ...
+
+    def load_all(self, run_id: str) -> StoredRun:
+        """A run with all of its log that is still there, whatever snapshots there are."""
+        ...
+
+    def compact(self, run_id: str) -> int:
+        """Let go of the events before the newest snapshot; says how many."""
+        ...
+
+    def verify(self, run_id: str | None = None) -> Sequence[Finding]:
+        """Read everything again, and say what is not as it was written."""
+        ...
+
+    def sweep(self, *, unused_for_s: float) -> int:
+        """Let go of large values that no run refers to; says how many."""
+        ...
 
 
 class Clock(Protocol):
