@@ -153,6 +153,8 @@ class Append(Struct, frozen=True, kw_only=True):
     """With a status: when the run next has something to do by itself; None: when somebody touches it."""
     consumed: tuple[str, ...] = ()
     """The ids of the run's messages that these events answer: they leave the inbox in the same transaction."""
+    create: RunInfo | None = None
+    """The run is noted first, in the same transaction; one of its id that is there already is a `DuplicateRun`."""
     is_synced: bool = True
     """Whether it must survive a power cut, and not only the end of the process, before it counts as stored."""
 

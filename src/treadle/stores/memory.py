@@ -68,12 +68,18 @@ class MemoryStore:
     def create(self, info: RunInfo) -> None:
         """Note a new run with an empty log. Errors: `DuplicateRun`."""
         with self._lock:
-            if info.id in self._runs:
-                raise DuplicateRun(
-                    f"there is a run {info.id!r} already.",
-                    hint="take another id, or resume the one that is there.",
-                )
-            self._runs[info.id] = Kept(info)
+            fault = self._create(info)
+        if fault is not None:
+            raise fault
+
+    def _create(self, info: RunInfo) -> DuplicateRun | None:
+        if info.id in self._runs:
+            return DuplicateRun(
+                f"there is a run {info.id!r} already.",
+                hint="take another id, or resume the one that is there.",
+            )
+        self._runs[info.id] = Kept(info)
+        return None
 
     def append(self, batch: Sequence[Append]) -> list[Exception | None]:
         """Add to several logs, each wholly or not at all, in the order given."""
@@ -81,6 +87,10 @@ class MemoryStore:
             return [self._append(append) for append in batch]
 
     def _append(self, append: Append) -> Exception | None:
+        if append.create is not None:
+            fault = self._create(append.create)
+            if fault is not None:
+                return fault
         kept = self._runs.get(append.run_id)
         if kept is None:
             return unknown(append.run_id)

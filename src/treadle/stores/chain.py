@@ -1,0 +1,60 @@
+"""The hash chain over a run's log: what makes damage, loss and reordering visible.
+
+Each link covers the one before it, so that the last alone says what the whole log was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final
+
+from treadle.model.events import Applied, Event, Expanded, Failed, Skipped
+
+LINK_BYTES: Final = 16
+
+ENDS: Final = frozenset({Applied, Expanded, Failed, Skipped})
+"""The events that are the outcome of a runnable: of each runnable there may be one."""
+
+
+def first_link(run_id: str, run_key: str) -> bytes:
+    """What the first event of a run is chained to."""
+    return _digest(b"", run_id.encode(), run_key.encode())
+
+
+def next_link(link: bytes, position: int, epoch: int, body: bytes) -> bytes:
+    """The link of an event at a position, written under an epoch, with this body."""
+    return _digest(link, b"%d %d" % (position, epoch), body)
+
+
+def links(link: bytes, position: int, epoch: int, bodies: Sequence[bytes]) -> list[bytes]:
+    """The links of several events in a row."""
+    made = []
+    for offset, body in enumerate(bodies):
+        link = next_link(link, position + offset, epoch, body)
+        made.append(link)
+    return made
+
+
+def seal(link: bytes, position: int, body: bytes) -> bytes:
+    """What proves that a snapshot is the one that was taken of this log at this position."""
+    return _digest(link, b"snapshot %d" % position, body)
+
+
+def runnable_mark(event: Event) -> bytes | None:
+    """A short name of the runnable whose outcome an event is, for the store's own guard; None for all others.
+
+    Node, generation and scope are what a runnable is.
+    """
+    if type(event) not in ENDS:
+        return None
+    node, scope, generation = event.node, event.scope, event.generation  # type: ignore[union-attr]
+    return blake2b(f"{node}|{generation}|{scope}".encode(), digest_size=12).digest()
+
+
+def _digest(*parts: bytes) -> bytes:
+    digest = blake2b(digest_size=LINK_BYTES)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()

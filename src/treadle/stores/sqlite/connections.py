@@ -1,0 +1,206 @@
+"""The connections of one store: one that writes, one that reads, and what is done when the disk fails under them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import RLock
+from typing import Final
+
+from treadle.errors import StoreUnavailable, UsageError
+from treadle.stores.sqlite.file import Lock, as_ours, check_place, connect, logger, prepare, told
+
+CHECKPOINT_AT: Final = 4 * 1024 * 1024
+"""How large the write-ahead log may grow, in bytes, before what it holds is moved into the file."""
+
+LOOK_EVERY: Final = 32
+"""After so many transactions its size is looked at."""
+
+WAL_RESET_FIXED: Final = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+"""From these on, by branch, two connections that checkpoint and write at once cannot damage the file."""
+
+
+class Connections:
+    """Opens the file when first needed; one thread writes at a time, and one reads, also while another writes."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        if str(path) in {"", ":memory:"}:
+            raise UsageError(
+                "a SQLite store needs a file.", hint='to keep nothing, say store="memory".'
+            )
+        self.path = Path(path)
+        self._process = os.getpid()
+        self._lock = Lock(self.path)
+        self._writing = RLock()
+        self._reading = RLock()
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._is_reader_stale = False
+        self._is_synced = True
+        self._count = 0
+        self._is_closed = False
+
+    # ------------------------------------------------------------------------------------ opening
+
+    def _check(self) -> None:
+        if os.getpid() != self._process:
+            raise UsageError(
+                f"the store {self.path} was opened in another process, which this one was forked from.",
+                hint="open a store of its own in each process.",
+            )
+        if self._is_closed:
+            raise StoreUnavailable(f"the store {self.path} was closed.")
+
+    def _open_writer(self) -> sqlite3.Connection:
+        if self._writer is None:
+            check_place(self.path)
+            connection = connect(self.path)
+            try:
+                prepare(connection, self.path)
+            except BaseException:
+                connection.close()
+                raise
+            self._writer, self._is_synced = connection, True
+            warn_of_version(self.path)
+        return self._writer
+
+    def _open_reader(self) -> None:
+        with self._writing:  # there may be no file yet, or an old one
+            self._open_writer()
+            if self._reader is not None:
+                with suppress(sqlite3.Error):
+                    self._reader.close()
+            self._is_reader_stale = False
+        self._reader = connect(self.path, is_reader=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection to read with, within one transaction: all that is read belongs together."""
+        with self._reading:
+            self._check()
+            if self._reader is None or self._is_reader_stale:
+                self._open_reader()
+            assert self._reader is not None
+            with told(self.path, "reading"):
+                self._reader.execute("BEGIN")
+                try:
+                    yield self._reader
+                finally:
+                    if self._reader.in_transaction:
+                        self._reader.execute("COMMIT")
+
+    @contextmanager
+    def writing(
+        self, doing: str, *, is_synced: bool = True, is_runner: bool = False
+    ) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes; rolled back where something is raised.
+
+        `is_runner`: what only the process that runs the workflows may do.
+        """
+        with self._writing:
+            self._check()
+            connection = self._open_writer()
+            if is_runner:
+                self.take_lock()
+            try:
+                if is_synced != self._is_synced:
+                    connection.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
+                    self._is_synced = is_synced
+                connection.execute("BEGIN IMMEDIATE")  # a later upgrade of the lock could not wait
+                yield connection
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back(connection)
+                ours = as_ours(error, self.path, doing)
+                if (getattr(error, "sqlite_errorname", None) or "").startswith("SQLITE_IOERR"):
+                    self.reopen()
+                raise ours from error
+            except BaseException:
+                self._roll_back(connection)
+                raise
+            self._count += 1
+            if self._count % LOOK_EVERY == 0:
+                self._look_at_log(connection)
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        with suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def take_lock(self) -> None:
+        """Be the one process that runs the workflows of this file: whoever had runs before is gone."""
+        with self._writing:
+            if self._lock.take():
+                with told(self.path, "taking over"):
+                    self._open_writer().execute(
+                        "UPDATE run SET lease_until = 0 WHERE owner IS NOT NULL"
+                    )
+
+    def reopen(self) -> None:
+        """Begin anew with the file: after an error of the disk, what the old connection believes is worth nothing."""
+        with self._writing:
+            if self._writer is not None:
+                with suppress(sqlite3.Error):
+                    self._writer.close()
+            self._writer = None
+            self._is_reader_stale = True  # another thread may be reading with it just now
+
+    # --------------------------------------------------------------------------- write-ahead log
+
+    def _look_at_log(self, connection: sqlite3.Connection) -> None:
+        try:
+            size = Path(f"{self.path}-wal").stat().st_size
+        except OSError:
+            return
+        if size > CHECKPOINT_AT:
+            with suppress(sqlite3.Error):  # a reader is in the way: next time
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def tidy_up(self) -> None:
+        """Move what the write-ahead log holds into the file."""
+        with self._writing, told(self.path, "tidying up"):
+            self._check()
+            self._open_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._reading, self._writing:
+            if self._is_closed or os.getpid() != self._process:
+                return
+            self._is_closed = True
+            if self._reader is not None:
+                self._reader.close()
+            if self._writer is not None:
+                with suppress(sqlite3.Error):
+                    if self._lock.is_taken:
+                        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._writer.close()
+            self._writer = self._reader = None
+            self._lock.release()
+
+
+_WARNED: Final[set[str]] = set()
+
+
+def warn_of_version(path: Path) -> None:
+    """Say once that this SQLite has a known fault, which the store works around."""
+    version = sqlite3.sqlite_version_info
+    if has_wal_reset_fault(version) and "wal-reset" not in _WARNED:
+        _WARNED.add("wal-reset")
+        logger.info(
+            "SQLite %s can lose commits if two processes move its write-ahead log at once (mended in 3.51.3); "
+            "this store lets one process alone do that. Never open %s with other tools while it is in use.",
+            sqlite3.sqlite_version,
+            path,
+        )
+
+
+def has_wal_reset_fault(version: tuple[int, ...]) -> bool:
+    """Whether this version can lose commits when two connections checkpoint and write at once."""
+    for fixed in WAL_RESET_FIXED:
+        if version[:2] == fixed[:2]:
+            return version < fixed
+    return version < WAL_RESET_FIXED[-1]

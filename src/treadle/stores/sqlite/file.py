@@ -1,0 +1,252 @@
+"""Opening the file: what SQLite, file system and file must be like, and how their errors are told.
+
+Every connection is set up here, so that none is forgotten.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from treadle.errors import (
+    Corrupt,
+    OutcomeUnknown,
+    ReadOnly,
+    SchemaTooNew,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    UsageError,
+)
+from treadle.stores.sqlite.schema import APPLICATION_ID, SCRIPTS, VERSION
+
+logger = logging.getLogger("treadle.stores")
+
+OLDEST: Final = (3, 37, 0)
+"""STRICT tables."""
+
+BUSY_S: Final = 5.0
+"""How long a connection waits for another process's lock."""
+
+SHARED_FILE_SYSTEMS: Final = frozenset(
+    ["nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "afs", "fuse.sshfs"]
+)
+"""WAL needs memory that all processes share, on one host."""
+
+
+def connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
+    """A connection with all settings that the store relies on. Errors: those of `told`, `UsageError`."""
+    check_library()
+    mode = "ro" if is_reader else "rwc"
+    with told(path, "opening"):
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            _set_up(connection, is_reader=is_reader)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection, *, is_reader: bool) -> None:
+    run = connection.execute
+    run(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
+    run("PRAGMA trusted_schema = OFF")
+    run("PRAGMA cell_size_check = ON")
+    run("PRAGMA mmap_size = 0")  # an I/O error is to be an error, not a signal
+    run("PRAGMA temp_store = MEMORY")
+    run("PRAGMA cache_size = -16000")
+    run("PRAGMA wal_autocheckpoint = 0")  # the one writer alone says when
+    if is_reader:
+        run("PRAGMA query_only = ON")
+        return
+    run("PRAGMA synchronous = FULL")
+    run("PRAGMA fullfsync = ON")
+    run("PRAGMA checkpoint_fullfsync = ON")
+    run("PRAGMA journal_size_limit = 67108864")
+
+
+def prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables, or bring them up to date. Errors: `SchemaTooNew`, `UsageError`, those of `told`."""
+    with told(path, "preparing"):
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if application not in (0, APPLICATION_ID) or (application == 0 and _has_tables(connection)):
+            raise UsageError(
+                f"{path} is a database of something else.", hint="name another file for the store."
+            )
+        if version > VERSION:
+            raise SchemaTooNew(
+                f"{path} was written by a later version (schema {version}, this one knows {VERSION}).",
+                hint="install that version of treadle, or name another file.",
+            )
+        if version == VERSION:
+            return
+        if version == 0:  # these two can only be said before there are tables
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        for number in range(version, VERSION):
+            _migrate(connection, number)
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+
+
+def _migrate(connection: sqlite3.Connection, number: int) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == number:  # nobody else was quicker
+            for statement in SCRIPTS[number]:
+                connection.execute(statement)
+            if number == 0:
+                made = ("store", uuid.uuid4().hex)
+                connection.execute("INSERT INTO meta VALUES (?, ?)", made)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def check_library() -> None:
+    """Errors: `UsageError` if this SQLite is too old."""
+    if sqlite3.sqlite_version_info < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise UsageError(
+            f"this Python has SQLite {sqlite3.sqlite_version}, and the store needs {oldest}.",
+            hint="a newer Python brings a newer SQLite.",
+        )
+
+
+def check_place(path: Path) -> None:
+    """Refuse folders that are not there, and file systems where several hosts could open the file."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"the folder {folder} is not there.", hint="make it first.")
+    kind = file_system_of(folder)
+    if kind in SHARED_FILE_SYSTEMS:
+        raise UsageError(
+            f"{path} lies on a network file system ({kind}), where SQLite cannot keep its promises.",
+            hint='use a local disk, or PostgreSQL: store="postgresql://...".',
+        )
+
+
+def file_system_of(folder: Path, mounts: str = "/proc/self/mounts") -> str | None:
+    """The kind of file system that holds a folder, where the system tells."""
+    try:
+        lines = Path(mounts).read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    place = str(folder.resolve())
+    best: tuple[int, str | None] = (-1, None)
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = fields[1].replace("\\040", " ")
+        inside = place == point or place.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= best[0]:
+            best = (len(point), fields[2])
+    return best[1]
+
+
+@contextmanager
+def told(path: Path, doing: str) -> Iterator[None]:
+    """Tell SQLite's errors as ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise as_ours(error, path, doing) from error
+
+
+def as_ours(error: sqlite3.Error, path: Path, doing: str) -> StoreError:
+    """What an error of SQLite means to who uses the store."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    make: Callable[..., StoreError] = StoreError
+    hint = "this is not expected: please report it."
+    for prefix, kind, remedy in _MEANINGS:
+        if name.startswith(prefix):
+            make, hint = kind, remedy
+            break
+    else:
+        if isinstance(error, sqlite3.ProgrammingError):
+            make, hint = StoreUnavailable, "the store was closed."
+    return make(f"{doing} {path}: {error} ({name or type(error).__name__}).", hint=hint)
+
+
+_MEANINGS: Final[tuple[tuple[str, Callable[..., StoreError], str], ...]] = (
+    ("SQLITE_FULL", StoreFull, "make room on the disk; what waits is stored then."),
+    ("SQLITE_READONLY", ReadOnly, "file and folder must be writable."),
+    ("SQLITE_CANTOPEN", ReadOnly, "folder and file must be there, and be readable and writable."),
+    ("SQLITE_PERM", ReadOnly, "file and folder must be readable and writable."),
+    ("SQLITE_BUSY", StoreUnavailable, "another process keeps the file locked."),
+    ("SQLITE_LOCKED", StoreUnavailable, "another connection keeps the file locked."),
+    ("SQLITE_CORRUPT", Corrupt, "restore a backup; `treadle verify` says what is damaged."),
+    ("SQLITE_NOTADB", Corrupt, "the file is no SQLite database, or its beginning is damaged."),
+    ("SQLITE_IOERR", OutcomeUnknown, "the disk reports an error: look at it before anything else."),
+    ("SQLITE_NOMEM", StoreUnavailable, "the machine is out of memory."),
+    ("SQLITE_INTERRUPT", StoreUnavailable, "try again."),
+)
+
+
+class Lock:
+    """Says that one process, and no other, runs the workflows of a file. The system lets go of it with the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + "-runner")
+        self._file: int | None = None
+
+    def take(self) -> bool:
+        """Take it; False if it was ours already. Errors: `StoreUnavailable` naming who has it."""
+        if self._file is not None:
+            return False
+        try:
+            import fcntl
+        except ImportError:  # elsewhere SQLite's own locks have to do
+            return False
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise ReadOnly(
+                f"{self._path} cannot be made: {error}.", hint="the folder must be writable."
+            ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(file, 100).decode(errors="replace") or "another process"
+            os.close(file)
+            raise StoreUnavailable(
+                f"{holder} runs the workflows of this file already ({self._path}).",
+                hint="stop it first; to have many runners on one store, take PostgreSQL.",
+            ) from None
+        os.ftruncate(file, 0)
+        os.write(file, f"process {os.getpid()}".encode())
+        self._file = file
+        return True
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether it is ours."""
+        return self._file is not None
+
+    def release(self) -> None:
+        """Let another process have it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

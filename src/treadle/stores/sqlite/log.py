@@ -1,0 +1,484 @@
+"""Logs in SQLite: one append is one guarded change of one run; a batch of them is one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from time import time
+from typing import Any, Final, NamedTuple
+
+from treadle.errors import (
+    Conflict,
+    Corrupt,
+    DuplicateRun,
+    Fenced,
+    OutcomeUnknown,
+    StoreError,
+    StoreUnavailable,
+    TreadleError,
+    UnknownRun,
+)
+from treadle.interfaces import Append, Codec, RunInfo, StoredRun
+from treadle.model.events import Baseline, Event
+from treadle.stores.chain import first_link, links, next_link, runnable_mark, seal
+from treadle.stores.sqlite.connections import Connections
+
+COLUMNS: Final = (
+    "id, workflow, run_key, fingerprint, status, head, created_at, updated_at, note, epoch, owner, lease_until, "
+    "wake_at, crashes"
+)
+
+KNOWN: Final = 4096
+"""Of so many runs is remembered what their log's last link is, which spares a look each time."""
+
+
+class Place(NamedTuple):
+    """Where a run's log stood after the last append of ours."""
+
+    pk: int
+    head: int
+    link: bytes
+
+
+class Written(NamedTuple):
+    """An append as bytes."""
+
+    append: Append
+    bodies: list[bytes]
+    marks: list[bytes]
+    blobs: dict[bytes, bytes]
+
+
+class SqliteLog:
+    """The logs of a file."""
+
+    def __init__(
+        self, connections: Connections, codec: Codec, clock: Callable[[], float] = time
+    ) -> None:
+        self._connections = connections
+        self.codec = codec
+        self._clock = clock
+        self._places: OrderedDict[str, Place] = OrderedDict()
+
+    # ------------------------------------------------------------------------------------ writing
+
+    def create(self, info: RunInfo) -> None:
+        """Note a new run with an empty log. Errors: `DuplicateRun`."""
+        (fault,) = self.append([Append(run_id=info.id, expected=0, create=info, is_synced=False)])
+        if fault is not None:
+            raise fault
+
+    def append(self, batch: Sequence[Append]) -> list[Exception | None]:
+        """Add to several logs in one transaction, each wholly or not at all, in the order given."""
+        written = [self._encode(append) for append in batch]
+        if len(written) == 1 or not any(isinstance(each, Written) for each in written):
+            return [self._alone(each) if isinstance(each, Written) else each for each in written]
+        try:
+            return self._together(written)
+        except OutcomeUnknown:
+            return [self._again(each) if isinstance(each, Written) else each for each in written]
+        except StoreError as error:
+            if not isinstance(error.__cause__, sqlite3.IntegrityError):
+                raise
+        # One of them broke the guard of the database: the others are not to suffer for it.
+        return [self._alone(each) if isinstance(each, Written) else each for each in written]
+
+    def _encode(self, append: Append) -> Written | Exception:
+        bodies, marks, blobs = [], [], {}
+        try:
+            for event in append.events:
+                body, apart = self.codec.encode_event(event)
+                bodies.append(body)
+                blobs.update(apart)
+                mark = runnable_mark(event)
+                if mark is not None:
+                    marks.append(mark)
+        except TreadleError as error:
+            return error
+        return Written(append, bodies, marks, blobs)
+
+    def _together(self, written: Sequence[Written | Exception]) -> list[Exception | None]:
+        places: list[tuple[str, Place]] = []
+        told: list[Exception | None] = []
+        is_synced = any(isinstance(each, Written) and each.append.is_synced for each in written)
+        try:
+            with self._connections.writing(
+                "appending to", is_synced=is_synced, is_runner=True
+            ) as connection:
+                for each in written:
+                    if isinstance(each, Written):
+                        place = self._write(connection, each)
+                        if isinstance(place, Place):
+                            places.append((each.append.run_id, place))
+                            self._remember(each.append.run_id, place)
+                        told.append(None if isinstance(place, Place) else place)
+                    else:
+                        told.append(each)
+        except BaseException:
+            for each in written:  # what was remembered is not so
+                if isinstance(each, Written):
+                    self._places.pop(each.append.run_id, None)
+            raise
+        return told
+
+    def _alone(self, written: Written) -> Exception | None:
+        run_id = written.append.run_id
+        try:
+            return self._together([written])[0]
+        except OutcomeUnknown:
+            return self._again(written)
+        except StoreError as error:
+            if isinstance(error.__cause__, sqlite3.IntegrityError):
+                return Conflict(
+                    f"an outcome of {run_id!r} was to be applied a second time.",
+                    hint="load the run and go on from there.",
+                )
+            raise
+
+    def _again(self, written: Written) -> Exception | None:
+        """After an error of the disk: read back whether it counts, and write it if it does not.
+
+        The file was opened anew. Before anything is added to a log whose last commit was in doubt, all of that log is
+        read again.
+        """
+        self.load_all(written.append.run_id)
+        try:
+            return self._together([written])[0]
+        except OutcomeUnknown as error:
+            raise StoreUnavailable(str(error), hint=error.hint) from error
+
+    def _is_there(self, connection: sqlite3.Connection, written: Written, place: Place) -> bool:
+        """Whether the newest events of a log are those that are to be written: an earlier try counted after all."""
+        if not written.bodies:
+            return False
+        append, count = written.append, len(written.bodies)
+        if isinstance(append.events[0], Baseline):
+            return False
+        stored = connection.execute(
+            "SELECT body FROM event WHERE run = ? AND position >= ? AND epoch = ? ORDER BY position LIMIT ?",
+            (place.pk, append.expected, append.epoch, count + 1),
+        ).fetchall()
+        return [body for (body,) in stored] == written.bodies
+
+    def _write(self, connection: sqlite3.Connection, written: Written) -> Place | Exception:
+        """Write one append within the open transaction, if the run stands where it is expected to."""
+        append = written.append
+        if append.create is not None and not self._create(connection, append.create):
+            return duplicate(append.run_id)
+        place = self._places.get(append.run_id)
+        if place is None or place.head != append.expected:
+            found = self._look_up(connection, append)
+            if isinstance(found, Exception):
+                return found
+            place = found
+            if place.head != append.expected:
+                if self._is_there(connection, written, place):
+                    return place
+                return conflict(append.run_id, place.head, append.expected)
+        events, head = append.events, append.expected + len(append.events)
+        is_folded = bool(events) and isinstance(events[0], Baseline)
+        if is_folded:
+            baseline = events[0]
+            assert isinstance(baseline, Baseline)
+            start = baseline.position
+            link = next_link(place.link, start, append.epoch, written.bodies[0])
+            bodies = written.bodies[1:]
+            head = start + len(bodies)
+        else:
+            start, link, bodies = append.expected, place.link, written.bodies
+        chain = links(link, start, append.epoch, bodies)
+        last = chain[-1] if chain else link
+        changed = connection.execute(*self._change(append, place, head, last))
+        if not changed.rowcount:  # somebody else has it, or was here since we last looked
+            self._places.pop(append.run_id, None)
+            return self._write(connection, written)
+        if is_folded:
+            self._fold(connection, place.pk, start, written.bodies[0], link)
+        connection.executemany(
+            "INSERT INTO event VALUES (?, ?, ?, ?, ?)",
+            [
+                (place.pk, start + index, append.epoch, body, chain[index])
+                for index, body in enumerate(bodies)
+            ],
+        )
+        self._write_rest(connection, place.pk, written)
+        return Place(place.pk, head, last)
+
+    def _create(self, connection: sqlite3.Connection, info: RunInfo) -> bool:
+        self._places.pop(info.id, None)
+        link = first_link(info.id, info.run_key)
+        made = connection.execute(
+            "INSERT INTO run(id, workflow, run_key, fingerprint, status, note, link, base_link, epoch, owner, "
+            "lease_until, wake_at, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT(id) DO NOTHING",
+            (
+                info.id,
+                info.workflow,
+                info.run_key,
+                info.fingerprint,
+                info.status,
+                info.note,
+                link,
+                link,
+                info.epoch,
+                info.owner,
+                info.lease_until,
+                info.wake_at,
+                info.created_at,
+                info.updated_at,
+            ),
+        )
+        return bool(made.rowcount)
+
+    def _change(self, append: Append, place: Place, head: int, link: bytes) -> tuple[str, Any]:
+        known = {
+            "pk": place.pk,
+            "expected": append.expected,
+            "epoch": append.epoch,
+            "head": head,
+            "link": link,
+            "at": append.at,
+        }
+        also = ", crashes = 0" if append.events else ""
+        if append.status is not None:
+            also += ", status = :status, note = :note, wake_at = :wake_at"
+            known |= {"status": append.status, "note": append.note, "wake_at": append.wake_at}
+        statement = (
+            f"UPDATE run SET head = :head, link = :link, updated_at = coalesce(:at, updated_at){also} "  # noqa: S608 - our own words
+            "WHERE pk = :pk AND head = :expected AND epoch = :epoch"
+        )
+        return statement, known
+
+    def _look_up(
+        self, connection: sqlite3.Connection, append: Append
+    ) -> Place | StoreError | UnknownRun:
+        row = connection.execute(
+            "SELECT pk, head, link, epoch, owner FROM run WHERE id = ?", (append.run_id,)
+        ).fetchone()
+        if row is None:
+            return unknown(append.run_id)
+        pk, head, link, epoch, owner = row
+        if epoch != append.epoch:
+            return Fenced(
+                f"{append.run_id!r} was taken over by {owner or 'another runner'} (epoch {epoch}, not {append.epoch}).",
+                hint="leave it to that runner.",
+            )
+        return Place(pk, head, link)
+
+    def _fold(
+        self, connection: sqlite3.Connection, pk: int, position: int, body: bytes, link: bytes
+    ) -> None:
+        """A baseline takes the place of all that was there."""
+        for table in ("event", "applied", "snapshot"):
+            connection.execute(f"DELETE FROM {table} WHERE run = ?", (pk,))  # noqa: S608 - our own names
+        connection.execute(
+            "INSERT INTO snapshot VALUES (?, ?, ?, ?, ?)",
+            (pk, position, body, link, seal(link, position, body)),
+        )
+        connection.execute(
+            "UPDATE run SET base = ?, base_link = ? WHERE pk = ?", (position, link, pk)
+        )
+        connection.execute("DELETE FROM blob_use WHERE run = ?", (pk,))
+
+    def _write_rest(self, connection: sqlite3.Connection, pk: int, written: Written) -> None:
+        if written.marks:
+            connection.executemany(
+                "INSERT INTO applied VALUES (?, ?)", [(pk, mark) for mark in written.marks]
+            )
+        if written.blobs:
+            self.write_blobs(connection, pk, written.blobs)
+        if written.append.consumed:
+            connection.executemany(
+                "UPDATE message SET body = NULL WHERE run = ? AND id = ?",
+                [(pk, id) for id in written.append.consumed],
+            )
+
+    def write_blobs(
+        self, connection: sqlite3.Connection, pk: int, blobs: dict[bytes, bytes]
+    ) -> None:
+        """Keep large values, and note that a run refers to them."""
+        now = self._clock()
+        connection.executemany(
+            "INSERT INTO blob VALUES (?, ?, ?) ON CONFLICT(hash) DO UPDATE SET touched_at = excluded.touched_at",
+            [(mark, now, data) for mark, data in blobs.items()],
+        )
+        connection.executemany(
+            "INSERT OR IGNORE INTO blob_use VALUES (?, ?)", [(mark, pk) for mark in blobs]
+        )
+
+    def _remember(self, run_id: str, place: Place) -> None:
+        self._places[run_id] = place
+        self._places.move_to_end(run_id)
+        if len(self._places) > KNOWN:
+            self._places.popitem(last=False)
+
+    def delete(self, run_id: str) -> bool:
+        """Forget a run; whether there was one."""
+        self._places.pop(run_id, None)
+        with self._connections.writing("deleting a run from", is_runner=True) as connection:
+            row = connection.execute("SELECT pk FROM run WHERE id = ?", (run_id,)).fetchone()
+            if row is None:
+                return False
+            for table in ("event", "applied", "snapshot", "message", "blob_use"):
+                connection.execute(f"DELETE FROM {table} WHERE run = ?", row)  # noqa: S608 - our own names
+            connection.execute("DELETE FROM run WHERE pk = ?", row)
+        return True
+
+    # ------------------------------------------------------------------------------------ reading
+
+    def info(self, run_id: str) -> RunInfo | None:
+        """A run without its log, if there is one."""
+        with self._connections.reading() as connection:
+            row = connection.execute(
+                f"SELECT {COLUMNS} FROM run WHERE id = ?",  # noqa: S608 - our own names
+                (run_id,),
+            ).fetchone()
+        return None if row is None else info_of(row)
+
+    def list(
+        self, *, workflow: str | None = None, status: str | None = None, limit: int | None = None
+    ) -> list[RunInfo]:
+        """Runs in the order of their creation."""
+        wanted = {"workflow": workflow, "status": status}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        where = " AND ".join(f"{name} = :{name}" for name in given)
+        with self._connections.reading() as connection:
+            rows = connection.execute(
+                f"SELECT {COLUMNS} FROM run {'WHERE ' + where if where else ''} "  # noqa: S608 - our own names
+                "ORDER BY pk LIMIT :limit",
+                given | {"limit": -1 if limit is None else limit},
+            ).fetchall()
+        return [info_of(row) for row in rows]
+
+    def load(self, run_id: str) -> StoredRun:
+        """A run with its log, from its newest snapshot on if there is one. Errors: `UnknownRun`, `Corrupt`."""
+        return self._load(run_id, is_whole=False)
+
+    def load_all(self, run_id: str) -> StoredRun:
+        """A run with all of its log that is still there. Errors: `UnknownRun`, `Corrupt`."""
+        return self._load(run_id, is_whole=True)
+
+    def _load(self, run_id: str, *, is_whole: bool) -> StoredRun:
+        with self._connections.reading() as connection:
+            row = connection.execute(
+                f"SELECT {COLUMNS}, pk, base, link, base_link FROM run WHERE id = ?",  # noqa: S608 - our own names
+                (run_id,),
+            ).fetchone()
+            if row is None:
+                raise unknown(run_id)
+            info = info_of(row[:-4])
+            pk, base, last, link = row[-4:]
+            begin, events = base, []
+            for position, body, taken_at, mark in snapshots(
+                connection, pk, base, is_whole=is_whole
+            ):
+                if seal(taken_at, position, body) == mark:
+                    events = [self._decode(connection, body, run_id, position)]
+                    begin, link = position, taken_at
+                    break
+                if position == base:
+                    raise damaged(run_id, position, "the snapshot it begins with")
+            rows = connection.execute(
+                "SELECT position, epoch, body, link FROM event WHERE run = ? AND position >= ? ORDER BY position",
+                (pk, begin),
+            ).fetchall()
+            check_chain(run_id, rows, begin=begin, head=info.position, link=link, last=last)
+            events += [self._decode(connection, row[2], run_id, row[0]) for row in rows]
+        return StoredRun(info=info, events=tuple(events))
+
+    def _decode(
+        self, connection: sqlite3.Connection, body: bytes, run_id: str, position: int
+    ) -> Event:
+        def fetch(mark: bytes) -> bytes:
+            row = connection.execute("SELECT data FROM blob WHERE hash = ?", (mark,)).fetchone()
+            if row is None:
+                raise damaged(run_id, position, "a large value of it, which is missing")
+            data: bytes = row[0]
+            return data
+
+        return self.codec.decode_event(body, fetch)
+
+
+def snapshots(
+    connection: sqlite3.Connection, pk: int, base: int, *, is_whole: bool
+) -> Sequence[tuple[int, bytes, bytes, bytes]]:
+    """The snapshots that a log may be read from, newest first; where all of it is wanted, that which it begins with."""
+    return connection.execute(
+        "SELECT position, body, link, seal FROM snapshot WHERE run = ? AND (position = ? OR ?) "
+        "ORDER BY position DESC",
+        (pk, base, not is_whole),
+    ).fetchall()
+
+
+def check_chain(
+    run_id: str,
+    rows: Sequence[tuple[int, int, bytes, bytes]],
+    *,
+    begin: int,
+    head: int,
+    link: bytes,
+    last: bytes,
+) -> None:
+    """Read the chain over the events of a log, from a known link to the run's own. Errors: `Corrupt`."""
+    for expected, (position, epoch, body, written) in enumerate(rows, begin):
+        if position != expected:
+            raise damaged(run_id, expected, "an event, which is missing")
+        link = next_link(link, position, epoch, body)
+        if link != written:
+            raise damaged(run_id, position, "an event")
+    if len(rows) != head - begin:
+        raise damaged(run_id, begin + len(rows), "an event, which is missing")
+    if link != last:
+        raise damaged(run_id, head, "the end of the log")
+
+
+def damaged(run_id: str, position: int, what: str) -> Corrupt:
+    """Something of a run is not as it was written."""
+    return Corrupt(
+        f"the log of {run_id!r} is damaged at position {position}: {what} is not what was written.",
+        hint="restore a backup; other runs are not touched by it.",
+    )
+
+
+def info_of(row: Sequence[Any]) -> RunInfo:
+    """A row of `COLUMNS` as what it says."""
+    (id, workflow, run_key, fingerprint, status, head, created_at, updated_at, note) = row[:9]
+    epoch, owner, lease_until, wake_at, crashes = row[9:]
+    return RunInfo(
+        id=id,
+        workflow=workflow,
+        run_key=run_key,
+        fingerprint=fingerprint,
+        status=status,
+        position=head,
+        created_at=created_at,
+        updated_at=updated_at,
+        note=note,
+        epoch=epoch,
+        owner=owner,
+        lease_until=lease_until,
+        wake_at=wake_at,
+        crashes=crashes,
+    )
+
+
+def unknown(run_id: str) -> UnknownRun:
+    """There is no such run."""
+    return UnknownRun(f"there is no run {run_id!r}.", hint="create it, or correct its id.")
+
+
+def duplicate(run_id: str) -> DuplicateRun:
+    """There is a run of this id."""
+    return DuplicateRun(
+        f"there is a run {run_id!r} already.",
+        hint="take another id, or resume the one that is there.",
+    )
+
+
+def conflict(run_id: str, head: int, expected: int) -> Conflict:
+    """The log is not as long as the writer thought."""
+    return Conflict(
+        f"the log of {run_id!r} is {head} events long, not {expected}.",
+        hint="somebody else appended to it: load the run and go on from there.",
+    )

@@ -1,0 +1,105 @@
+"""The tables, and the numbered scripts that make them from any earlier state.
+
+Scripts only go forward, one transaction each. A released script is never edited: what changes is a new one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x54524541
+"""Written into the file's header, so that somebody else's database is not mistaken for ours ("TREA")."""
+
+SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+        # `head`: the length of the log. `base`: the position of the first event that is still there.
+        # `link`: the hash chain's link of the last event; `base_link`: that of the one before `base`.
+        """
+        CREATE TABLE run(
+            pk INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            workflow TEXT NOT NULL,
+            run_key TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            status TEXT NOT NULL,
+            note TEXT,
+            head INTEGER NOT NULL DEFAULT 0,
+            base INTEGER NOT NULL DEFAULT 0,
+            link BLOB NOT NULL,
+            base_link BLOB NOT NULL,
+            epoch INTEGER NOT NULL DEFAULT 0,
+            owner TEXT,
+            lease_until REAL,
+            crashes INTEGER NOT NULL DEFAULT 0,
+            wake_at REAL,
+            created_at REAL,
+            updated_at REAL
+        ) STRICT
+        """,
+        "CREATE INDEX run_listed ON run(workflow, status, pk)",
+        "CREATE INDEX run_awake ON run(wake_at) WHERE wake_at IS NOT NULL",
+        "CREATE INDEX run_running ON run(pk) WHERE status = 'running'",
+        "CREATE INDEX run_owned ON run(owner) WHERE owner IS NOT NULL",
+        # Without a rowid, the events of one run lie next to each other: loading it is one range.
+        """
+        CREATE TABLE event(
+            run INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            body BLOB NOT NULL,
+            link BLOB NOT NULL,
+            PRIMARY KEY(run, position)
+        ) STRICT, WITHOUT ROWID
+        """,
+        # The third guard of "applied exactly once", beside the engine's own and the expected head.
+        """
+        CREATE TABLE applied(
+            run INTEGER NOT NULL,
+            runnable BLOB NOT NULL,
+            PRIMARY KEY(run, runnable)
+        ) STRICT, WITHOUT ROWID
+        """,
+        # `link` is that of the last event before `position`; `seal` covers all of it.
+        """
+        CREATE TABLE snapshot(
+            run INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            body BLOB NOT NULL,
+            link BLOB NOT NULL,
+            seal BLOB NOT NULL,
+            PRIMARY KEY(run, position)
+        ) STRICT, WITHOUT ROWID
+        """,
+        # A message that was taken stays without its body, so that a second one of its id is known.
+        """
+        CREATE TABLE message(
+            pk INTEGER PRIMARY KEY,
+            run INTEGER NOT NULL,
+            id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            body BLOB,
+            at REAL,
+            UNIQUE(run, id)
+        ) STRICT
+        """,
+        "CREATE INDEX message_waiting ON message(run, pk) WHERE body IS NOT NULL",
+        """
+        CREATE TABLE blob(
+            hash BLOB PRIMARY KEY,
+            touched_at REAL NOT NULL,
+            data BLOB NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE blob_use(
+            hash BLOB NOT NULL,
+            run INTEGER NOT NULL,
+            PRIMARY KEY(hash, run)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX blob_use_run ON blob_use(run)",
+    ),
+)
+
+VERSION: Final = len(SCRIPTS)

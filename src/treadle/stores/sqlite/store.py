@@ -1,0 +1,134 @@
+"""The store: logs, leases, inbox and upkeep of one SQLite file, under one roof."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import time
+
+from treadle.interfaces import Append, Codec, Finding, Message, RunInfo, StoredRun
+from treadle.model.events import Event
+from treadle.stores.sqlite.connections import Connections
+from treadle.stores.sqlite.log import SqliteLog
+from treadle.stores.sqlite.sharing import SqliteSharing
+from treadle.stores.sqlite.upkeep import SqliteUpkeep
+
+
+class SqliteStore:
+    """Keeps runs in one SQLite file: what it says is stored survives the end of the process and of the machine's power.
+
+    One process runs the workflows of a file; others may read, and leave messages. Any thread may call it. `clock`
+    gives the seconds since 1970 that leases are measured with.
+    """
+
+    is_instant = False
+    is_guarded = True
+    """Several threads may call it at once."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        codec: Codec,
+        *,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self.codec = codec
+        self._connections = Connections(path)
+        self._log = SqliteLog(self._connections, codec, clock)
+        self._sharing = SqliteSharing(self._connections, clock)
+        self._upkeep = SqliteUpkeep(self._connections, self._log, codec, clock)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._connections.path
+
+    def __repr__(self) -> str:
+        return f"<SqliteStore {self.path}>"
+
+    def create(self, info: RunInfo) -> None:
+        """Note a new run with an empty log. Errors: `DuplicateRun`."""
+        self._log.create(info)
+
+    def append(self, batch: Sequence[Append]) -> list[Exception | None]:
+        """Add to several logs in one transaction, each wholly or not at all."""
+        return self._log.append(batch)
+
+    def load(self, run_id: str) -> StoredRun:
+        """A run with its log, from its newest snapshot on. Errors: `UnknownRun`, `Corrupt`."""
+        return self._log.load(run_id)
+
+    def load_all(self, run_id: str) -> StoredRun:
+        """A run with all of its log that is still there. Errors: `UnknownRun`, `Corrupt`."""
+        return self._log.load_all(run_id)
+
+    def info(self, run_id: str) -> RunInfo | None:
+        """A run without its log, if there is one."""
+        return self._log.info(run_id)
+
+    def list(
+        self, *, workflow: str | None = None, status: str | None = None, limit: int | None = None
+    ) -> list[RunInfo]:
+        """Runs in the order of their creation."""
+        return self._log.list(workflow=workflow, status=status, limit=limit)
+
+    def delete(self, run_id: str) -> bool:
+        """Forget a run; whether there was one."""
+        return self._log.delete(run_id)
+
+    def claim(
+        self,
+        owner: str,
+        ttl_s: float,
+        *,
+        run_id: str | None = None,
+        workflows: Sequence[str] | None = None,
+        limit: int = 1,
+    ) -> Sequence[RunInfo]:
+        """Take runs that nobody has: one by its id, or those that have something to do now."""
+        return self._sharing.claim(owner, ttl_s, run_id=run_id, workflows=workflows, limit=limit)
+
+    def renew(self, owner: str, ttl_s: float, epochs: Mapping[str, int]) -> set[str]:
+        """Keep these runs for longer; give those of them that are still the owner's."""
+        return self._sharing.renew(owner, ttl_s, epochs)
+
+    def release(self, epochs: Mapping[str, int]) -> None:
+        """Let go of these runs, in order."""
+        self._sharing.release(epochs)
+
+    def post(self, message: Message) -> bool:
+        """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`."""
+        return self._sharing.post(message)
+
+    def waiting(self, owner: str) -> Sequence[Message]:
+        """The messages for the runs that somebody has now, oldest first."""
+        return self._sharing.waiting(owner)
+
+    def save_snapshot(self, run_id: str, epoch: int, baseline: Event) -> bool:
+        """Note what a run's log comes to at some position, so that loading begins there."""
+        return self._upkeep.save_snapshot(run_id, epoch, baseline)
+
+    def compact(self, run_id: str) -> int:
+        """Let go of the events before the newest snapshot; says how many."""
+        return self._upkeep.compact(run_id)
+
+    def verify(self, run_id: str | None = None) -> Sequence[Finding]:
+        """Read everything again, and say what is not as it was written."""
+        return self._upkeep.verify(run_id)
+
+    def sweep(self, *, unused_for_s: float) -> int:
+        """Let go of large values that no run refers to, and has not for so long; says how many."""
+        return self._upkeep.sweep(unused_for_s=unused_for_s)
+
+    def backup(self, target: str | os.PathLike[str]) -> None:
+        """Copy the store as it is at one moment, also while it is in use."""
+        self._upkeep.backup(Path(target))
+
+    def tidy_up(self) -> None:
+        """Move what the write-ahead log holds into the file."""
+        self._connections.tidy_up()
+
+    def close(self) -> None:
+        """Let go of the file; another process may run its workflows then."""
+        self._connections.close()
