@@ -5,25 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle import errors
 from treadle.build import workflow
-from treadle.components.accumulator import accumulator
-from treadle.components.condition import all_of, any_of, condition, not_
-from treadle.components.fan_in import collect, reduce
-from treadle.components.fan_out import map
 from treadle.components.fitting import error_of
-from treadle.components.match import (
-    anything,
-    between,
-    ge,
-    gt,
-    instance,
-    le,
-    lt,
-    match,
-    ne,
-    one_of,
-    regex,
-)
-from treadle.components.rule import rule
 from treadle.components.step import step
 from treadle.engine.execute import aexecute_runnable, execute_runnable, failed_outcome
 from treadle.model.facts import Fact, Failure
@@ -39,34 +21,64 @@ from treadle.model.markers import (
 )
 from treadle.model.runnables import Outcome, Runnable
 from treadle.model.sentinels import ABSENT, ALL, INPUT
-from treadle.policies.matching import of_kind, only
-from treadle.policies.policy import CircuitBreaker, Limit, Policy, RateLimit, RetryWith
 from treadle.value import Workflow
 
 if TYPE_CHECKING:
+    from treadle.components.accumulator import accumulator
+    from treadle.components.condition import all_of, any_of, condition, not_
+    from treadle.components.fan_in import collect, reduce
+    from treadle.components.fan_out import map
+    from treadle.components.match import (
+        anything,
+        between,
+        ge,
+        gt,
+        instance,
+        le,
+        lt,
+        match,
+        ne,
+        one_of,
+        regex,
+    )
+    from treadle.components.rule import rule
     from treadle.interfaces import Hooks, Observer
     from treadle.model.bundles import Bundle
+    from treadle.policies.matching import of_kind, only
+    from treadle.policies.policy import CircuitBreaker, Limit, Policy, RateLimit, RetryWith
     from treadle.runner.blocking import Runner
     from treadle.runner.registry import Restarts
     from treadle.runner.runner import AsyncRunner
     from treadle.runner.ticket import Ticket
 
 _LATER = {
-    "AsyncRunner": "treadle.runner.runner",
-    "Bundle": "treadle.model.bundles",
-    "Hooks": "treadle.interfaces",
-    "Observer": "treadle.interfaces",
-    "Restarts": "treadle.runner.registry",
-    "Runner": "treadle.runner.blocking",
-    "Ticket": "treadle.runner.ticket",
+    "AsyncRunner": "runner.runner",
+    "Bundle": "model.bundles",
+    "Hooks": "interfaces",
+    "Observer": "interfaces",
+    "Restarts": "runner.registry",
+    "Runner": "runner.blocking",
+    "Ticket": "runner.ticket",
+    "accumulator": "components.accumulator",
+    "map": "components.fan_out",
+    "rule": "components.rule",
+    **dict.fromkeys(("collect", "reduce"), "components.fan_in"),
+    **dict.fromkeys(("all_of", "any_of", "condition", "not_"), "components.condition"),
+    **dict.fromkeys(("anything", "between", "instance", "match"), "components.match"),
+    **dict.fromkeys(("ge", "gt", "le", "lt", "ne", "one_of", "regex"), "components.match"),
+    **dict.fromkeys(("of_kind", "only"), "policies.matching"),
+    **dict.fromkeys(
+        ("CircuitBreaker", "Limit", "Policy", "RateLimit", "RetryWith"), "policies.policy"
+    ),
 }
-"""Names that are imported when they are first asked for: a workflow that needs no runner need not load asyncio."""
+"""Names and their modules, imported when they are first asked for: who needs no runner need not load asyncio, and who
+has neither rules nor policies need not load what these are."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'treadle' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    value = globals()[name] = getattr(import_module(f"treadle.{_LATER[name]}"), name)
     return value
 
 

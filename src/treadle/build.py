@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from treadle.components.component import Component, check_name
 from treadle.components.step import as_component
 from treadle.errors import DefinitionError, UnknownComponent
 from treadle.model.definition import Definition
-from treadle.policies.matching import Rules
 from treadle.value import Workflow
+
+if TYPE_CHECKING:
+    from treadle.policies.matching import Rules
 
 Part: TypeAlias = "Component[Any, Any] | Callable[..., Any] | Workflow"
 Steps: TypeAlias = "Iterable[Part | tuple[Part, Iterable[Any]]]"

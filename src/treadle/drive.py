@@ -33,7 +33,7 @@ def check_concurrency(max_concurrency: int | None) -> None:
 
 def react(workflow: Workflow) -> Workflow:
     """Execute and apply what is ready now, and no more."""
-    if workflow.policies:
+    if workflow.has_policies:
         from treadle.runner import bare
 
         return bare.react_once(workflow)
@@ -48,7 +48,7 @@ def react_on(
 ) -> Workflow:
     """React until nothing is ready and all that was submitted here has come back."""
     check_concurrency(max_concurrency)
-    if workflow.policies:
+    if workflow.has_policies:
         from treadle.runner import bare
 
         return bare.react_under(workflow, executor, max_concurrency)
@@ -123,7 +123,7 @@ async def areact(workflow: Workflow, max_concurrency: int | None) -> Workflow:
     import asyncio
 
     check_concurrency(max_concurrency)
-    if workflow.policies:
+    if workflow.has_policies:
         from treadle.runner import bare
 
         return await bare.areact_under(workflow, max_concurrency)

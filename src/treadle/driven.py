@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from treadle.engine.loop import Answered, Drive
 from treadle.engine.prepare import Contexts
@@ -13,7 +13,9 @@ from treadle.handle import NO_KEYS, Handle
 from treadle.model.definition import Definition
 from treadle.model.events import Event, ScopeCancelled
 from treadle.model.nodes import Context
-from treadle.policies.matching import Policies, policies_from
+
+if TYPE_CHECKING:
+    from treadle.policies.matching import Policies
 
 
 class Driven(Handle):
@@ -27,14 +29,16 @@ class Driven(Handle):
         They come before those it has. They are wishes, and no part of the graph: no log, fingerprint or pickle
         holds them.
         """
+        from treadle.policies.matching import policies_from
+
         handle = self._like(self._definition, self._at)
-        handle._policies = policies_from(policies).over(self._policies)
+        handle._policies = policies_from(policies).over(self.policies)
         return handle
 
     def with_policies_of(self, other: Self) -> Self:
         """This workflow with the policies of another, and no more."""
         handle = self._like(self._definition, self._at)
-        handle._policies = other.policies
+        handle._policies = other._policies
         return handle
 
     def with_context_of(self, other: Self) -> Self:
@@ -51,7 +55,16 @@ class Driven(Handle):
     @property
     def policies(self) -> Policies:
         """The policies attached to it."""
-        return self._policies
+        if self._policies is not None:
+            return self._policies
+        from treadle.policies.matching import NO_POLICIES
+
+        return NO_POLICIES
+
+    @property
+    def has_policies(self) -> bool:
+        """Whether there are any policies, asked without loading what policies are."""
+        return bool(self._policies)
 
     @property
     def definition(self) -> Definition:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from treadle.engine.apply import NOW, conclude, error_of, orphan, pending_unit, try_again
 from treadle.engine.baseline import is_worth_folding, snapshot
@@ -28,11 +28,12 @@ from treadle.model.definition import Definition
 from treadle.model.errordata import ErrorData
 from treadle.model.events import Event, InputAccepted, ScopeCancelled
 from treadle.model.nodes import Context, Lowered
-from treadle.model.one_line import one_line
 from treadle.model.program import Program
 from treadle.model.runnables import FAILED, OK, SKIPPED, Again, Outcome, Runnable, runnable_id
 from treadle.model.work import OUT, QUEUED, Mark
-from treadle.policies.matching import NO_POLICIES
+
+if TYPE_CHECKING:
+    from treadle.policies.matching import Policies
 
 NOTHING: Final = object()
 """No input was given; None is a value."""
@@ -75,7 +76,7 @@ class Handle:
         self._definition = definition
         self._at: tuple[Tape, int] | None = None
         self._context: Context = NO_CONTEXT
-        self._policies = NO_POLICIES
+        self._policies: Policies | None = None  # a workflow without wishes need not load them
         self._run_key: str | None = None
 
     def _on(self, tape: Tape, version: int) -> Self:
@@ -513,6 +514,8 @@ def is_count(number: Any) -> bool:
 def warn_of_failure(workflow: str, node: str, scope: tuple[int, ...], error: ErrorData) -> None:
     """A failure is recorded with a warning; who handles it silences the logger `treadle`."""
     import logging  # loads much, and a workflow that never fails never needs it
+
+    from treadle.model.one_line import one_line
 
     place = ".".join(map(str, scope))
     why = one_line(str(error))

@@ -93,7 +93,7 @@ class Workflow(Driven):
         given = self if run_context is None else self.with_context(run_context)
         if policies is not None:
             given = given.with_policies(policies)
-        if executor is None and max_concurrency is None and not given.policies:
+        if executor is None and max_concurrency is None and not given.has_policies:
             return given.run_inline(input, key)
         from treadle import drive
 

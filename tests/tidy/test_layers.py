@@ -38,8 +38,12 @@ MAY_IMPORT = {
 }
 
 # Inside a function, and so after both ends exist: a workflow's convenience methods, nothing else.
-# A word for a plug imports its adapter; what most programs never use is imported when they do.
+# A word for a plug imports its adapter; what most programs never use (policies, patterns, how a failure is
+# shown in a log) is imported when they do.
 MAY_IMPORT_LATE = {
+    "engine": "engine",
+    "handle": "model",
+    "driven": "policies",
     "value": "views render drive",
     "drive": "runner",
     "wiring": "stores schedulers executors",

@@ -8,14 +8,15 @@ followed to the gates that use it, so that the same is true of folding.
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from treadle.engine.index import Index
 from treadle.model import nodes as kinds
 from treadle.model.nodes import Atom
-from treadle.model.patterns import Pattern
 from treadle.model.placing import conditions_in
 from treadle.model.program import Node, Program
+
+if TYPE_CHECKING:
+    from treadle.engine.index import Index
 
 
 class Watch:
@@ -47,7 +48,7 @@ class Watch:
         for name in conditions_in(expression):
             atom = own.get(name) or conditions.get(name) or Atom(name)
             number = self._number(name, atom, shared)
-            indexed = indexed and isinstance(atom.pattern, Pattern)
+            indexed = indexed and is_indexed(atom)
             if self.users[number][-1:] != [gate]:
                 self.users[number].append(gate)
         if expression is None or holds(expression, set()):
@@ -66,9 +67,9 @@ class Watch:
             self.users.append([])
             if atom.sharing_key is not None:
                 shared[atom.sharing_key] = number
-            if isinstance(atom.pattern, Pattern):
+            if is_indexed(atom):
                 if self.index is None:
-                    self.index = Index()
+                    self.index = new_index()
                 self.index.add(number, atom.pattern)
         self.by_name[name] = number
         return number
@@ -90,6 +91,18 @@ class Watch:
             and (gate.shape.expression is None or holds(gate.shape.expression, names))
         ]
         return sorted(found, key=lambda gate: gate.index) if len(found) > 1 else found
+
+
+def is_indexed(atom: Atom) -> bool:
+    """Whether a condition is a pattern, asked without loading what patterns are."""
+    return getattr(type(atom.pattern), "is_indexed", False)
+
+
+def new_index() -> Index:
+    """An index without patterns, loaded when there is a pattern to file."""
+    from treadle.engine.index import Index
+
+    return Index()
 
 
 def watch_of(program: Program, node: Node) -> Watch:

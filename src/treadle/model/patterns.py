@@ -48,6 +48,7 @@ class Pattern:
 
     __slots__ = ("key", "matches", "sharable")
     __match_args__: tuple[str, ...] = ()  # what a pattern is made from, in order
+    is_indexed: typing.ClassVar[bool] = True  # tells a pattern from the types of predicates
 
     matches: matching.Test
     """Whether a value matches."""

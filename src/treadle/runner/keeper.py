@@ -1,0 +1,176 @@
+"""The keeper: a thread that looks after what a runner has in a store it may share.
+
+It keeps the leases of its runs, takes over runs that nobody has and that have something to do, and fetches the
+messages that others left for them. Polling is the truth; whoever wants it sooner calls `hurry`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import Final, Protocol
+
+from treadle.errors import StoreError, TreadleError
+from treadle.interfaces import Inbox, Leases, Message, RunInfo, Store, StoredRun
+
+logger = logging.getLogger("treadle.runner")
+
+LEASE_S: Final = 30.0
+"""How long a run stays with a runner that says nothing any more."""
+
+POLL_S: Final = 0.25
+"""How often it looks."""
+
+AT_ONCE: Final = 64
+"""So many runs are taken over at a time: the runner gets a word in between."""
+
+
+class Shared(Leases, Inbox, Store, Protocol):
+    """A store that several may use."""
+
+
+class Keeps(Protocol):
+    """Who is told: each is called in the keeper's thread, and hands it on."""
+
+    def found(self, runs: Sequence[tuple[RunInfo, StoredRun | Exception]]) -> None:
+        """These runs are this runner's now."""
+
+    def lost(self, run_ids: Sequence[str]) -> None:
+        """These are not any more."""
+
+    def heard(self, messages: Sequence[Message]) -> None:
+        """These messages wait for runs of this runner; each comes again until it was answered."""
+
+
+def owner_name() -> str:
+    """A name for a runner that no other has, and that tells a person where it is."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+class Keeper:
+    """Looks after the leases, and the inbox."""
+
+    def __init__(
+        self,
+        store: Shared,
+        owner: str,
+        keeps: Keeps,
+        *,
+        names: Callable[[], Sequence[str]],
+        epochs: Callable[[], Mapping[str, int]],
+        room: Callable[[], int],
+        lease_s: float = LEASE_S,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._keeps = keeps
+        self._names = names
+        self._epochs = epochs
+        self._room = room
+        self._lease_s = lease_s
+        self._poll_s = poll_s
+        self._stir = Event()
+        self._is_closing = False
+        self._lock = Lock()
+        self._leaving: dict[str, int] = {}
+        self._renewed_at = monotonic()
+        self._trouble: str | None = None
+        self._thread = Thread(target=self._keep, name="treadle keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def hurry(self) -> None:
+        """Look now."""
+        self._stir.set()
+
+    def leave(self, run_id: str, epoch: int) -> None:
+        """This run is not worked on any more: somebody else may have it. From any thread."""
+        with self._lock:
+            self._leaving[run_id] = epoch
+
+    def keep(self, run_id: str) -> bool:
+        """This run is to stay after all; False if it was given away already."""
+        with self._lock:
+            return self._leaving.pop(run_id, None) is not None
+
+    def close(self) -> None:
+        """Let go of all runs in order, and end."""
+        self._is_closing = True
+        self._stir.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        try:
+            self._store.release({**self._leaving, **self._epochs()})
+        except StoreError as error:
+            logger.warning("runs could not be let go of, and stay taken until their leases end: %s", error)
+
+    def _keep(self) -> None:
+        while not self._is_closing:
+            self._stir.clear()
+            try:
+                found_all = self.look()
+            except StoreError as error:
+                found_all = True
+                self._note(str(error))
+            except Exception:
+                found_all = True
+                logger.exception("the keeper of runner %s stumbled", self._owner)
+            else:
+                self._note(None)
+            if found_all:
+                self._stir.wait(self._poll_s)
+
+    def look(self) -> bool:
+        """Once: renew, let go, fetch messages, take over; whether there is no more to take over for now."""
+        self._renew()
+        self._let_go()
+        messages = self._store.waiting(self._owner)
+        if messages:
+            self._keeps.heard(messages)
+        return self._take_over()
+
+    def _renew(self) -> None:
+        if monotonic() - self._renewed_at < self._lease_s / 3:
+            return
+        epochs = dict(self._epochs())
+        begin = monotonic()
+        still = self._store.renew(self._owner, self._lease_s, epochs)
+        self._renewed_at = begin
+        gone = [run_id for run_id in epochs if run_id not in still]
+        if gone:
+            self._keeps.lost(gone)
+
+    def _let_go(self) -> None:
+        with self._lock:
+            leaving, self._leaving = self._leaving, {}
+        if leaving:
+            self._store.release(leaving)
+
+    def _take_over(self) -> bool:
+        limit = min(AT_ONCE, self._room())
+        names = self._names()
+        if limit <= 0 or not names:
+            return True
+        infos = self._store.claim(self._owner, self._lease_s, workflows=names, limit=limit)
+        if infos:
+            self._keeps.found([(info, self._loaded(info.id)) for info in infos])
+        return len(infos) < limit
+
+    def _loaded(self, run_id: str) -> StoredRun | Exception:
+        try:
+            return self._store.load(run_id)
+        except TreadleError as error:
+            return error
+
+    def _note(self, trouble: str | None) -> None:
+        if trouble is not None and trouble != self._trouble:
+            logger.warning("the store does not answer the keeper: %s", trouble)
+        self._trouble = trouble
