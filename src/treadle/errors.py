@@ -18,6 +18,7 @@
     |   |-- DuplicateRun                 a run of this id is there already
     |   |-- UnknownRun (LookupError)     no run has this id
     |   |-- RunEnded                     the run takes nothing any more
+    |   |-- RunElsewhere                 another runner has the run now
     |   |-- AmbiguousSignal              several waits of this name, and no key
     |   `-- Overloaded                   the run has as many open inputs as it may have
     |-- WorkError                        your function failed; the cause is attached
@@ -150,6 +151,10 @@ class UnknownRun(UsageError, LookupError):
 
 class RunEnded(UsageError):
     """The run was stopped, cancelled or parked, and takes nothing until it is resumed."""
+
+
+class RunElsewhere(UsageError):
+    """Another runner of the same store has this run now."""
 
 
 class AmbiguousSignal(UsageError):

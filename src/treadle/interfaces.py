@@ -136,13 +136,15 @@ class Scheduler(Protocol):
 class Append(Struct, frozen=True, kw_only=True):
     """Events to be added to the end of a run's log, which is `expected` long; and what else is known of the run now.
 
+    `expected=None` goes with no events: whatever the log has come to.
+
     A `Baseline` as the first event replaces all that the log held. It takes no position itself: with it alone the log
     is as long as its `position` says, and each event after it makes the log one longer. A `status` brings its own
     `note`; without a status both stay as they are. `at` becomes the run's `updated_at`.
     """
 
     run_id: str
-    expected: int
+    expected: int | None
     events: tuple[Event, ...] = ()
     status: str | None = None
     note: str | None = None

@@ -6,10 +6,11 @@ Adapters are imported when a word asks for them, so that nobody pays for what th
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike, fspath
 from typing import Any, Final
 
 from treadle.errors import UsageError, nearest
-from treadle.interfaces import Executor, Scheduler, Store
+from treadle.interfaces import Codec, Executor, Scheduler, Store
 
 EXECUTORS: Final = ("inline", "asyncio", "threads", "processes", "pool", "dask", "ray")
 STANDARD: Final = ("inline", "asyncio", "threads")
@@ -139,10 +140,13 @@ def make_scheduler(wanted: Any) -> Scheduler:
     return makers[wanted]()
 
 
-def make_store(wanted: Any) -> Store | None:
-    """A store, from a word, or itself; None keeps nothing.
+STORES: Final = ("memory", "sqlite:///PATH")
 
-    Errors: `UsageError` naming the words there are.
+
+def make_store(wanted: Any, codec: Codec | None = None) -> Store | None:
+    """A store: from a word (`"memory"`, `"sqlite:///orders.db"`), a path, or itself; None keeps nothing.
+
+    `codec` turns values into bytes there. Errors: `UsageError` naming the words there are.
     """
     if wanted is None:
         return None
@@ -152,4 +156,18 @@ def make_store(wanted: Any) -> Store | None:
         return MemoryStore()
     if not isinstance(wanted, (str, type)) and isinstance(wanted, Store):
         return wanted
-    raise UsageError(f"store={wanted!r:.80} is no store.", hint='"memory", None, or a plug.')
+    if isinstance(wanted, str) and wanted.startswith("sqlite:///"):
+        return _sqlite(wanted.removeprefix("sqlite:///"), codec)
+    if isinstance(wanted, PathLike):
+        return _sqlite(fspath(wanted), codec)
+    known = ", ".join(map(repr, STORES))
+    raise UsageError(
+        f"store={wanted!r:.80} is no store.", hint=f"{known}, a path, None, or a plug."
+    )
+
+
+def _sqlite(path: str, codec: Codec | None) -> Store:
+    from treadle.codec import Codec as Standard
+    from treadle.stores.sqlite import SqliteStore
+
+    return SqliteStore(path, Standard() if codec is None else codec)

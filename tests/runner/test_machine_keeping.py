@@ -78,7 +78,8 @@ def test_work_in_line_waits_for_the_store_too():
     d = slow_desk(line_of("a"), default="inline")
 
     assert d.submit(1) == ["store 0 to 2: Defined, InputAccepted"]
-    assert d.stored(2) == ["reply 1: 0", "drive on"]
+    assert d.stored(2) == ["reply 1: 0", "execute 1: a@0 on inline"]
+    assert d.finish(1) == ["store 2 to 3: Applied"]
 
 
 def test_a_run_has_ended_when_its_log_is_stored():

@@ -89,7 +89,7 @@ def test_a_story_tells_of_attempts_bundles_and_drives():
         "stimulus": "Stored",
         "of": 2,
         "status": "running",
-        "led_to": ["Reply 1", "DriveOn"],
+        "led_to": ["Reply 1", "Execute 1: a@0"],
     }
 
 

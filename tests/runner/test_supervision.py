@@ -288,10 +288,10 @@ def test_a_run_that_cannot_be_started_is_not_there(options: Any):
 def test_a_store_that_fails_once_costs_no_input(is_instant: bool, count: int):
     """Whichever write fails: an input is refused with the reason, or gives its results; never is it half there."""
     store = FaultyStore(is_instant=is_instant)
-    store.fail_at(count)
     accepted = []
     with td.Runner(store=store) as runner:
         runner.start(steps((increment, [double])), "a")
+        store.fail_at(store.count + count)
         for value in (1, 2, 3):
             try:
                 ticket = runner.run("a", value)

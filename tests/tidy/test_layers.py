@@ -46,7 +46,7 @@ MAY_IMPORT_LATE = {
     "driven": "policies",
     "value": "views render drive",
     "drive": "runner",
-    "wiring": "stores schedulers executors",
+    "wiring": "codec stores schedulers executors",
 }
 
 # Values, meaning, vocabulary and wishes know no outside world.

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from treadle.errors import BadValue, MissingExtra, NotPortable, UsageError
+from treadle.errors import BadValue, EncodeError, MissingExtra, NotPortable, UsageError
 from treadle.model.runnables import Outcome
 from treadle.policies.policy import NO_FALLBACK, Policy
 
-MISUSE: Final = (UsageError, NotPortable, BadValue, MissingExtra)
+MISUSE: Final = (UsageError, NotPortable, BadValue, EncodeError, MissingExtra)
 """Errors that another attempt cannot mend: they are not retried unless `retry_on` names them."""
 
 RETRY: Final = "retry"

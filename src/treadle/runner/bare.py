@@ -26,7 +26,7 @@ from treadle.runner.clock import SteadyClock
 from treadle.runner.core import Core
 from treadle.runner.dispatch import Out, in_time
 from treadle.runner.fallback import fall_back, retry_with, wants_retry
-from treadle.runner.record import Options, Run
+from treadle.runner.record import NONE, Options, Run
 from treadle.runner.registry import Restarts, check_names
 from treadle.runner.wishes import ASYNCIO, INLINE, Places, Wishes
 from treadle.value import Workflow
@@ -199,7 +199,7 @@ def make_core(executors: dict[str, Executor], default: str, host: QueueHost | Ta
 
 def begin(core: Core, workflow: Workflow, max_concurrency: int | None) -> Run:
     """Let the workflow go on from where it is."""
-    options = Options(max_concurrency=max_concurrency, is_stored=False)
+    options = Options(max_concurrency=max_concurrency, durability=NONE)
     return core.adopt(workflow, options)
 
 

@@ -5,6 +5,7 @@ What takes time is answered through an `Ask`.
 
 from __future__ import annotations
 
+import json
 import logging
 import uuid
 from collections.abc import Callable, Mapping
@@ -12,21 +13,21 @@ from contextlib import suppress
 from typing import Any
 
 from treadle.components.step import as_component
-from treadle.errors import DuplicateRun, RunEnded, TreadleError, UsageError
-from treadle.interfaces import RunInfo
+from treadle.errors import DuplicateRun, PlugError, RunEnded, StoreUnavailable, TreadleError, UsageError
+from treadle.interfaces import Append, Message, RunInfo, Store
 from treadle.model.one_line import one_line
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
+from treadle.runner.keeping import Keeping
 from treadle.runner.record import Ask, Options, Run
 from treadle.runner.registry import check_names
-from treadle.runner.supervisor import Supervisor
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
 
 logger = logging.getLogger("treadle.runner")
 
 
-class Core(Supervisor):
+class Core(Keeping):
     """The requests."""
 
     def start(
@@ -57,20 +58,54 @@ class Core(Supervisor):
         run_key = workflow.run_key or f"{name}:{uuid.uuid4().hex}"
         run = Run(name, workflow, run_key, options, self.clock.now())
         fresh = workflow if workflow.position else workflow.with_run_key(run_key)
+        is_noted = settled(name)
         if self.store is not None and options.is_stored:
-            self.store.create(
-                RunInfo(
-                    id=name,
-                    workflow=workflow.name,
-                    run_key=run_key,
-                    fingerprint=workflow.fingerprint,
-                    created_at=run.created_at,
-                    updated_at=run.created_at,
-                )
-            )
+            is_noted = self._note_new(self.store, run, workflow)
         self.runs[name] = run
         self._begin(run, fresh, stored=0)
-        return settled(name)
+        return is_noted
+
+    def _note_new(self, store: Store, run: Run, workflow: Workflow) -> Ask:
+        """Have a new run noted in the store; answered when it is."""
+        info = RunInfo(
+            id=run.id,
+            workflow=workflow.name,
+            run_key=run.run_key,
+            fingerprint=workflow.fingerprint,
+            created_at=run.created_at,
+            updated_at=run.created_at,
+        )
+        if self.writer is None:
+            store.create(info)
+            return settled(run.id)
+        create = self.custody.signed(info)
+        append = Append(
+            run_id=run.id, expected=0, create=create, epoch=create.epoch, is_synced=False
+        )
+        asked = Ask()
+
+        def noted(fault: Exception | None) -> None:
+            if fault is None:
+                asked.settle(run.id)
+                return
+            error = fault if isinstance(fault, TreadleError) else PlugError(f"no run was made: {fault}")
+            error.__cause__ = None if error is fault else fault
+            self.unmake(run, error)
+            asked.settle(None, error)
+
+        self.write(run, append, None, noted)
+        return asked
+
+    def _flushed(self, run: Run, answer: Any) -> Ask:
+        """Answered when nothing of a run is on its way to the store any more."""
+        asked = Ask()
+        waiting = Ask()
+        waiting.then = lambda _: asked.settle(answer)
+        if run.unwritten:
+            run.flushing.append(waiting)
+        else:
+            waiting.settle(None)
+        return asked
 
     def submit(
         self,
@@ -85,6 +120,7 @@ class Core(Supervisor):
         """Feed an input; the answer is its ticket."""
         self._check_open()
         run = self.awake(id)
+        self._check_storable(run, value)
         if context is not None:
             run.definition.with_context(context)  # refuses what is none
         if policies is not None and run.machine is not None:
@@ -114,6 +150,18 @@ class Core(Supervisor):
             ),
         )
         return asked
+
+    def _check_storable(self, run: Run, value: Any) -> None:
+        """Refuse now what could not be stored. Errors: `EncodeError`, `StoreUnavailable` and its like."""
+        if not run.options.is_stored:
+            return
+        if self.codec is not None:
+            self.codec.check(value)
+        if self.writer is not None and self.writer.trouble is not None:
+            trouble = self.writer.trouble
+            raise StoreUnavailable(
+                f"nothing can be stored now, so the input was not taken: {trouble}"
+            ) from trouble
 
     def _ticket(self, run: Run, number: int) -> Ticket:
         ticket = Ticket(run.id, number, self._withdraw_by_ticket)
@@ -153,6 +201,27 @@ class Core(Supervisor):
                 request=request, input=number, at=at, reason=reason
             ),
         )
+
+    def take_message(self, run: Run, message: Message) -> None:
+        """Do what a message asks for; the store hears that it was taken with what comes of it."""
+        wanted: dict[str, Any] = json.loads(message.body)
+        run.asks[request := next(self.loop.requests)] = Ask()
+        at, reason = self.clock.now(), str(wanted.get("reason", ""))
+        if message.kind == "cancel" and wanted.get("input") is not None:
+            number = int(wanted["input"])
+            self.loop.tell(
+                run,
+                say.CancelInput(
+                    request=request, input=number, at=at, reason=reason, message=message.id
+                ),
+            )
+        elif message.kind == "cancel":
+            self.loop.tell(
+                run, say.CancelRun(request=request, at=at, reason=reason, message=message.id)
+            )
+        else:
+            run.asks.pop(request)
+            logger.warning("run %s: a message of kind %r is not known here", run.id, message.kind)
 
     def change(
         self, id: str, change: Callable[[Workflow], Workflow], extra: Mapping[str, Any]
@@ -195,9 +264,17 @@ class Core(Supervisor):
             info = None if self.store is None else self.store.info(id)
             return settled(0 if info is None else info.position)
         asked = Ask()
+
+        def answer(done: Ask) -> None:
+            if done.error is not None:
+                asked.settle(None, done.error)
+            else:
+                flushed = self._flushed(run, None)
+                flushed.when_done(lambda _: asked.settle(machine.stored))
+
         self.loop.ask(
             run, lambda request, at: say.Change(request=request, change=lambda w: w, at=at)
-        ).when_done(lambda done: asked.settle(machine.stored, done.error))
+        ).when_done(answer)
         return asked
 
     def story(self, id: str) -> list[dict[str, Any]]:
@@ -325,6 +402,8 @@ class Core(Supervisor):
         for run in list(self.runs.values()):
             if run.status in say.FINAL:
                 continue
+            if run.machine is None and self.custody.leases is not None:
+                continue  # it sleeps in the store, and whoever runs next finds it there
             ask = self.stop(run.id)
             if not ask.done:
                 asks.append(ask)
@@ -334,7 +413,7 @@ class Core(Supervisor):
         """Stop all that did not end in time; what is out stays to be done. Says how many bundles that is."""
         count = len(self.loop.live)
         for run in list(self.runs.values()):
-            if run.status not in say.FINAL:
+            if run.status not in say.FINAL and run.machine is not None:
                 self.stop(run.id, now=True)
         return count
 
@@ -344,6 +423,7 @@ class Core(Supervisor):
         self.loop.close()
         if self.writer is not None:
             self.writer.close()
+        self.custody.close()
         if self.store is not None:
             self.store.close()
 

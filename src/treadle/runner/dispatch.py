@@ -61,6 +61,11 @@ class Config(Struct, kw_only=True):
     is_observed: bool = False
     deadline_at: float | None = None
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether what depends on an outcome has to wait until that is stored."""
+        return self.is_stored and not self.is_instant
+
 
 class Out(Struct):
     """A bundle that was dispatched and not answered, and when its time is over."""
@@ -157,6 +162,11 @@ class Dispatch:
             each.id == runnable.id and each.attempt >= runnable.attempt
             for each in out.bundle.runnables
         )
+
+    def next_due(self) -> float | None:
+        """When there is next something to do without anybody asking for it."""
+        moments = [heap[0][0] for heap in (self.delayed, self.moments) if heap]
+        return min(moments) if moments else None
 
     def come_due(self, at: float) -> None:
         """Go on with work whose moment has come."""

@@ -96,11 +96,6 @@ class Keeper:
         with self._lock:
             self._leaving[run_id] = epoch
 
-    def keep(self, run_id: str) -> bool:
-        """This run is to stay after all; False if it was given away already."""
-        with self._lock:
-            return self._leaving.pop(run_id, None) is not None
-
     def close(self) -> None:
         """Let go of all runs in order, and end."""
         self._is_closing = True
@@ -110,7 +105,9 @@ class Keeper:
         try:
             self._store.release({**self._leaving, **self._epochs()})
         except StoreError as error:
-            logger.warning("runs could not be let go of, and stay taken until their leases end: %s", error)
+            logger.warning(
+                "runs could not be let go of, and stay taken until their leases end: %s", error
+            )
 
     def _keep(self) -> None:
         while not self._is_closing:

@@ -21,15 +21,16 @@ from msgspec import structs
 
 from treadle.engine.jobs import cancelled_bundle, failed_bundle
 from treadle.errors import CircuitOpen, PlugError
-from treadle.interfaces import Append, Clock, Executor, Observer, Store
+from treadle.interfaces import Append, Clock, Codec, Executor, Observer, Store
 from treadle.model.bundles import Bundle
 from treadle.model.one_line import one_line
 from treadle.model.runnables import FAILED, Outcome
 from treadle.runner import stimuli as say
 from treadle.runner.admission import Admission, Claim
 from treadle.runner.live import Live, verdict_of
-from treadle.runner.record import Ask, Run
+from treadle.runner.record import FULL, Ask, Run
 from treadle.runner.remote import fetch_values, has_foreign_values
+from treadle.runner.storing import storable
 from treadle.runner.surroundings import Host, Overseer
 
 logger = logging.getLogger("treadle.runner")
@@ -65,6 +66,8 @@ class Loop:
         self.executors = executors
         self.clock = clock
         self.store = store
+        self.codec: Codec | None = getattr(store, "codec", None)
+        """What the values of stored runs have to be able to go through."""
         self.observers = list(observers)
         self.host = host
         self.is_direct = host.is_direct
@@ -121,6 +124,9 @@ class Loop:
         With little else out, an answer in the loop's own thread is handled in the same breath: that spares a turn
         of the event loop. With much out, answers gather, and are handled together.
         """
+        if self.codec is not None and (live := self.live.get(number)) is not None:
+            if live.run.options.is_stored:
+                outcomes = storable(self.codec, outcomes, is_chain=bool(live.bundle.links))
         if (
             len(self.live) <= FEW
             and self.is_direct
@@ -441,6 +447,10 @@ class Loop:
             events=order.events,
             status=run.status,
             at=order.at,
+            epoch=self.supervisor.epoch_of(run),
+            wake_at=order.wake_at,
+            consumed=order.consumed,
+            is_synced=run.options.durability == FULL,
         )
         if self.store.is_instant:
             begin = perf_counter() if self.observers else 0.0

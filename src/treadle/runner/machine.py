@@ -65,6 +65,8 @@ class Machine(Dispatch):
         self.stored = stored
         self.position = workflow.position
         self.is_storing = False
+        self.consumed: list[str] = []
+        """Messages that were taken, and of which the store does not know that yet."""
         self.is_driving = False
         self.has_more = True
         """Something may be ready, or finished, that was not looked at yet."""
@@ -170,6 +172,7 @@ class Machine(Dispatch):
                     self.note_moment(due, number, "input")
 
     def _submit(self, stimulus: say.Submit) -> None:
+        self._heard(stimulus.message)
         known = None
         if stimulus.key is not None and self.position:
             known = self.workflow.input_of_key(stimulus.key)
@@ -246,7 +249,13 @@ class Machine(Dispatch):
         self._find_open(after=stimulus.at)  # what an edit opens again was finished in time
         self.emit(say.Reply(stimulus.request))
 
+    def _heard(self, message: str | None) -> None:
+        """Whatever comes of it: what is stored next says that this message was taken."""
+        if message is not None:
+            self.consumed.append(message)
+
     def _cancel_input(self, stimulus: say.CancelInput) -> None:
+        self._heard(stimulus.message)
         if self._is_over(stimulus.request):
             return
         try:
@@ -261,6 +270,7 @@ class Machine(Dispatch):
         self.emit(say.Reply(stimulus.request, is_open))
 
     def _cancel_run(self, stimulus: say.CancelRun) -> None:
+        self._heard(stimulus.message)
         if self._is_over(stimulus.request):
             return
         self._withdraw_run(stimulus.reason or "asked for", stimulus.at)
@@ -393,8 +403,9 @@ class Machine(Dispatch):
         config, wishes = self.config, self.wishes
         is_seen = config.is_observed or config.scheduler is not None or config.transform is not None
         is_ordered = config.max_concurrency is not None or wishes.has_ranks
-        is_slow = config.is_stored and not config.is_instant
-        return not (is_seen or is_ordered or is_slow or wishes.drives or wishes.places.keepers)
+        return not (
+            is_seen or is_ordered or config.is_slow or wishes.drives or wishes.places.keepers
+        )
 
     def _step(self, stimulus: say.Finished) -> bool:
         """Handle one success, where nothing waits and no policy has a say; whether it was that.
@@ -454,15 +465,15 @@ class Machine(Dispatch):
                 break
         if self.planned and self.status in _OPEN:
             self.dispatch(at)
-        if self.config.is_stored and self.position > self.stored:
+        if self.config.is_stored and (self.position > self.stored or self.consumed):
             self._store(at)
         self._settle_status()
         if self.delayed or self.moments or self.kept_back:
             self._arm(at)
 
     def _drives(self) -> bool:
-        """Whether work is executed in line; not where an input brought policies of its own."""
-        return self.wishes.drives and not self.own_wishes
+        """Whether work is executed in line: not where an input brought policies, or outcomes wait for the store."""
+        return self.wishes.drives and not self.own_wishes and not self.config.is_slow
 
     def _apply(self, at: float) -> None:
         if self.halting:
@@ -538,7 +549,9 @@ class Machine(Dispatch):
         self.place = self.workflow.place
         if begins_anew and self.stored and isinstance(events[0], Defined):
             events = [event for event in events if event.position >= self.stored]
-        order = say.Store(self.stored, self.position, tuple(events), at)
+        consumed, self.consumed = tuple(self.consumed), []
+        due = self.next_due()
+        order = say.Store(self.stored, self.position, tuple(events), at, due, consumed)
         if self.config.is_instant:
             self.stored = self.position
             self.told.insert(0, order)

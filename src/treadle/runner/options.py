@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from treadle.errors import UsageError
-from treadle.interfaces import Clock, Executor, Hooks, Observer, Scheduler, Store
+from treadle.interfaces import Clock, Codec, Executor, Hooks, Observer, Scheduler, Store
 from treadle.policies.matching import Rules
 from treadle.policies.policy import FOREVER_S
 from treadle.runner.registry import Restarts
@@ -31,6 +31,10 @@ class RunnerOptions(TypedDict, total=False):
     drain_s: float
     restarts: Restarts | None
     keep_warm: int | None
+    codec: Codec | None
+    recover: bool
+    lease_s: float
+    poll_s: float
 
 
 class StartOptions(TypedDict, total=False):

@@ -14,6 +14,16 @@ from treadle.runner.stimuli import NEW
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
 
+FULL = "full"
+"""Stored, and safe from a power cut, before anything that depends on it is seen."""
+NORMAL = "normal"
+"""Stored before anything that depends on it is seen; a power cut may take the last moments, a crash takes nothing."""
+RELAXED = "relaxed"
+"""Stored soon: a crash of the process may take the last moments, and what was done in them is done again."""
+NONE = "none"
+"""Kept in no store."""
+DURABILITIES = (FULL, NORMAL, RELAXED, NONE)
+
 
 class Options:
     """What a run was started with; kept for when its machine is made again."""
@@ -21,7 +31,7 @@ class Options:
     __slots__ = (
         "context",
         "deadline_at",
-        "is_stored",
+        "durability",
         "max_concurrency",
         "max_open",
         "on_complete",
@@ -39,7 +49,7 @@ class Options:
         max_open: int | None = None,
         on_complete: Callable[..., Any] | None = None,
         deadline_at: float | None = None,
-        is_stored: bool = True,
+        durability: str = FULL,
     ) -> None:
         self.policies = policies
         self.scheduler = scheduler
@@ -48,7 +58,17 @@ class Options:
         self.max_open = max_open
         self.on_complete = on_complete
         self.deadline_at = deadline_at
-        self.is_stored = is_stored
+        self.durability = durability
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether anything of it goes to a store."""
+        return self.durability != NONE
+
+    @property
+    def waits_for_store(self) -> bool:
+        """Whether what depends on something is seen only when that is stored."""
+        return self.durability in {FULL, NORMAL}
 
 
 class Ask:
@@ -89,6 +109,8 @@ class Run:
         "edited",
         "evidence",
         "extra",
+        "flushing",
+        "heard",
         "id",
         "is_busy",
         "machine",
@@ -98,6 +120,7 @@ class Run:
         "status",
         "streams",
         "tickets",
+        "unwritten",
         "updated_at",
         "waiters",
         "wake_at",
@@ -127,6 +150,12 @@ class Run:
         self.extra: dict[str, Any] = {}
         """Components added to the live run, by name: their functions are in no definition."""
         self.wake_at: float | None = None
+        self.unwritten = 0
+        """How many of its appends the writer has not answered yet."""
+        self.flushing: list[Ask] = []
+        """Who waits until nothing of it is on its way to the store."""
+        self.heard: set[str] = set()
+        """The messages that its machine was told of, and that are not answered in the store yet."""
         self.is_busy = False
         """Its machine is handling a stimulus; further ones queue."""
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 from msgspec import structs
 
 from treadle.errors import UnknownRun, UsageError, nearest
-from treadle.interfaces import Clock, Executor, Hooks, Observer, RunInfo, Store
+from treadle.interfaces import Clock, Codec, Executor, Hooks, Observer, RunInfo, Store
 from treadle.model.definition import Definition
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
+from treadle.runner.custody import Custody
 from treadle.runner.guarded import GuardedStore
 from treadle.runner.loop import Loop
 from treadle.runner.record import Options, Run
@@ -45,6 +46,7 @@ class Registry:
     """Which runs there are, and what they were made of. All methods are called in the loop's thread."""
 
     loop: Loop
+    custody: Custody
 
     def __init__(
         self,
@@ -60,7 +62,10 @@ class Registry:
         self.executors = executors
         self.places = places
         self.clock = clock
-        self.store = store if store is None or store.is_instant else GuardedStore(store)
+        is_safe = store is None or store.is_instant or getattr(store, "is_guarded", False)
+        self.store = store if is_safe or store is None else GuardedStore(store)
+        self.codec: Codec | None = getattr(store, "codec", None)
+        """What values have to be able to go through."""
         self.policies = policies
         self.definitions: dict[str, list[Workflow]] = {}
         for workflow in workflows:
@@ -84,6 +89,9 @@ class Registry:
         if any(workflow.definition is each.definition for each in known):
             return
         mark = workflow.fingerprint
+        learn = getattr(self.codec, "learn_from", None)
+        if learn is not None:  # what its ports are annotated with may be stored without further ado
+            learn(workflow.definition)
         if all(mark != each.fingerprint for each in known):
             known.append(workflow)
 
@@ -144,7 +152,8 @@ class Registry:
         template = definition or empty(info.workflow)
         at = info.created_at if info.created_at is not None else self.clock.now()
         run = Run(info.id, template, info.run_key, Options(), at)
-        run.status = info.status if info.status in say.FINAL else say.STOPPED
+        is_shared = self.custody.leases is not None
+        run.status = info.status if info.status in say.FINAL or is_shared else say.STOPPED
         run.note = info.note
         self.runs[info.id] = run
         return run

@@ -15,11 +15,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from treadle.errors import UsageError
-from treadle.interfaces import Clock, Hooks, Observer, RunInfo, Scheduler, Store
+from treadle.interfaces import Clock, Codec, Hooks, Observer, RunInfo, Scheduler, Store
 from treadle.model.sentinels import ALL
 from treadle.policies.matching import Policies, Rules, policies_from
 from treadle.runner.clock import SteadyClock
 from treadle.runner.core import Core
+from treadle.runner.keeper import LEASE_S, POLL_S
 from treadle.runner.options import (
     check_count,
     check_patience,
@@ -28,7 +29,7 @@ from treadle.runner.options import (
     gather,
     places_of,
 )
-from treadle.runner.record import Ask, Options
+from treadle.runner.record import DURABILITIES, Ask, Options
 from treadle.runner.registry import KEEP_WARM, Restarts
 from treadle.runner.streams import EventStream
 from treadle.runner.ticket import Ticket
@@ -93,7 +94,10 @@ class _AsyncHost:
 class AsyncRunner:
     """Keeps many workflows running by id, on the running event loop.
 
-    `store`: `"memory"`, a store, or None to keep nothing. `workflows`: the definitions that runs are brought back with.
+    `store`: `"memory"`, `"sqlite:///orders.db"`, a store, or None to keep nothing; `codec` turns values into bytes
+    there. `workflows`: the definitions that runs are brought back with: those of them that have something to do in a
+    store that several runners may share are, at once (unless `recover=False`), and whenever another runner is lost.
+    `lease_s`: how long after its last sign of life; `poll_s`: how often this one looks.
     `executor`: where plain functions run by default (async ones are awaited on this loop); `executors` adds others by
     name, for policies to name. `policies`, `scheduler` and `max_concurrency` hold for all runs; a run may have its own.
     `observers` and `hooks` are told what happens. `restarts` says how often a run may crash before it is parked.
@@ -118,7 +122,13 @@ class AsyncRunner:
         drain_s: float = DRAIN_S,
         restarts: Restarts | None = None,
         keep_warm: int | None = KEEP_WARM,
+        codec: Codec | None = None,
+        recover: bool = True,
+        lease_s: float = LEASE_S,
+        poll_s: float = POLL_S,
     ) -> None:
+        check_seconds("lease_s", lease_s)
+        check_seconds("poll_s", poll_s)
         check_count("max_concurrency", max_concurrency)
         check_count("keep_warm", keep_warm)
         check_plugs(observers, hooks, clock, workflows)
@@ -135,7 +145,7 @@ class AsyncRunner:
             executors=known,
             places=places,
             clock=clock,
-            store=make_store(store),
+            store=make_store(store, codec),
             observers=listed,
             host=self._host,
             call_soon=self._host.call_soon,
@@ -145,11 +155,15 @@ class AsyncRunner:
             max_concurrency=max_concurrency,
             restarts=restarts,
             keep_warm=keep_warm,
+            lease_s=lease_s,
+            poll_s=poll_s,
         )
         self._host.pump = self._core.loop.pump
         self._tasks: set[asyncio.Task[Any]] = set()
         self._callbacks: set[asyncio.Task[Any]] = set()
         self._core.check_policies(self._core.policies)
+        if recover:
+            self._core.begin_keeping()
 
     async def start(
         self,
@@ -169,8 +183,12 @@ class AsyncRunner:
         """Begin a run of a workflow, and say its id (one is made up if none is given).
 
         `if_exists="resume"` lets a run of this id go on. `max_concurrency`: how many bundles of it may be out at once;
-        `max_open`: how many inputs may be open. `deadline_s`: the run is cancelled then. `durability="none"` keeps it
-        in no store. `on_complete(id, workflow)` is called each time that nothing is left to do.
+        `max_open`: how many inputs may be open. `deadline_s`: the run is cancelled then. `on_complete(id, workflow)` is
+        called each time that nothing is left to do.
+
+        `durability`: with `"full"` a power cut takes nothing that was acknowledged; with `"normal"` it may take the
+        last moments, and the end of the process takes nothing; with `"relaxed"` nothing waits for the store, and
+        either may take the last moments; with `"none"` it goes to no store.
 
         Errors: `DuplicateRun`.
         """
@@ -202,8 +220,11 @@ class AsyncRunner:
         check_count("max_concurrency", given["max_concurrency"])
         check_count("max_open", given["max_open"])
         check_seconds("deadline_s", given["deadline_s"])
-        if given["durability"] not in {"full", "none"}:
-            raise UsageError(f"durability={given['durability']!r} is neither 'full' nor 'none'.")
+        if given["durability"] not in DURABILITIES:
+            known = ", ".join(map(repr, DURABILITIES))
+            raise UsageError(
+                f"durability={given['durability']!r} is none there is.", hint=f"one of {known}."
+            )
         policies = policies_from(given["policies"])
         self._core.check_policies(policies)
         deadline_s = given["deadline_s"]
@@ -215,7 +236,7 @@ class AsyncRunner:
             max_open=given["max_open"],
             on_complete=given["on_complete"],
             deadline_at=None if deadline_s is None else self._clock.now() + deadline_s,
-            is_stored=given["durability"] != "none",
+            durability=given["durability"],
         )
 
     async def run(

@@ -63,6 +63,8 @@ class Submit(Struct, frozen=True, kw_only=True):
     context: Context | None = None
     policies: Policies | None = None
     deadline_at: float | None = None
+    message: str | None = None
+    """The message of the inbox that asked for it."""
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -80,6 +82,7 @@ class CancelInput(Struct, frozen=True, kw_only=True):
     input: int
     at: float
     reason: str = ""
+    message: str | None = None
 
 
 class CancelRun(Struct, frozen=True, kw_only=True):
@@ -88,6 +91,7 @@ class CancelRun(Struct, frozen=True, kw_only=True):
     request: int
     at: float
     reason: str = ""
+    message: str | None = None
 
 
 class Stop(Struct, frozen=True, kw_only=True):
@@ -197,6 +201,10 @@ class Store(Struct, frozen=True):
     position: int
     events: tuple[Event, ...]
     at: float
+    wake_at: float | None = None
+    """When the run next has something to do by itself."""
+    consumed: tuple[str, ...] = ()
+    """The messages that are answered by this."""
 
 
 class WakeAt(Struct, frozen=True):

@@ -7,27 +7,32 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from treadle.errors import (
     Cancelled,
+    Corrupt,
     DeadlineExceeded,
     PlugError,
     RunEnded,
     TreadleError,
+    UnknownRun,
     UsageError,
 )
-from treadle.interfaces import Append, Store
+from treadle.interfaces import Append, Message, RunInfo, Store, StoredRun
 from treadle.model.bundles import Bundle
 from treadle.model.nodes import Context
 from treadle.runner import stimuli as say
+from treadle.runner.custody import Custody
 from treadle.runner.dispatch import Config
+from treadle.runner.keeper import LEASE_S, POLL_S
 from treadle.runner.live import Live
 from treadle.runner.loop import Loop
 from treadle.runner.machine import Machine
-from treadle.runner.record import Options, Run
+from treadle.runner.record import FULL, RELAXED, Options, Run
 from treadle.runner.registry import KEEP_WARM, Registry, Restarts
 from treadle.runner.streams import END
 from treadle.runner.surroundings import Host
@@ -50,9 +55,20 @@ class Supervisor(Registry):
         max_concurrency: int | None = None,
         restarts: Restarts | None = None,
         keep_warm: int | None = KEEP_WARM,
+        lease_s: float = LEASE_S,
+        poll_s: float = POLL_S,
         **plugs: Any,
     ) -> None:
         super().__init__(**plugs)
+        self.custody = Custody(
+            self.store,
+            self,
+            names=lambda: list(self.definitions),
+            room=self.room,
+            now=self.clock.now,
+            lease_s=lease_s,
+            poll_s=poll_s,
+        )
         self.restarts = restarts or Restarts()
         self.keep_warm = keep_warm
         self.call = call_soon
@@ -92,7 +108,7 @@ class Supervisor(Registry):
             scheduler=options.scheduler,
             transform=partial(self._transform, run.id) if self.transforms else None,
             is_stored=(options.is_stored and self.store is not None) or bool(run.streams),
-            is_instant=self.writer is None,
+            is_instant=self.writer is None or not options.waits_for_store,
             may_keep=self.store is None or not options.is_stored,
             is_observed=self.is_observed,
             deadline_at=options.deadline_at,
@@ -152,11 +168,23 @@ class Supervisor(Registry):
         run: Run,
         adopted: Mapping[int, Bundle] | None = None,
         old: Machine | None = None,
+        stored: StoredRun | None = None,
     ) -> None:
-        """Fold a run from its stored log, and begin again. What cannot be folded is parked."""
+        """Fold a run from its stored log, and begin again. What cannot be folded is parked.
+
+        Errors: `RunElsewhere`, where another runner has it.
+        """
         if self.store is None:
             raise PlugError(f"the run {run.id!r} is in no store, and cannot be brought back.")
-        stored = self.store.load(run.id)
+        if stored is None:
+            claimed = self.custody.take(run.id)
+            if claimed is not None and self.is_poison(run, claimed):
+                return
+            try:
+                stored = self.store.load(run.id)
+            except Corrupt as error:
+                self.park(run, "unreadable_log", error)
+                return
         definition = run.edited or self.definition_of(run.definition.name, stored.info.fingerprint)
         if definition is None:
             self.park(run, "unknown_definition", None)
@@ -259,8 +287,11 @@ class Supervisor(Registry):
             return
         if machine.out or machine.stored != machine.workflow.position or run.is_busy:
             return
-        if run.options.deadline_at is None:  # who waits for that moment stays awake
+        if (
+            run.options.deadline_at is None and not run.unwritten
+        ):  # who waits for that moment stays awake
             run.machine = None
+            self.custody.leave(run.id)
 
     def _set_status(self, run: Run, status: str, note: str | None) -> None:
         run.status, run.note = status, note
@@ -274,18 +305,23 @@ class Supervisor(Registry):
             self.loop.observe("on_end", run.id, status)
 
     def _store_status(self, store: Store, run: Run) -> None:
-        stored = store.info(run.id)
-        if stored is None:
-            return
+        status = run.status
+        if self.is_closing and status == say.STOPPED and self.custody.leases is not None:
+            status = say.RUNNING  # whoever runs next goes on with it
         append = Append(
             run_id=run.id,
-            expected=stored.position,
-            status=run.status,
+            expected=None,
+            status=status,
             note=run.note,
             at=run.updated_at,
+            epoch=self.custody.epoch_of(run.id),
+            is_synced=run.options.durability == FULL,
         )
+        if self.writer is not None:
+            self.write(run, append, None)
+            return
         (fault,) = store.append([append])
-        if fault is not None:
+        if fault is not None and not isinstance(fault, UnknownRun):
             raise fault
 
     def _let_go(self, run: Run, cause: BaseException | None = None) -> None:
@@ -348,8 +384,10 @@ class Supervisor(Registry):
                 )
                 self.loop.answer(number, outcomes)
         run.machine = None
+        run.heard.clear()
         try:
-            if self.store is not None and run.options.is_stored:
+            is_behind = run.options.durability == RELAXED and run.unwritten
+            if self.store is not None and run.options.is_stored and not is_behind:
                 self._bring_back(run, adopted, old)
             elif old is not None:
                 self._begin(
@@ -402,30 +440,76 @@ class Supervisor(Registry):
             if live.run is run:
                 self.loop.cancel(number)
         run.machine = None
+        run.heard.clear()
         self._set_status(run, say.PARKED, note)
         self._let_go(run, error)
         self._answer_waiters(run, say.PARKED)
 
-    def write(self, run: Run, append: Append, order: say.Store) -> None:
-        """Have a batch stored in the writer's thread."""
+    def epoch_of(self, run: Run) -> int:
+        """Under which claim a run is written to."""
+        return self.custody.epoch_of(run.id)
+
+    def write(
+        self,
+        run: Run,
+        append: Append,
+        order: say.Store | None,
+        then: Callable[[Exception | None], None] | None = None,
+    ) -> None:
+        """Have this stored in the writer's thread; without an order, no machine waits for it, but maybe `then`."""
         if self.writer is not None:
-            self.writer.put(append, (run, order))
+            run.unwritten += 1
+            self.writer.put(append, (run, order, then))
 
     def _written(self, done: list[tuple[Any, Exception | None]], seconds: float) -> None:
         """What the writer's thread has stored (called there)."""
 
         def take() -> None:
-            stored = [token for token, fault in done if fault is None]
+            stored = [token for token, fault in done if fault is None and token[1] is not None]
             if self.is_observed and stored:
-                events = sum(len(order.events) for _, order in stored)
-                self.loop.observe("on_append", [run.id for run, _ in stored], events, seconds)
-            for (run, order), fault in done:
-                if fault is None:
+                events = sum(len(order.events) for _, order, _ in stored)
+                self.loop.observe("on_append", [run.id for run, _, _ in stored], events, seconds)
+            for (run, order, then), fault in done:
+                run.unwritten -= 1
+                if then is not None:
+                    then(fault)
+                elif fault is not None:
+                    self.not_written(run, order, fault)
+                elif order is not None:
+                    run.heard.difference_update(order.consumed)
                     self.loop.stored(run, order)
-                else:
-                    self.crashed(run, fault, None)
+                if not run.unwritten:
+                    self.all_written(run)
 
         self.call(take)
+
+    @abstractmethod
+    def not_written(self, run: Run, order: say.Store | None, fault: Exception) -> None:
+        """What a run wanted to store cannot be."""
+
+    @abstractmethod
+    def all_written(self, run: Run) -> None:
+        """Nothing of a run is on its way to the store."""
+
+    @abstractmethod
+    def found(self, runs: Sequence[tuple[RunInfo, StoredRun | Exception]]) -> None:
+        """The keeper has taken these runs over (called in its thread)."""
+
+    @abstractmethod
+    def lost(self, run_ids: Sequence[str]) -> None:
+        """These runs are with other runners (called in the keeper's thread)."""
+
+    @abstractmethod
+    def heard(self, messages: Sequence[Message]) -> None:
+        """These messages wait (called in the keeper's thread)."""
+
+    @abstractmethod
+    def is_poison(self, run: Run, claimed: RunInfo) -> bool:
+        """Whether this run's runners died too often with it; it is parked then."""
+
+    @abstractmethod
+    def room(self) -> int:
+        """How many more runs may be taken over now."""
 
 
 def settle_ticket(ticket: Ticket, results: dict[str, Any], error: BaseException | None) -> None:

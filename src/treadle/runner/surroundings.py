@@ -47,6 +47,10 @@ class Overseer(Protocol):
     def became(self, run: Run, status: str, note: str | None) -> None:
         """A run is idle, or at its end."""
 
+    def epoch_of(self, run: Run) -> int:
+        """Under which claim a run is written to."""
+        ...
+
     def write(self, run: Run, append: Append, order: say.Store) -> None:
         """Have events stored by a store that takes its time."""
 

@@ -94,7 +94,7 @@ class MemoryStore:
         kept = self._runs.get(append.run_id)
         if kept is None:
             return unknown(append.run_id)
-        if kept.position != append.expected:
+        if append.expected is not None and kept.position != append.expected:
             return Conflict(
                 f"the log of {append.run_id!r} is {kept.position} events long, not {append.expected}.",
                 hint="somebody else appended to it: load the run and go on from there.",

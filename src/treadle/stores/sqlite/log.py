@@ -16,6 +16,7 @@ from treadle.errors import (
     OutcomeUnknown,
     StoreError,
     StoreUnavailable,
+    TreadleBug,
     TreadleError,
     UnknownRun,
 )
@@ -164,19 +165,24 @@ class SqliteLog:
     def _write(self, connection: sqlite3.Connection, written: Written) -> Place | Exception:
         """Write one append within the open transaction, if the run stands where it is expected to."""
         append = written.append
+        if append.expected is None and append.events:
+            raise TreadleBug("events were to be added to a log of unknown length.")
         if append.create is not None and not self._create(connection, append.create):
             return duplicate(append.run_id)
         place = self._places.get(append.run_id)
-        if place is None or place.head != append.expected:
+        expected = append.expected
+        if place is None or place.head != expected:
             found = self._look_up(connection, append)
             if isinstance(found, Exception):
                 return found
             place = found
-            if place.head != append.expected:
+            if expected is None:
+                expected = place.head
+            elif place.head != expected:
                 if self._is_there(connection, written, place):
                     return place
-                return conflict(append.run_id, place.head, append.expected)
-        events, head = append.events, append.expected + len(append.events)
+                return conflict(append.run_id, place.head, expected)
+        events, head = append.events, expected + len(append.events)
         is_folded = bool(events) and isinstance(events[0], Baseline)
         if is_folded:
             baseline = events[0]
@@ -186,7 +192,7 @@ class SqliteLog:
             bodies = written.bodies[1:]
             head = start + len(bodies)
         else:
-            start, link, bodies = append.expected, place.link, written.bodies
+            start, link, bodies = expected, place.link, written.bodies
         chain = links(link, start, append.epoch, bodies)
         last = chain[-1] if chain else link
         changed = connection.execute(*self._change(append, place, head, last))
@@ -234,7 +240,7 @@ class SqliteLog:
     def _change(self, append: Append, place: Place, head: int, link: bytes) -> tuple[str, Any]:
         known = {
             "pk": place.pk,
-            "expected": append.expected,
+            "expected": place.head,
             "epoch": append.epoch,
             "head": head,
             "link": link,

@@ -46,16 +46,25 @@ class SqliteSharing:
             names = {f"workflow{index}": name for index, name in enumerate(workflows)}
             known |= names
             where.append(f"workflow IN ({', '.join(f':{name}' for name in names)})")
-        with self._connections.writing("claiming runs of", is_runner=True) as connection:
+        chosen = f"SELECT pk FROM run WHERE {' AND '.join(where)} ORDER BY coalesce(wake_at, 0), pk LIMIT :limit"  # noqa: S608 - our own words
+        if not self._is_any(chosen, known):
+            return []
+        with self._connections.writing(
+            "claiming runs of", is_synced=False, is_runner=True
+        ) as connection:
             rows = connection.execute(
                 "UPDATE run SET crashes = crashes + (owner IS NOT NULL AND owner <> :owner), owner = :owner, "  # noqa: S608 - our own words
                 "epoch = epoch + 1, lease_until = :until WHERE pk IN "
-                f"(SELECT pk FROM run WHERE {' AND '.join(where)} "
-                "ORDER BY coalesce(wake_at, 0), pk LIMIT :limit) "
-                f"RETURNING {COLUMNS}",
+                f"({chosen}) RETURNING {COLUMNS}",
                 known,
             ).fetchall()
         return [info_of(row) for row in rows]
+
+    def _is_any(self, chosen: str, known: Mapping[str, object]) -> bool:
+        """Whether there is anything to claim: looking needs no lock."""
+        self._connections.take_lock()
+        with self._connections.reading() as connection:
+            return connection.execute(chosen, known).fetchone() is not None
 
     def renew(self, owner: str, ttl_s: float, epochs: Mapping[str, int]) -> set[str]:
         """Keep these runs for longer; give those of them that are still the owner's."""

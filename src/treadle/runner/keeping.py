@@ -1,0 +1,151 @@
+"""Keeping: what a runner does about a store that others may use too, and about what it could not store.
+
+The keeper (`keeper.py`) looks; what it finds, loses and hears is handled here, in the loop's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Sequence
+from threading import Event
+from typing import Final
+
+from treadle.errors import EncodeError, Fenced, PlugError, UnknownRun
+from treadle.interfaces import Message, RunInfo, StoredRun
+from treadle.runner import stimuli as say
+from treadle.runner.record import Run
+from treadle.runner.supervisor import Supervisor
+from treadle.runner.writer import PASSING
+
+logger = logging.getLogger("treadle.runner")
+
+MOST_ACTIVE: Final = 10_000
+"""So many runs a runner takes over at most; those that it was asked for come on top."""
+
+
+class Keeping(Supervisor):
+    """A supervisor of runs that may be somebody else's tomorrow."""
+
+    def not_written(self, run: Run, order: say.Store | None, fault: Exception) -> None:
+        """What a run wanted to store cannot be: it is somebody else's now, or gone, or it begins anew from its log."""
+        if self.runs.get(run.id) is not run:
+            return
+        if isinstance(fault, (Fenced, UnknownRun)):
+            self.lose(run, fault)
+        elif isinstance(fault, PASSING):
+            logger.error("run %s: not everything was stored: %s", run.id, fault)
+        elif isinstance(fault, EncodeError):
+            self.park(run, "unwritable", fault)
+        elif order is not None:
+            self.crashed(run, fault, None)
+        else:
+            logger.error("the status of run %s was not stored: %s", run.id, fault)
+
+    def all_written(self, run: Run) -> None:
+        """Nothing of a run is on its way to the store."""
+        waiting, run.flushing = run.flushing, []
+        for ask in waiting:
+            ask.settle(None)
+        if run.status in say.FINAL:
+            self.custody.leave(run.id)
+
+    # ------------------------------------------------------------------------- a store that others use
+
+    def begin_keeping(self) -> None:
+        """Take over what nobody has of the known workflows; from now on, too."""
+        if self.custody.keeper is not None:
+            self.custody.keeper.start()
+
+    def room(self) -> int:
+        """How many more runs may be taken over now."""
+        return max(0, MOST_ACTIVE - len(self.custody.claimed))
+
+    def is_poison(self, run: Run, claimed: RunInfo) -> bool:
+        """Whether this run's runners died too often with it; it is parked then."""
+        if claimed.crashes <= self.restarts.most:
+            return False
+        died = PlugError(
+            f"{claimed.crashes} runners in a row died while they had it, and it came no further."
+        )
+        self.park(run, "poisoned", died)
+        return True
+
+    def found(self, runs: Sequence[tuple[RunInfo, StoredRun | Exception]]) -> None:
+        """The keeper has taken these runs over; it goes on when they are at work (called in its thread)."""
+        are_taken = Event()
+
+        def take() -> None:
+            for info, stored in runs:
+                self._adopt(info, stored)
+            are_taken.set()
+
+        self.call(take)
+        are_taken.wait(timeout=1.0)
+
+    def _adopt(self, info: RunInfo, stored: StoredRun | Exception) -> None:
+        if not self.custody.note(info) or self.is_closing:
+            return
+        run = self.runs.get(info.id)
+        if run is None:
+            run = self._remember(info)
+        if run.machine is not None or self.is_poison(run, info):
+            return
+        if isinstance(stored, Exception):
+            self.park(run, "unreadable_log", stored)
+            return
+        try:
+            self._bring_back(run, stored=stored)
+        except Exception as error:  # noqa: BLE001 - one run's trouble is not the others'
+            self.crashed(run, error, None)
+
+    def lost(self, run_ids: Sequence[str]) -> None:
+        """These runs are with other runners (called in the keeper's thread)."""
+
+        def take() -> None:
+            for run_id in run_ids:
+                run = self.runs.get(run_id)
+                if run is not None:
+                    self.lose(run, None)
+                self.custody.lose(run_id)
+
+        self.call(take)
+
+    def lose(self, run: Run, fault: Exception | None) -> None:
+        """Another runner has this run: nothing that is done for it here counts any more."""
+        logger.warning("run %s is with another runner now", run.id, extra={"run_id": run.id})
+        run.note = "it is with another runner"
+        self.unmake(run, fault)
+
+    def unmake(self, run: Run, fault: Exception | None) -> None:
+        """Know nothing of a run any more, and withdraw what is out for it."""
+        for number, live in list(self.loop.live.items()):
+            if live.run is run:
+                self.loop.cancel(number)
+        run.machine = None
+        run.status = say.STOPPED
+        self._let_go(run, fault)
+        self._answer_waiters(run, say.STOPPED)
+        self.custody.lose(run.id)
+        self.runs.pop(run.id, None)
+        self.idle.pop(run.id, None)
+
+    def heard(self, messages: Sequence[Message]) -> None:
+        """These messages wait (called in the keeper's thread)."""
+
+        def take() -> None:
+            for message in messages:
+                self._hear(message)
+
+        self.call(take)
+
+    def _hear(self, message: Message) -> None:
+        run = self.runs.get(message.run_id)
+        if run is None or run.machine is None or message.id in run.heard or self.is_closing:
+            return
+        run.heard.add(message.id)
+        self.take_message(run, message)
+
+    @abstractmethod
+    def take_message(self, run: Run, message: Message) -> None:
+        """Do what somebody wants of a run by the inbox."""
