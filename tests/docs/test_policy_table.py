@@ -2,7 +2,7 @@
 
 import treadle as td
 from tests.docs.tables import code, table
-from treadle.errors import BadValue, MissingExtra, NotPortable, TimedOut, UsageError
+from treadle.errors import BadValue, EncodeError, MissingExtra, NotPortable, TimedOut, UsageError
 from treadle.policies.policy import NO_FALLBACK
 from treadle.policies.retry import MISUSE, delay_s
 
@@ -55,7 +55,7 @@ def test_delays_are_those_computed() -> None:
 
 def test_what_is_not_retried_is_named() -> None:
     """The page names each error that counts as misuse."""
-    assert set(MISUSE) == {UsageError, NotPortable, BadValue, MissingExtra}
+    assert set(MISUSE) == {UsageError, NotPortable, BadValue, EncodeError, MissingExtra}
 
 
 def broken(_: object) -> None:

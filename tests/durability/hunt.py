@@ -12,9 +12,11 @@ import random
 import select
 import signal
 import sqlite3
+import sys
 import tempfile
 from collections import Counter
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +111,9 @@ def examine_run(
     calm = shop()
     for given in workflow.inputs():
         calm = calm.react_until_satisfied(given["value"])
-    for number in range(total):
-        assert workflow.results(input=number) == calm.results(input=number), f"{where} {number}"
+    for number in range(total):  # the state after each input depends on which came back first
+        found, expected = workflow.results(input=number), calm.results(input=number)
+        assert found | {"count": None} == expected | {"count": None}, f"{where} {number}"
     assert workflow.results("count", input=td.ALL) == calm.results("count", input=td.ALL), where
     for event in events:
         if isinstance(event, Applied) and event.node in {"check", "pack", "ship"}:
@@ -130,7 +133,7 @@ def check_epochs(place: Path) -> None:
     """Nobody wrote under an older claim after somebody had written under a newer."""
     with closing(sqlite3.connect(place / "shop.db")) as connection:
         rows = connection.execute("SELECT run, epoch FROM event ORDER BY run, position").fetchall()
-    for (run, epoch), (next_run, next_epoch) in zip(rows, rows[1:], strict=False):
+    for (run, epoch), (next_run, next_epoch) in pairwise(rows):
         assert run != next_run or epoch <= next_epoch, f"{place}: epochs of {run} go back"
 
 
@@ -140,4 +143,4 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
-        print(json.dumps(hunt(given.cycles, given.seed, Path(made))))
+        sys.stdout.write(json.dumps(hunt(given.cycles, given.seed, Path(made))) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,11 @@ def live(place: Path, seed: int, total: int) -> bool:
     LEDGER.open(place / "ledger")
     draw = random.Random(seed)
     with open(place / "acknowledged", "ab", buffering=0) as acknowledged:
-        with td.Runner(store=f"sqlite:///{place / 'shop.db'}", workflows=[shop()]) as runner:
+        with td.Runner(
+            store=f"sqlite:///{place / 'shop.db'}",
+            workflows=[shop()],
+            restarts=td.Restarts(1000),  # it is nobody's fault that the runners die
+        ) as runner:
             for run_id in RUNS:
                 runner.start(shop(), run_id, if_exists="resume")
             tickets = []
@@ -51,5 +56,7 @@ def fork(place: Path, seed: int, total: int, ready: int) -> int:
     try:
         os.write(ready, b"!")
         status = 0 if live(place, seed, total) else 1
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)

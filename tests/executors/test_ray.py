@@ -3,7 +3,6 @@
 import gc
 import os
 import pickle
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from bench.measure import child_environment
 from tests.executors.clusters import (
     increment,
     kept,
@@ -29,6 +27,7 @@ from tests.executors.clusters import (
     work,
 )
 from tests.executors.driving import Desk, Door, Visitor, cancelled_how, opened, shown, until
+from tests.executors.ray_cluster import ray_cluster
 from treadle.errors import (
     MissingExtra,
     NotPortable,
@@ -46,34 +45,12 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
 ]
 
-QUICK_TO_NOTICE = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 100,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 3,
-}
-"""Settings of Ray: a node that was killed is known to be gone within a second."""
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A node of two processes on loopback, and this process connected to it."""
-    with pytest.MonkeyPatch.context() as patch:
-        # Read when Ray is imported: without it, Ray listens on the network.
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex())
-        patch.setenv("PYTHONPATH", child_environment()["PYTHONPATH"])
-        import ray
-        from ray.cluster_utils import Cluster
-
-        node = {"num_cpus": 2, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE}
-        cluster = Cluster(initialize_head=True, head_node_args=node)
-        ray.init(address=cluster.address, log_to_driver=False)
+    with ray_cluster() as cluster:
         yield cluster
-        ray.shutdown()
-        cluster.shutdown()
 
 
 @pytest.fixture

@@ -13,7 +13,14 @@ from contextlib import suppress
 from typing import Any
 
 from treadle.components.step import as_component
-from treadle.errors import DuplicateRun, PlugError, RunEnded, StoreUnavailable, TreadleError, UsageError
+from treadle.errors import (
+    DuplicateRun,
+    PlugError,
+    RunEnded,
+    StoreUnavailable,
+    TreadleError,
+    UsageError,
+)
 from treadle.interfaces import Append, Message, RunInfo, Store
 from treadle.model.one_line import one_line
 from treadle.policies.matching import Policies
@@ -88,7 +95,9 @@ class Core(Keeping):
             if fault is None:
                 asked.settle(run.id)
                 return
-            error = fault if isinstance(fault, TreadleError) else PlugError(f"no run was made: {fault}")
+            error = (
+                fault if isinstance(fault, TreadleError) else PlugError(f"no run was made: {fault}")
+            )
             error.__cause__ = None if error is fault else fault
             self.unmake(run, error)
             asked.settle(None, error)
@@ -349,6 +358,11 @@ class Core(Keeping):
         self._check_open()
         run = self.find(id)
         if run.machine is not None and run.status not in say.FINAL:
+            if options is None:
+                return settled(id)
+            if run.was_found:
+                return self._go_on_with(run, options)
+            check_same(run, options)
             return settled(id)
         if run.status == say.CANCELLED:
             raise RunEnded(f"the run {id!r} was cancelled, which is for good.")
@@ -365,6 +379,19 @@ class Core(Keeping):
             raise RunEnded(f"the run {id!r} cannot go on: {run.note}.")
         return settled(id)
 
+    def _go_on_with(self, run: Run, options: Options) -> Ask:
+        """A run that was found in the store had the standard options so far; from here on it has these."""
+        run.was_found = False
+        asked = Ask()
+
+        def begin_anew(_: Ask) -> None:
+            run.options = options
+            self._restart(run, None)
+            asked.settle(run.id)
+
+        self._flushed(run, None).when_done(begin_anew)
+        return asked
+
     def when_idle(self, id: str) -> Ask:
         """Answered when the run has nothing left to do, or is at its end."""
         run = self.find(id)
@@ -376,6 +403,13 @@ class Core(Keeping):
         asked = Ask()
         run.waiters.append(asked)
         return asked
+
+    def forget_waiter(self, id: str, asked: Ask) -> None:
+        """Nobody waits for this answer of `when_idle` any more."""
+        run = self.runs.get(id)
+        if run is not None:
+            with suppress(ValueError):
+                run.waiters.remove(asked)
 
     def workflow_of(self, id: str) -> Workflow:
         """The run's workflow as a value of its own."""
@@ -391,7 +425,7 @@ class Core(Keeping):
         )
 
     def _check_open(self) -> None:
-        self.check_thread()
+        self.check_usable()
         if self.is_closing:
             raise RunEnded("this runner is closing, and takes nothing any more.")
 
@@ -419,7 +453,7 @@ class Core(Keeping):
 
     def close(self) -> None:
         """Let go of threads and plugs."""
-        self.is_closing = True
+        self.is_closing = self.is_closed = True
         self.loop.close()
         if self.writer is not None:
             self.writer.close()
@@ -434,6 +468,26 @@ def functions_of(component: Any) -> dict[str, Any]:
         return {f"{component.name}.{name}": component[name] for name in component.components()}
     made = as_component(component)
     return {made.name: made}
+
+
+def check_same(run: Run, options: Options) -> None:
+    """A run that is at work goes on with the options it has: other ones would be dropped, and nobody would know."""
+    has = run.options.given
+    others = [name for name, value in options.given.items() if not is_same(has.get(name), value)]
+    if others:
+        raise UsageError(
+            f"the run {run.id!r} is {run.status}, and goes on with the options it has; "
+            f"given now, and others, are: {', '.join(others)}.",
+            hint="leave them out, or stop the run first and resume it with them.",
+        )
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two options are equal; those whose equality is no truth, such as arrays, are not."""
+    try:
+        return one is other or bool(one == other)
+    except Exception:  # noqa: BLE001 - a user's __eq__ may raise anything
+        return False
 
 
 def check_id(id: Any) -> str:

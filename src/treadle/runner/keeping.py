@@ -89,6 +89,7 @@ class Keeping(Supervisor):
         run = self.runs.get(info.id)
         if run is None:
             run = self._remember(info)
+            run.was_found = True
         if run.machine is not None or self.is_poison(run, info):
             return
         if isinstance(stored, Exception):

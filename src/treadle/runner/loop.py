@@ -124,9 +124,8 @@ class Loop:
         With little else out, an answer in the loop's own thread is handled in the same breath: that spares a turn
         of the event loop. With much out, answers gather, and are handled together.
         """
-        if self.codec is not None and (live := self.live.get(number)) is not None:
-            if live.run.options.is_stored:
-                outcomes = storable(self.codec, outcomes, is_chain=bool(live.bundle.links))
+        if self.codec is not None:
+            outcomes = storable(self.codec, outcomes, self.live.get(number))
         if (
             len(self.live) <= FEW
             and self.is_direct

@@ -51,6 +51,15 @@ class StartOptions(TypedDict, total=False):
     on_complete: Callable[[str, Workflow], Any] | None
 
 
+def said(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options of a run that somebody asked for, as he did."""
+    return {
+        name: value
+        for name, value in given.items()
+        if value is not None and name != "if_exists" and (name, value) != ("durability", "full")
+    }
+
+
 def gather(default: Any, more: Mapping[str, Any]) -> tuple[dict[str, Executor], str]:
     """The executors of a runner by name, and the name of the one that plain functions go to."""
     executors = {name: make_executor(name) for name in STANDARD}

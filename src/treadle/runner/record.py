@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from treadle.interfaces import RunInfo, Scheduler
 from treadle.model.nodes import Context
@@ -23,6 +24,7 @@ RELAXED = "relaxed"
 NONE = "none"
 """Kept in no store."""
 DURABILITIES = (FULL, NORMAL, RELAXED, NONE)
+NOTHING_GIVEN: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Options:
@@ -32,6 +34,7 @@ class Options:
         "context",
         "deadline_at",
         "durability",
+        "given",
         "max_concurrency",
         "max_open",
         "on_complete",
@@ -50,6 +53,7 @@ class Options:
         on_complete: Callable[..., Any] | None = None,
         deadline_at: float | None = None,
         durability: str = FULL,
+        given: Mapping[str, Any] = NOTHING_GIVEN,
     ) -> None:
         self.policies = policies
         self.scheduler = scheduler
@@ -59,6 +63,8 @@ class Options:
         self.on_complete = on_complete
         self.deadline_at = deadline_at
         self.durability = durability
+        self.given = given
+        """The options as the user gave them, those left out left out."""
 
     @property
     def is_stored(self) -> bool:
@@ -124,6 +130,7 @@ class Run:
         "updated_at",
         "waiters",
         "wake_at",
+        "was_found",
     )
 
     def __init__(
@@ -156,6 +163,8 @@ class Run:
         """Who waits until nothing of it is on its way to the store."""
         self.heard: set[str] = set()
         """The messages that its machine was told of, and that are not answered in the store yet."""
+        self.was_found = False
+        """It was taken over from another runner, and nobody has said yet with what options it is to go on."""
         self.is_busy = False
         """Its machine is handling a stimulus; further ones queue."""
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from treadle.errors import UnknownRun, UsageError, nearest
+from treadle.errors import RunEnded, UnknownRun, UsageError, nearest
 from treadle.interfaces import Clock, Codec, Executor, Hooks, Observer, RunInfo, Store
 from treadle.model.definition import Definition
 from treadle.policies.matching import Policies
@@ -73,7 +73,7 @@ class Registry:
         self.runs: dict[str, Run] = {}
         self.idle: OrderedDict[str, Run] = OrderedDict()
         self.wishes: OrderedDict[tuple[int, int, bool], tuple[Any, Any, Wishes]] = OrderedDict()
-        self.is_closing = False
+        self.is_closing = self.is_closed = False
         self.is_observed = bool(observers)
         self.transforms = [
             each.transform_runnables
@@ -135,8 +135,8 @@ class Registry:
         return ready
 
     def find(self, id: str) -> Run:
-        """The run of an id. Errors: `UnknownRun`."""
-        self.check_thread()
+        """The run of an id. Errors: `UnknownRun`, `RunEnded` once the runner is closed."""
+        self.check_usable()
         run = self.runs.get(id)
         if run is not None:
             return run
@@ -158,16 +158,24 @@ class Registry:
         self.runs[info.id] = run
         return run
 
-    def check_thread(self) -> None:
-        """All is done in one thread. Errors: `UsageError`."""
+    def check_usable(self) -> None:
+        """All is done in one thread, before the runner is closed. Errors: `UsageError`, `RunEnded`."""
         if get_ident() != self.loop.thread:
             raise UsageError(
                 "an AsyncRunner belongs to the event loop that it was made on.",
                 hint="use Runner from other threads.",
             )
+        if self.is_closed:
+            raise RunEnded("this runner is closed.")
 
     def infos(self, *, status: str | None = None, workflow: str | None = None) -> list[RunInfo]:
-        """All runs, those in the store included, oldest first."""
+        """All runs, those in the store included, oldest first. Errors: `UsageError` for a status that there is not."""
+        self.check_usable()
+        if status is not None and status not in say.STATUSES:
+            raise UsageError(
+                f"status={status!r:.80} is none that a run can have.{nearest(status, say.STATUSES)}",
+                hint=f"one of {', '.join(say.STATUSES)}.",
+            )
         listed = {}
         if self.store is not None:
             listed = {info.id: info for info in self.store.list(workflow=workflow)}

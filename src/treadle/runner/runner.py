@@ -28,6 +28,7 @@ from treadle.runner.options import (
     check_seconds,
     gather,
     places_of,
+    said,
 )
 from treadle.runner.record import DURABILITIES, Ask, Options
 from treadle.runner.registry import KEEP_WARM, Restarts
@@ -137,7 +138,7 @@ class AsyncRunner:
         self._scheduler = None if scheduler is None else make_scheduler(scheduler)
         clock = clock or SteadyClock()
         self._clock = clock
-        self._host = _AsyncHost(asyncio.get_running_loop(), clock)
+        self._host = _AsyncHost(running_loop(), clock)
         listed = [*observers, *([] if hooks is None else [hooks])]
         known, default = gather(executor, executors or {})
         places = places_of(known, default)
@@ -182,7 +183,8 @@ class AsyncRunner:
     ) -> str:
         """Begin a run of a workflow, and say its id (one is made up if none is given).
 
-        `if_exists="resume"` lets a run of this id go on. `max_concurrency`: how many bundles of it may be out at once;
+        `if_exists="resume"` lets a run of this id go on: one that has ended, with these options; one that is at work,
+        with those it has, and other ones are refused. `max_concurrency`: how many bundles of it may be out at once;
         `max_open`: how many inputs may be open. `deadline_s`: the run is cancelled then. `on_complete(id, workflow)` is
         called each time that nothing is left to do.
 
@@ -190,7 +192,7 @@ class AsyncRunner:
         last moments, and the end of the process takes nothing; with `"relaxed"` nothing waits for the store, and
         either may take the last moments; with `"none"` it goes to no store.
 
-        Errors: `DuplicateRun`.
+        Errors: `DuplicateRun`; `UsageError` for what cannot be, and for other options of a run that is at work.
         """
         started: str = await self._answer(
             self._start(
@@ -237,6 +239,7 @@ class AsyncRunner:
             on_complete=given["on_complete"],
             deadline_at=None if deadline_s is None else self._clock.now() + deadline_s,
             durability=given["durability"],
+            given=said(given),
         )
 
     async def run(
@@ -344,12 +347,20 @@ class AsyncRunner:
 
     async def wait(self, id: str) -> str:
         """Wait until a run has nothing left to do, or has ended; say its status."""
-        return str(await self._answer(self._core.when_idle(id)))
+        asked = self._core.when_idle(id)
+        try:
+            return str(await self._answer(asked))
+        finally:
+            if not asked.done:  # whoever waited gave up, and is not to be remembered
+                self._core.forget_waiter(id, asked)
 
     async def runs(
         self, *, status: str | None = None, workflow: str | None = None
     ) -> list[RunInfo]:
-        """All runs, oldest first; of one status, or of one workflow's name."""
+        """All runs, oldest first; of one status, or of one workflow's name.
+
+        Errors: `UsageError` for a status that no run can have.
+        """
         return self._core.infos(status=status, workflow=workflow)
 
     async def story(self, id: str) -> list[dict[str, Any]]:
@@ -420,6 +431,18 @@ class AsyncRunner:
         self._callbacks.add(task)
         task.add_done_callback(self._callbacks.discard)
         task.add_done_callback(log_failure)
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that a runner is to live on. Errors: `UsageError` if none runs here."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(
+            "an AsyncRunner was made where no event loop runs.",
+            hint="make it in a coroutine, as in `async with td.AsyncRunner() as runner`; "
+            "td.Runner needs no event loop.",
+        ) from None
 
 
 def log_failure(task: asyncio.Task[Any]) -> None:

@@ -41,6 +41,7 @@ CANCELLED: Final = "cancelled"
 PARKED: Final = "parked"
 """Treadle gave it up (`poisoned`, `unknown_definition`): the note says why. It may be resumed."""
 
+STATUSES: Final = (NEW, RUNNING, IDLE, STOPPING, STOPPED, CANCELLING, CANCELLED, PARKED)
 FINAL: Final = frozenset({STOPPED, CANCELLED, PARKED})
 
 
@@ -289,39 +290,34 @@ ANSWERS: Final[Mapping[type, tuple[type, ...]]] = MappingProxyType(
 """Each instruction with the stimulus that answers it; those that need none are done when they are given."""
 
 _OPEN: Final = (RUNNING, IDLE)
-_ENDING: Final = (STOPPING, STOPPED)
+_ASKED: Final = (Submit, Change, CancelInput, Began)
+"""What brings nothing back: a run that waits for what is out does not come to its end by these."""
+_CAME: Final = (Finished, Drove, Stored)
+"""What may be the last that a run waits for."""
 
 TRANSITIONS: Final[Mapping[tuple[str, type], tuple[str, ...]]] = MappingProxyType(
     {
         (NEW, Begin): _OPEN,
-        **{
-            (status, stimulus): _OPEN
-            for status in _OPEN
-            for stimulus in (Submit, Change, CancelInput, Began, Finished, Drove, Stored)
-        },
-        **{(status, Woke): (*_OPEN, CANCELLING, CANCELLED) for status in _OPEN},
-        **{(status, CancelRun): (CANCELLING, CANCELLED) for status in (*_OPEN, STOPPING)},
-        **{(status, Stop): _ENDING for status in (*_OPEN, STOPPING)},
-        **{
-            (STOPPING, stimulus): _ENDING
-            for stimulus in (Submit, Change, CancelInput, Began, Finished, Drove, Stored)
-        },
-        (STOPPING, Woke): (*_ENDING, CANCELLING, CANCELLED),
-        **{
-            (CANCELLING, stimulus): (CANCELLING, CANCELLED)
-            for stimulus in (
-                Submit, Change, CancelInput, CancelRun, Stop, Began, Finished, Drove, Stored, Woke,
-            )
-        },
+        **{(RUNNING, stimulus): _OPEN for stimulus in (*_ASKED, *_CAME)},
+        **{(IDLE, stimulus): _OPEN for stimulus in (Submit, Change)},
+        **{(IDLE, stimulus): (IDLE,) for stimulus in (CancelInput, Began, *_CAME)},
+        (RUNNING, Woke): (*_OPEN, CANCELLING, CANCELLED),
+        (IDLE, Woke): (IDLE, CANCELLING, CANCELLED),
+        **{(status, CancelRun): (CANCELLING, CANCELLED) for status in _OPEN},
+        **{(status, Stop): (STOPPING, STOPPED) for status in (*_OPEN, STOPPING)},
+        **{(STOPPING, stimulus): (STOPPING,) for stimulus in _ASKED},
+        **{(STOPPING, stimulus): (STOPPING, STOPPED) for stimulus in _CAME},
+        (STOPPING, CancelRun): (CANCELLING,),
+        (STOPPING, Woke): (STOPPING, CANCELLING),
+        **{(CANCELLING, stimulus): (CANCELLING,) for stimulus in (*_ASKED, CancelRun, Stop, Woke)},
+        **{(CANCELLING, stimulus): (CANCELLING, CANCELLED) for stimulus in _CAME},
         **{
             (status, stimulus): (status,)
             for status in (STOPPED, CANCELLED)
-            for stimulus in (
-                Submit, Change, CancelInput, CancelRun, Stop, Began, Finished, Drove, Stored, Woke,
-            )
+            for stimulus in (*_ASKED, CancelRun, Stop, *_CAME, Woke)
         },
     }
-)  # fmt: skip
+)
 """In which status which stimulus is legal, and which statuses may follow it.
 
 A machine is never parked: its supervisor parks the run, and lets the machine go. After the end, requests are

@@ -8,10 +8,13 @@ from treadle.errors import EncodeError
 from treadle.interfaces import Codec
 from treadle.model.errordata import describe
 from treadle.model.runnables import FAILED, OK, Outcome
+from treadle.runner.live import Live
 
 
-def storable(codec: Codec, outcomes: list[Outcome], *, is_chain: bool) -> list[Outcome]:
-    """The outcomes, each that cannot be stored turned into the failure that it is; a chain ends there."""
+def storable(codec: Codec, outcomes: list[Outcome], live: Live | None) -> list[Outcome]:
+    """The outcomes of a bundle, each that cannot be stored turned into the failure that it is; a chain ends there."""
+    if live is None or not live.run.options.is_stored:
+        return outcomes
     for index, outcome in enumerate(outcomes):
         if outcome.status != OK:
             continue
@@ -22,6 +25,6 @@ def storable(codec: Codec, outcomes: list[Outcome], *, is_chain: bool) -> list[O
             outcomes[index] = structs.replace(
                 outcome, status=FAILED, value=None, error=describe(error), exception=error
             )
-            if is_chain:
+            if live.bundle.links:
                 return outcomes[: index + 1]
     return outcomes
