@@ -248,7 +248,7 @@ def test_what_is_stored_rebuilds_the_workflow(
 
 def settle(d: Desk) -> None:
     """Let the store come to its end."""
-    while d.machine.is_storing:
+    while d.machine.storing_to is not None:
         d.stored(d.length)
 
 

@@ -7,6 +7,9 @@ from the graph, so it is not written.
 
 `made_from` says at which positions the events stand whose values went in; `sources` gives them as a tuple. Which
 element of an `Expanded` a value came from is told by its scope.
+
+Events are written as arrays (see `treadle.codec`): the number of a kind (`tag`) is for ever, a field never changes its
+place, and a new field stands last and has a default, so that what was written before is read as it was.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ class MadeFrom(Struct, frozen=True):
         return positions(self.made_from)  # type: ignore[attr-defined]
 
 
-class Defined(Struct, frozen=True, tag=True):
+class Defined(Struct, frozen=True, array_like=True, tag=0):
     """The graph as it was when the first input came: always the first event (or a `Baseline` is)."""
 
     position: int
@@ -55,7 +58,7 @@ class Defined(Struct, frozen=True, tag=True):
     run_key: str | None = None
 
 
-class InputAccepted(Struct, frozen=True, tag=True):
+class InputAccepted(Struct, frozen=True, array_like=True, tag=1):
     """An input came in and opened the root scope `(number,)`."""
 
     position: int
@@ -66,7 +69,7 @@ class InputAccepted(Struct, frozen=True, tag=True):
     deadline_at: float | None = None
 
 
-class Planned(Struct, frozen=True, tag=True):
+class Planned(Struct, frozen=True, array_like=True, tag=2):
     """The conditions and key functions that watch one fact were asked.
 
     `held` names the conditions that were true (all others that watch the fact were not); `keys` gives for
@@ -86,7 +89,7 @@ class Planned(Struct, frozen=True, tag=True):
     """The watchers that were asked, where it was not all: a backfill asks the new ones alone."""
 
 
-class Applied(MadeFrom, frozen=True, tag=True):
+class Applied(MadeFrom, frozen=True, array_like=True, tag=3):
     """A runnable's outcome was applied: the fact of `node` in `scope` is `value`."""
 
     position: int
@@ -100,7 +103,7 @@ class Applied(MadeFrom, frozen=True, tag=True):
     seconds: float | None = None
 
 
-class AttemptFailed(Struct, frozen=True, tag=True):
+class AttemptFailed(Struct, frozen=True, array_like=True, tag=4):
     """An attempt failed and another will follow: not before `retry_at`, and all are to be over by `deadline_at`.
 
     `fallback`: what follows is what the work's policy falls back on.
@@ -119,7 +122,7 @@ class AttemptFailed(Struct, frozen=True, tag=True):
     fallback: bool = False
 
 
-class Failed(MadeFrom, frozen=True, tag=True):
+class Failed(MadeFrom, frozen=True, array_like=True, tag=5):
     """A runnable failed for good and gives nothing; `on_failure` is `"block"` or `"halt"`.
 
     Where it halts its input, `in_flight` names the work that was out, and so was not withdrawn.
@@ -138,7 +141,7 @@ class Failed(MadeFrom, frozen=True, tag=True):
     in_flight: tuple[Work, ...] = ()
 
 
-class Skipped(MadeFrom, frozen=True, tag=True):
+class Skipped(MadeFrom, frozen=True, array_like=True, tag=6):
     """A runnable gave ABSENT: it said so itself, or failed (`error`) where failures are skipped."""
 
     position: int
@@ -152,7 +155,7 @@ class Skipped(MadeFrom, frozen=True, tag=True):
     seconds: float | None = None
 
 
-class Expanded(MadeFrom, frozen=True, tag=True):
+class Expanded(MadeFrom, frozen=True, array_like=True, tag=7):
     """A fan-out opened one scope per element of `values`: `(*scope, 0)`, `(*scope, 1)`, ..."""
 
     position: int
@@ -165,7 +168,7 @@ class Expanded(MadeFrom, frozen=True, tag=True):
     seconds: float | None = None
 
 
-class WaitOpened(Struct, frozen=True, tag=True):
+class WaitOpened(Struct, frozen=True, array_like=True, tag=8):
     """A node began to wait for a signal or a moment."""
 
     position: int
@@ -176,7 +179,7 @@ class WaitOpened(Struct, frozen=True, tag=True):
     due_at: float | None = None
 
 
-class Signalled(Struct, frozen=True, tag=True):
+class Signalled(Struct, frozen=True, array_like=True, tag=9):
     """A signal arrived; it answers one wait of this name and key, or is kept until one opens."""
 
     position: int
@@ -186,7 +189,7 @@ class Signalled(Struct, frozen=True, tag=True):
     at: float | None = None
 
 
-class TimerFired(Struct, frozen=True, tag=True):
+class TimerFired(Struct, frozen=True, array_like=True, tag=10):
     """The moment a node waited for has come."""
 
     position: int
@@ -195,7 +198,7 @@ class TimerFired(Struct, frozen=True, tag=True):
     at: float | None = None
 
 
-class ScopeCancelled(Struct, frozen=True, tag=True):
+class ScopeCancelled(Struct, frozen=True, array_like=True, tag=11):
     """Somebody withdrew all that was left to do in a scope."""
 
     position: int
@@ -204,7 +207,7 @@ class ScopeCancelled(Struct, frozen=True, tag=True):
     at: float | None = None
 
 
-class ComponentAdded(Struct, frozen=True, tag=True):
+class ComponentAdded(Struct, frozen=True, array_like=True, tag=12):
     """A component joined the graph of a workflow already under way."""
 
     position: int
@@ -212,7 +215,7 @@ class ComponentAdded(Struct, frozen=True, tag=True):
     backfill: bool = False
 
 
-class ComponentReplaced(Struct, frozen=True, tag=True):
+class ComponentReplaced(Struct, frozen=True, array_like=True, tag=13):
     """A component's code (and, where it fits, its inner shape) was replaced."""
 
     position: int
@@ -220,7 +223,7 @@ class ComponentReplaced(Struct, frozen=True, tag=True):
     reset: bool = False
 
 
-class ComponentRemoved(Struct, frozen=True, tag=True):
+class ComponentRemoved(Struct, frozen=True, array_like=True, tag=14):
     """A component left; `rewired` are its children as they are wired now."""
 
     position: int
@@ -228,7 +231,7 @@ class ComponentRemoved(Struct, frozen=True, tag=True):
     rewired: tuple[ComponentShape, ...] = ()
 
 
-class Orphaned(Struct, frozen=True, tag=True):
+class Orphaned(Struct, frozen=True, array_like=True, tag=15):
     """The first outcome of withdrawn work came back; it changed nothing."""
 
     position: int
@@ -240,7 +243,7 @@ class Orphaned(Struct, frozen=True, tag=True):
     value: Any = None
 
 
-class Baseline(Struct, frozen=True, tag=True):
+class Baseline(Struct, frozen=True, array_like=True, tag=16):
     """All events before `position`, folded into what later events need (see `engine/baseline.py`).
 
     It begins a log in place of `Defined`, and takes no position of its own: the event after it stands at `position`.

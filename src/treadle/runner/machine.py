@@ -64,7 +64,8 @@ class Machine(Dispatch):
         """Where on the workflow's tape the log is stored up to."""
         self.stored = stored
         self.position = workflow.position
-        self.is_storing = False
+        self.storing_to: int | None = None
+        """How long the stored log is to be when the store has answered."""
         self.consumed: list[str] = []
         """Messages that were taken, and of which the store does not know that yet."""
         self.is_driving = False
@@ -347,8 +348,10 @@ class Machine(Dispatch):
             self.take_in(handed, stimulus.at)
 
     def _stored(self, stimulus: say.Stored) -> None:
-        self.is_storing = False
-        self.stored = max(self.stored, stimulus.position)
+        if stimulus.position != self.storing_to:
+            return  # what the machine before this one had stored
+        self.storing_to = None
+        self.stored = stimulus.position
         waiting = self.waiting_for_store
         while waiting and waiting[0][0] <= self.stored:
             self.told.append(waiting.popleft()[1])
@@ -543,7 +546,7 @@ class Machine(Dispatch):
 
     def _store(self, at: float) -> None:
         """Have new events stored; what depends on them waits, where that takes time."""
-        if self.is_storing:
+        if self.storing_to is not None:
             return
         events, begins_anew = self.workflow.entries_since(self.place)
         self.place = self.workflow.place
@@ -556,7 +559,7 @@ class Machine(Dispatch):
             self.stored = self.position
             self.told.insert(0, order)
         else:
-            self.is_storing = True
+            self.storing_to = self.position
             self.told.append(order)
 
     def _settle_status(self) -> None:
@@ -567,7 +570,8 @@ class Machine(Dispatch):
             elif status == say.RUNNING and not self.is_driving:
                 self._become(say.IDLE)
             return
-        is_busy = self.out or self.is_driving or self.is_storing or self.waiting_for_store
+        is_storing = self.storing_to is not None or self.waiting_for_store
+        is_busy = self.out or self.is_driving or is_storing
         if not is_busy:
             self._become(say.STOPPED if status == say.STOPPING else say.CANCELLED)
 

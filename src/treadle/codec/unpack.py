@@ -1,0 +1,119 @@
+"""Bytes, unpacked: MessagePack does the plain part, and asks here for each tagged piece.
+
+Whatever the bytes are, nothing is imported, nothing is called that the program did not register, and what comes of
+nonsense is an error of the store. Each level of tagged pieces has a decoder of its own, so that how deep they nest is
+known without keeping count, and any thread may read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from msgspec import msgpack
+
+from treadle.codec import arrays
+from treadle.codec.classes import Classes
+from treadle.codec.kinds import BUILT_IN, Make
+from treadle.codec.objects import BY_FORM
+from treadle.codec.pack import EVENT
+from treadle.codec.plain import DEPTH_MAX
+from treadle.codec.signed import UNREAD, Signer
+from treadle.errors import Corrupt, SchemaTooNew, StoreError, UnknownType
+from treadle.model.events import Event
+
+REFERENCE: Final = 50
+"""The tag of a value that stands out of line: its content is the hash."""
+
+MAKERS: Final[dict[int, Make]] = {
+    kind.tag: kind.make
+    for kind in (
+        *BUILT_IN.values(),
+        *BY_FORM.values(),
+        arrays.ARRAY,
+        arrays.SCALAR,
+        arrays.TABLE,
+        arrays.BATCH,
+        UNREAD,
+    )
+}
+KINDS: Final[dict[int, type]] = {kind.__struct_config__.tag: kind for kind in Event.__args__}  # type: ignore[attr-defined]
+
+
+class Unpacker:
+    """Reads values and events; `resolve` gives what stands out of line, where that may occur."""
+
+    def __init__(
+        self,
+        classes: Classes,
+        signer: Signer | None,
+        resolve: Callable[[bytes], Any] | None = None,
+    ) -> None:
+        self.classes = classes
+        self.signer = signer
+        self.resolve = resolve
+        hook = self._hook(0)
+        self.value = msgpack.Decoder(Any, ext_hook=hook).decode
+        self.event = msgpack.Decoder(Event, ext_hook=hook).decode
+        self._parts: list[Any] = []
+        """By level: what decodes the parts of a tagged piece."""
+
+    def _hook(self, level: int) -> Callable[[int, memoryview], Any]:
+        def hook(tag: int, data: memoryview) -> Any:
+            if level >= DEPTH_MAX:
+                raise Corrupt(f"What is stored nests deeper than {DEPTH_MAX} levels.")
+            if tag == EVENT:
+                return msgpack.Decoder(Event, ext_hook=self._hook(level + 1)).decode(data)
+            if tag == REFERENCE:
+                return self._referred(bytes(data))
+            make = MAKERS.get(tag)
+            if make is None:
+                raise UnknownType(
+                    f"What is stored has a value of kind {tag}, which is not known here.",
+                    hint="a later version of the library may have written it.",
+                )
+            parts = self._decoder(level + 1)(data)
+            if tag == UNREAD.tag and self.signer is not None:
+                return self.signer.read(parts)
+            return make(parts, self.classes)
+
+        return hook
+
+    def _decoder(self, level: int) -> Callable[[memoryview], list[Any]]:
+        while len(self._parts) < level:
+            made = msgpack.Decoder(list[Any], ext_hook=self._hook(len(self._parts) + 1))
+            self._parts.append(made.decode)
+        return self._parts[level - 1]  # type: ignore[no-any-return]
+
+    def _referred(self, digest: bytes) -> Any:
+        if self.resolve is None:
+            raise Corrupt("What is stored refers to a value out of line where there can be none.")
+        return self.resolve(digest)
+
+
+def as_stored(error: Exception, body: Any) -> StoreError:
+    """What is wrong with bytes that could not be read."""
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, RecursionError):
+        return Corrupt("What is stored nests too deep to be read.")
+    if (
+        isinstance(error, msgspec.ValidationError)
+        and (kind := _kind_in(body)) not in KINDS
+        and kind is not None
+    ):
+        return SchemaTooNew(
+            f"What is stored is an event of kind {kind}, which this version does not know.",
+            hint="take the version of the library that wrote it, or a later one.",
+        )
+    return Corrupt(f"What is stored cannot be read: {type(error).__name__}: {error}.")
+
+
+def _kind_in(body: Any) -> int | None:
+    """The number that an event begins with, if it begins like one."""
+    try:
+        told = msgpack.decode(body, type=list[msgspec.Raw])
+        return msgpack.decode(told[0], type=int)
+    except Exception:  # noqa: BLE001 - then it does not
+        return None
