@@ -20,6 +20,7 @@ from bench import (
     building,
     clusters,
     comparisons,
+    durable,
     growth,
     recorded,
     rules,
@@ -37,7 +38,7 @@ def all_benches() -> list[Bench]:
     """Every row, those of one workload together."""
     groups = (
         *(steps, comparisons, growth, rules, building, recorded),
-        *(runner_orders, runner_steps, clusters),
+        *(runner_orders, runner_steps, clusters, durable),
     )
     listed = [bench for group in groups for bench in group.BENCHES]
     order = list(dict.fromkeys(workload_of(bench) for bench in listed))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
+from treadle.engine.baseline import shortened
 from treadle.engine.loop import Answered, Drive
 from treadle.engine.prepare import Contexts
 from treadle.engine.replay import fresh
 from treadle.engine.tape import Tape
 from treadle.handle import NO_KEYS, Handle
 from treadle.model.definition import Definition
-from treadle.model.events import Event, ScopeCancelled
+from treadle.model.events import Baseline, Event, ScopeCancelled
 from treadle.model.nodes import Context
 
 if TYPE_CHECKING:
@@ -108,6 +109,14 @@ class Driven(Handle):
         if mark is not None and mark[0] is tape:
             return tape.events_between(mark[1], version), False
         return [tape.head, *tape.events(version)], True
+
+    def baseline(self) -> Baseline:
+        """What this has come to, in short: a log that begins with it goes on as this would.
+
+        Inputs that are finished are left out, but for the last one: see `engine.baseline.shortened`.
+        """
+        with self._reading() as memory:
+            return shortened(memory, self.run_key)
 
     @property
     def place(self) -> tuple[Tape, int] | None:

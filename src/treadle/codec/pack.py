@@ -88,7 +88,7 @@ class Packer:
         """Refuse what `pack` would refuse, at less cost: no bytes are made. Errors: `Refused`."""
         kind = type(value)
         if kind in ATOMS:
-            return
+            return None
         if depth >= DEPTH_MAX:
             raise Refused(f"nests deeper than {DEPTH_MAX} levels")
         depth += 1

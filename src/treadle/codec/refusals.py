@@ -13,7 +13,7 @@ SHOWN_MAX = 60
 """How many characters of a key or a name a message shows."""
 
 
-class Refused(Exception):  # noqa: N818 - never leaves the package
+class Refused(Exception):
     """Some part of a value cannot be kept; `why` goes on from the path to it. Where it stands is found out later."""
 
     def __init__(self, why: str, hint: str | None = None) -> None:

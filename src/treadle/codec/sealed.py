@@ -64,7 +64,7 @@ class Seal:
                 f"What is stored has format {version}; this version of the library reads up to {VERSION}.",
                 hint="take the version of the library that wrote it, or a later one.",
             )
-        if version == 0 or flags & ZLIB and flags & ZSTD:
+        if version == 0 or (flags & ZLIB and flags & ZSTD):
             raise Corrupt(f"What is stored begins with {stored[0]:#04x}, which was never written.")
         data = bytes(stored[1:])
         if flags & ENCRYPTED:

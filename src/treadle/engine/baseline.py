@@ -7,6 +7,7 @@ was compiled anew. In-flight marks and counts are left out: the first are no par
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from treadle.engine.edit import recount
@@ -34,14 +35,16 @@ TRIM_AFTER = 128
 """How many forgotten events are worth a baseline; more where the baseline itself is larger."""
 
 
-def snapshot(memory: Memory) -> dict[str, Any]:
-    """All that later events need of the past, as data that two memories can be compared by."""
+def snapshot(memory: Memory, roots: Iterable[Root] | None = None) -> dict[str, Any]:
+    """All that later events need of the past, as data that two memories can be compared by; of these inputs, or all."""
+    chosen = list(memory.roots.values() if roots is None else roots)
+    numbers = {root.number for root in chosen}
     return {
         "next_number": memory.next_number,
         "keys": dict(memory.keys),
-        "quiet": list(memory.quiet),
+        "quiet": [number for number in memory.quiet if number in numbers],
         "forgotten": memory.forgotten,
-        "roots": [_root(memory, root) for root in memory.roots.values()],
+        "roots": [_root(memory, root) for root in chosen],
         "cells": _cells(memory),
         "partners": _partners(memory),
         "tracks": _tracks(memory),
@@ -63,6 +66,18 @@ def fold_past(memory: Memory, run_key: str | None) -> Baseline:
     memory.forgotten = 0
     baseline.state["forgotten"] = 0
     return baseline
+
+
+def shortened(memory: Memory, run_key: str | None) -> Baseline:
+    """A baseline that leaves out the inputs that are finished, except the last: what they led to can wait in a store.
+
+    What goes on from it behaves as this memory would; what was before it is `Forgotten`.
+    """
+    roots = [root for root in memory.roots.values() if not root.done]
+    if memory.quiet:
+        last = memory.roots[memory.quiet[-1]]
+        roots = sorted([*roots, last], key=lambda root: root.number)
+    return Baseline(memory.position, memory.definition.defined(run_key), snapshot(memory, roots))
 
 
 def is_worth_folding(memory: Memory) -> bool:

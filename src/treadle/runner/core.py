@@ -22,6 +22,7 @@ from treadle.errors import (
     UsageError,
 )
 from treadle.interfaces import Append, Message, RunInfo, Store
+from treadle.model.events import Baseline
 from treadle.model.one_line import one_line
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
@@ -414,14 +415,20 @@ class Core(Keeping):
     def workflow_of(self, id: str) -> Workflow:
         """The run's workflow as a value of its own."""
         run = self.find(id)
-        if run.machine is not None:
+        if run.machine is not None and not run.begins_at:
             return run.machine.workflow.detached()
         if self.store is None:
             raise RunEnded(f"the run {id!r} is {run.status}, and was kept in no store.")
-        stored = self.store.load(id)
+        whole = self.store.load if self.upkeep is None else self.upkeep.load_all
+        stored = whole(id)
+        events = stored.events
+        if run.machine is not None:  # the store has the beginning, and maybe not yet the end
+            length = stored.info.position
+            log = run.machine.workflow.log()
+            events += tuple(e for e in log if e.position >= length and type(e) is not Baseline)
         definition = self.definition_of(run.definition.name, stored.info.fingerprint)
         return Workflow.from_log(
-            run.edited or definition or run.definition, stored.events, components=run.extra
+            run.edited or definition or run.definition, events, components=run.extra
         )
 
     def _check_open(self) -> None:

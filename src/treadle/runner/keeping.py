@@ -20,6 +20,9 @@ from treadle.runner.writer import PASSING
 
 logger = logging.getLogger("treadle.runner")
 
+SNAPSHOT_EVERY: Final = 2_000
+"""After so many events of a run a snapshot of it is worth its while."""
+
 MOST_ACTIVE: Final = 10_000
 """So many runs a runner takes over at most; those that it was asked for come on top."""
 
@@ -47,8 +50,25 @@ class Keeping(Supervisor):
         waiting, run.flushing = run.flushing, []
         for ask in waiting:
             ask.settle(None)
+        self._take_snapshot(run)
         if run.status in say.FINAL:
             self.custody.leave(run.id)
+
+    def _take_snapshot(self, run: Run) -> None:
+        """Note what the log comes to, now and then, so that bringing the run back does not take longer and longer."""
+        machine, writer, store = run.machine, self.writer, self.upkeep
+        if machine is None or writer is None or store is None:
+            return
+        if machine.position - run.snapshot_at < SNAPSHOT_EVERY:
+            return
+        run.snapshot_at = machine.position
+        baseline, epoch = machine.workflow.baseline(), self.epoch_of(run)
+
+        def save() -> None:
+            store.save_snapshot(run.id, epoch, baseline)
+
+        # By then the machine has ordered whatever of it is not on its way to the store yet.
+        self.call(lambda: writer.do(save))
 
     # ------------------------------------------------------------------------- a store that others use
 

@@ -109,6 +109,7 @@ class Run:
 
     __slots__ = (
         "asks",
+        "begins_at",
         "crashes",
         "created_at",
         "definition",
@@ -123,6 +124,7 @@ class Run:
         "note",
         "options",
         "run_key",
+        "snapshot_at",
         "status",
         "streams",
         "tickets",
@@ -163,6 +165,10 @@ class Run:
         """Who waits until nothing of it is on its way to the store."""
         self.heard: set[str] = set()
         """The messages that its machine was told of, and that are not answered in the store yet."""
+        self.begins_at = 0
+        """Where the log begins that it was brought back from: what is before that is in the store alone."""
+        self.snapshot_at = 0
+        """How long its log was when the last snapshot was taken."""
         self.was_found = False
         """It was taken over from another runner, and nobody has said yet with what options it is to go on."""
         self.is_busy = False

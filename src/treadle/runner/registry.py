@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from treadle.errors import RunEnded, UnknownRun, UsageError, nearest
-from treadle.interfaces import Clock, Codec, Executor, Hooks, Observer, RunInfo, Store
+from treadle.interfaces import Clock, Codec, Executor, Hooks, Observer, RunInfo, Store, Upkeep
 from treadle.model.definition import Definition
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
@@ -64,6 +64,8 @@ class Registry:
         self.clock = clock
         is_safe = store is None or store.is_instant or getattr(store, "is_guarded", False)
         self.store = store if is_safe or store is None else GuardedStore(store)
+        upkeep: Any = self.store
+        self.upkeep: Upkeep | None = upkeep if isinstance(upkeep, Upkeep) else None
         self.codec: Codec | None = getattr(store, "codec", None)
         """What values have to be able to go through."""
         self.policies = policies

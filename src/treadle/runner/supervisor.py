@@ -24,6 +24,7 @@ from treadle.errors import (
 )
 from treadle.interfaces import Append, Message, RunInfo, Store, StoredRun
 from treadle.model.bundles import Bundle
+from treadle.model.events import Baseline
 from treadle.model.nodes import Context
 from treadle.runner import stimuli as say
 from treadle.runner.custody import Custody
@@ -202,6 +203,8 @@ class Supervisor(Registry):
             lacking = UsageError(f"the registered definition has no function for {names}.")
             self.park(run, "unknown_definition", lacking)
             return
+        first = stored.events[0] if stored.events else None
+        run.begins_at = run.snapshot_at = first.position if isinstance(first, Baseline) else 0
         self._begin(run, workflow, stored=stored.info.position, adopted=adopted, old=old)
 
     def input_finished(self, run: Run, input: int, reason: str | None) -> None:

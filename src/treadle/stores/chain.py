@@ -19,12 +19,14 @@ ENDS: Final = frozenset({Applied, Expanded, Failed, Skipped})
 
 def first_link(run_id: str, run_key: str) -> bytes:
     """What the first event of a run is chained to."""
-    return _digest(b"", run_id.encode(), run_key.encode())
+    named = b"run %d " % len(run_id) + run_id.encode() + run_key.encode()
+    return blake2b(named, digest_size=LINK_BYTES).digest()
 
 
 def next_link(link: bytes, position: int, epoch: int, body: bytes) -> bytes:
     """The link of an event at a position, written under an epoch, with this body."""
-    return _digest(link, b"%d %d" % (position, epoch), body)
+    head = b"%d %d " % (position, epoch)
+    return blake2b(link + head + body, digest_size=LINK_BYTES).digest()
 
 
 def links(link: bytes, position: int, epoch: int, bodies: Sequence[bytes]) -> list[bytes]:
@@ -38,7 +40,7 @@ def links(link: bytes, position: int, epoch: int, bodies: Sequence[bytes]) -> li
 
 def seal(link: bytes, position: int, body: bytes) -> bytes:
     """What proves that a snapshot is the one that was taken of this log at this position."""
-    return _digest(link, b"snapshot %d" % position, body)
+    return blake2b(link + b"snapshot %d " % position + body, digest_size=LINK_BYTES).digest()
 
 
 def runnable_mark(event: Event) -> bytes | None:
@@ -50,11 +52,3 @@ def runnable_mark(event: Event) -> bytes | None:
         return None
     node, scope, generation = event.node, event.scope, event.generation  # type: ignore[union-attr]
     return blake2b(f"{node}|{generation}|{scope}".encode(), digest_size=12).digest()
-
-
-def _digest(*parts: bytes) -> bytes:
-    digest = blake2b(digest_size=LINK_BYTES)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.digest()
