@@ -53,8 +53,8 @@ class SqliteSharing:
             "claiming runs of", is_synced=False, is_runner=True
         ) as connection:
             rows = connection.execute(
-                "UPDATE run SET crashes = crashes + "
-                "(coalesce(owner, :owner) <> :owner AND status = 'running'), owner = :owner, "  # noqa: S608 - our own words
+                "UPDATE run SET crashes = crashes + "  # noqa: S608 - our own words
+                "(coalesce(owner, :owner) <> :owner AND status = 'running'), owner = :owner, "
                 "epoch = epoch + 1, lease_until = :until WHERE pk IN "
                 f"({chosen}) RETURNING {COLUMNS}",
                 known,
