@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from treadle.policies.matching import of_kind, only
     from treadle.policies.policy import CircuitBreaker, Limit, Policy, RateLimit, RetryWith
     from treadle.runner.blocking import Runner
+    from treadle.runner.budget import RetryBudget
     from treadle.runner.registry import Restarts
     from treadle.runner.runner import AsyncRunner
     from treadle.runner.ticket import Ticket
@@ -57,6 +58,7 @@ _LATER = {
     "Hooks": "interfaces",
     "Observer": "interfaces",
     "Restarts": "runner.registry",
+    "RetryBudget": "runner.budget",
     "Runner": "runner.blocking",
     "Ticket": "runner.ticket",
     "accumulator": "components.accumulator",
@@ -102,6 +104,7 @@ __all__ = [
     "Policy",
     "RateLimit",
     "Restarts",
+    "RetryBudget",
     "RetryWith",
     "Runnable",
     "Runner",

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from treadle.engine.baseline import shortened
 from treadle.engine.loop import Answered, Drive
 from treadle.engine.prepare import Contexts
 from treadle.engine.replay import fresh
 from treadle.engine.tape import Tape
-from treadle.handle import NO_KEYS, Handle
+from treadle.handle import Handle
 from treadle.model.definition import Definition
 from treadle.model.events import Baseline, Event, ScopeCancelled
 from treadle.model.nodes import Context
 
 if TYPE_CHECKING:
     from treadle.policies.matching import Policies
+
+NO_SAY: Final[Mapping[str, bool]] = MappingProxyType({})
+"""No failure has a say in what follows."""
 
 
 class Driven(Handle):
@@ -128,7 +132,7 @@ class Driven(Handle):
         answers: Iterable[Answered] = (),
         *,
         held: frozenset[str] | None = None,
-        tries: frozenset[str] = NO_KEYS,
+        tries: Mapping[str, bool] = NO_SAY,
         budget: int = 0,
         limit: int = 0,
         is_interrupt: Callable[[BaseException], bool] = lambda _: True,

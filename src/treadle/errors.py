@@ -31,6 +31,7 @@
     |   |-- DeadlineExceeded             the time for an input, a run, or all attempts is over
     |   |-- Cancelled                    somebody withdrew the work
     |   |-- CircuitOpen                  not tried: it failed too often of late
+    |   |-- RetryBudgetSpent             not tried again: the runner has tried too much again of late
     |   |-- WorkerDied                   the process that ran it is gone
     |   |-- RemoteFailure                an exception that cannot be rebuilt in this process
     |   `-- ValueLost                    a value kept in a cluster is gone
@@ -229,6 +230,10 @@ class Cancelled(WorkError):
 
 class CircuitOpen(WorkError):
     """It was not tried: its circuit breaker is open."""
+
+
+class RetryBudgetSpent(WorkError):
+    """It failed, and was not tried again: the runner's retry budget is spent. The failure is the cause."""
 
 
 class WorkerDied(WorkError):

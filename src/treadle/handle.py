@@ -42,7 +42,6 @@ RUNS: Final = itertools.count()
 """Numbers the runs of this process, so that no two of them take each other's outcomes; no result depends on it."""
 
 NO_CONTEXT: Final[Context] = {}
-NO_KEYS: Final[frozenset[str]] = frozenset()
 NO_EXCEPTIONS: Final[Mapping[int, BaseException]] = {}
 
 

@@ -237,3 +237,14 @@ def hold_interpreter(port):
 def close_everything(_):
     """Take away what the worker speaks through."""
     os.closerange(3, 100)
+
+
+def take_too_much(bytes_more):
+    """Allow this process a little more memory, and ask for far more than that."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    has = pages * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (has + bytes_more, resource.RLIM_INFINITY))
+    try:
+        return len(bytearray(16 * bytes_more))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

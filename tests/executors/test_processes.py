@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -103,14 +105,39 @@ def test_a_chain_keeps_what_was_done_before_its_worker_died(desk: Desk):
     assert outcomes[-1].component == "after_segfault"
 
 
-def test_a_worker_killed_from_outside(desk: Desk, door: Door):
-    """SIGKILL without anybody's asking smells of memory."""
-    number = desk.give(runnable(bodies.knock, door.port))
-    os.kill(int(door.visitor().name), signal.SIGKILL)
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        (None, None, "(exit code -9). Hint: where nobody sent that, it was probably out of memory."),
+        ("low 0\noom_kill 2\n", "low 0\noom_kill 3\n", "(exit code -9), probably out of memory: meanwhile"),
+        ("oom_kill 2\n", "oom_kill 2\n", "probably out of memory, although the kernel counts no"),
+    ],
+)  # fmt: skip
+def test_a_worker_killed_from_outside(tmp_path: Path, door: Door, before, after, text):
+    """SIGKILL without anybody's asking smells of memory; where the kernel counts such kills, that is said."""
+    executor = ProcessExecutor(1)
+    with opened(executor) as desk:
+        executor._kills_file = tmp_path / "memory.events"
+        if before is not None:
+            executor._kills_file.write_text(before)
+        number = desk.give(runnable(bodies.knock, door.port))
+        visitor = door.visitor()
+        if after is not None:
+            executor._kills_file.write_text(after)
+        os.kill(int(visitor.name), signal.SIGKILL)
 
-    (outcome,) = desk.answer(number)
-    assert raised(outcome).exit_code == -9
-    assert "where nobody sent that, the system was out of memory" in str(outcome.exception)
+        (outcome,) = desk.answer(number)
+        assert raised(outcome).exit_code == -9
+        assert text in str(outcome.exception)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_body_that_hits_a_limit_of_memory_fails(desk: Desk):
+    """That is its own failure, and the worker goes on."""
+    (outcome,) = desk.run(runnable(bodies.take_too_much, 64 << 20))
+
+    assert isinstance(outcome.exception, MemoryError)
+    assert shown(desk.run(runnable(bodies.double, 1))) == [2]
 
 
 def test_a_worker_killed_while_it_waits_harms_nothing():

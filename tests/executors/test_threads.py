@@ -8,7 +8,8 @@ import pytest
 
 from tests.executors import bodies
 from tests.executors.driving import GUARD_S, cancelled_how, opened, shown, until
-from treadle.errors import UsageError
+from treadle.errors import PlugError, UsageError
+from treadle.executors.pool import DemandPool
 from treadle.executors.threads import ThreadExecutor
 from treadle.model.bundles import Bundle
 from treadle.testing.executors import link, runnable
@@ -219,6 +220,7 @@ def test_a_stuck_thread_does_not_keep_the_program():
     """The interpreter ends although a body never does."""
     program = """
 import threading
+from treadle.executors.pool import DemandPool
 from treadle.executors.threads import ThreadExecutor
 from treadle.model.bundles import Bundle
 from treadle.model.bundles import Bundle
@@ -252,3 +254,51 @@ def test_capacity_is_a_count(capacity):
 def test_it_shows_what_it_is():
     """For logs and messages."""
     assert repr(ThreadExecutor()) == "ThreadExecutor(capacity=64)"
+
+
+@pytest.mark.parametrize("make", [ThreadExecutor, DemandPool])
+def test_with_too_many_threads_leaked_new_work_is_refused(make):
+    """What was taken before is done; new work fails with the way out, until a thread has come back."""
+    first, second = Stuck(), Stuck()
+    executor = make(2, max_leaked=2)
+    with opened(executor) as desk:
+        for stuck in (first, second):
+            number = desk.give(runnable(stuck))
+            stuck.begun.wait(timeout=GUARD_S)
+            before = desk.give(runnable(len, "abc"))
+            executor.cancel(number)
+            assert shown(desk.answer(before)) == [3]
+        assert executor.abandoned == 2
+
+        (refused,) = desk.run(runnable(here))
+        assert isinstance(refused.exception, PlugError)
+        assert "'here' was not begun: 2 threads of" in str(refused.exception)
+        assert 'executor="processes"' in str(refused.exception)
+
+        first.release.set()
+        until(lambda: executor.abandoned == 1)
+        assert shown(desk.run(runnable(len, "abc"))) == [3]
+        second.release.set()
+
+
+def test_without_a_limit_threads_may_leak():
+    """`max_leaked=None` is for who knows that they come back."""
+    stuck = [Stuck() for _ in range(3)]
+    executor = ThreadExecutor(1, max_leaked=None)
+    with opened(executor) as desk:
+        for each in stuck:
+            number = desk.give(runnable(each))
+            each.begun.wait(timeout=GUARD_S)
+            executor.cancel(number)
+
+        assert executor.abandoned == 3
+        assert shown(desk.run(runnable(len, "abc"))) == [3]
+        for each in stuck:
+            each.release.set()
+
+
+@pytest.mark.parametrize("make", [ThreadExecutor, DemandPool])
+def test_a_limit_of_leaked_threads_is_a_number_or_none(make):
+    """Zero would refuse everything."""
+    with pytest.raises(UsageError, match=rf"{make.__name__}\(max_leaked=\.\.\.\) is a whole"):
+        make(max_leaked=0)

@@ -17,6 +17,15 @@ class Naive:
         self.failures: dict[str, int] = {}
         self.opened_at: dict[str, float] = {}
         self.trials: dict[str, int] = {}
+        self.turns: dict[tuple[str, int, str], int] = {}
+        """When each party came, or had its last turn; a party is what one run wants of one executor at one rank."""
+        self.turn = 0
+
+    def offer(self, claim: Claim) -> None:
+        """Let a claim wait; its party, if it had none waiting, comes after all that had their turn before."""
+        if all(party_of(each) != party_of(claim) for each in self.waiting):
+            self.turns[party_of(claim)] = self.turn
+        self.waiting.append(claim)
 
     def is_closed_to(self, key: str, wanted: Any, now: float) -> bool:
         """Whether a breaker lets nobody through."""
@@ -56,11 +65,13 @@ class Naive:
         started: list[int] = []
         refused: list[int] = []
         while True:
-            self.waiting.sort(key=lambda claim: -claim.rank)
             able = [claim for claim in self.waiting if self.may_start(claim, now)]
             if able:
-                self.start(able[0], now)
-                started.append(able[0].number)
+                first = min(able, key=lambda claim: (-claim.rank, self.turns[party_of(claim)]))
+                self.start(first, now)
+                self.turn += 1
+                self.turns[party_of(first)] = self.turn
+                started.append(first.number)
                 continue
             unwanted = [claim for claim in self.waiting if self.would_fail(claim, now)]
             if not unwanted:
@@ -109,3 +120,8 @@ class Naive:
             if moment > now and any(self.may_start(claim, moment) for claim in self.waiting):
                 return moment
         return None
+
+
+def party_of(claim: Claim) -> tuple[str, int, str]:
+    """With which others a claim shares its turns."""
+    return (claim.run_id, claim.rank, claim.executor)

@@ -44,7 +44,7 @@ class Pair:
     def offer(self, claim: Claim) -> None:
         """Let it wait."""
         self.admission.offer(claim)
-        self.naive.waiting.append(claim)
+        self.naive.offer(claim)
 
     def try_start(self, claim: Claim) -> None:
         """Start it at once, or offer it: nobody who waits for the same may be overtaken."""
@@ -111,12 +111,12 @@ class Pair:
 def remembered(admission: Admission) -> list[Any]:
     """Every claim, group, key and moment that an admission still holds; failures that count are no leak."""
     parking = admission._parking
-    held: list[Any] = [*admission._live, *admission._waiting, *admission._groups]
+    held: list[Any] = [*admission._live, *admission._waiting]
     held += [*admission._failing, *parking.turns, *parking.openings, *parking._parked]
     held += [*parking._expiries]
     held += [key for key, gate in parking.gates.items() if not getattr(gate, "failures", 0)]
     for lane in admission._lanes.values():
-        held += [*lane.live, *lane.waiting, *lane.competing]
+        held += [*lane.live, *lane.waiting, *lane.competing._groups, *lane.parties]
     return held
 
 
@@ -613,5 +613,9 @@ def test_withdrawn_claims_leave_the_queue():
         admission.withdraw(number)
         admission.withdraw(-number)
 
-    (group,) = admission._groups.values()
-    assert len(group.claims._heap) + len(admission._lanes["threads"].competing._heap) < 100
+    lane = admission._lanes["threads"]
+    (party,) = lane.parties.values()
+    (group,) = party.groups.values()
+    line = lane.competing
+    heaps: list[Any] = [group.claims, line._parties, *line._groups.values()]
+    assert sum(len(queue._heap) for queue in heaps) < 150

@@ -66,6 +66,65 @@ def test_priorities_in_line(drive: Drive):
     policy_cases.priority_in_line(drive)
 
 
+def under_a_runner(workflow: td.Workflow, value: Any) -> td.Workflow:
+    """In line, under a runner."""
+    with td.Runner(executor="inline") as runner:
+        runner.start(workflow, "one")
+        runner.run("one", value).exception(timeout=PATIENCE_S)
+        return runner.get_workflow("one")
+
+
+def halting(calls: list[str], policy: td.Policy | None) -> td.Workflow:
+    """Of two steps that are ready the first halts the input: by its policy, or without one by its own wish."""
+
+    def bad(_: Any) -> None:
+        calls.append("bad")
+        raise ValueError("no")
+
+    def next_to_it(x: Any) -> Any:
+        calls.append("next to it")
+        return x
+
+    own: Any = "halt" if policy is None else "block"
+    return steps(td.step(bad, on_failure=own), next_to_it).with_policies(
+        {"next_to_it": td.Policy(max_retries=1)} if policy is None else {"bad": policy}
+    )
+
+
+@pytest.mark.parametrize("drive", [inline, under_a_runner])
+@pytest.mark.parametrize(
+    ("policy", "attempts"),
+    [
+        (td.Policy(on_failure="halt"), 1),
+        (td.Policy(on_failure="halt", max_retries=2, retry_on=OSError), 1),
+        (td.Policy(on_failure="halt", fallback=fail), 2),
+    ],
+)
+def test_a_policy_that_halts_in_line_does_so_at_once(
+    policy: td.Policy, attempts: int, drive: Drive
+):
+    """What is ready next to it is not executed any more, as where the component itself says so."""
+    calls: list[str] = []
+    done = drive(halting(calls, policy), 3)
+    if attempts == 1:
+        own_calls: list[str] = []
+        own = drive(halting(own_calls, None), 3)
+        assert calls == own_calls == ["bad"]
+        assert [type(each) for each in done.log()] == [type(each) for each in own.log()]
+    assert policy_cases.failure(done).on_failure == "halt"
+    assert done.is_satisfied()
+
+
+@pytest.mark.parametrize("drive", [inline, under_a_runner])
+def test_what_may_halt_and_is_tried_again_holds_up_nobody(drive: Drive):
+    """Only the last failure halts; others of the drive go on before."""
+    body = Flaky(ValueError("once"))
+    workflow = steps(td.step(body, name="body"), same).with_policies(
+        {"body": td.Policy(on_failure="halt", max_retries=1)}
+    )
+    assert drive(workflow, 3).results() == {"body": 3, "same": 3}
+
+
 # ---------------------------------------------------------------------------------------- async
 
 

@@ -51,7 +51,7 @@ MAY_IMPORT_LATE = {
 
 # Values, meaning, vocabulary and wishes know no outside world.
 PURE_RUNNER = (
-    "machine dispatch stimuli wishes fallback bundling story admission gates parking urgency"
+    "machine dispatch stimuli wishes fallback bundling story admission gates parking urgency budget"
 )
 PURE = (
     *("model", "engine", "components", "policies", "schedulers"),

@@ -6,7 +6,7 @@ leaves out the runnable and the outcome, which nobody would see. Measured: that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -141,7 +141,7 @@ class Drive:
     def run_some(
         self,
         held: frozenset[str],
-        tries: frozenset[str],
+        tries: Mapping[str, bool],
         budget: int,
         limit: int,
         is_interrupt: Callable[[BaseException], bool],
@@ -149,7 +149,8 @@ class Drive:
         """Like `run`, but hand out what is `held` back, at most `limit` of it, and execute at most `budget` units.
 
         Work of a node in `tries`, and work that failed before, has a say after a failure, so its failure is handed
-        out with it instead of recorded. An interrupt (`self.interrupt`) leaves all that was done recorded, and the
+        out with it instead of recorded; where `tries` says that it may halt its input, nothing else is executed before
+        that is decided. An interrupt (`self.interrupt`) leaves all that was done recorded, and the
         interrupted work ready; whatever else a function raises is its failure.
         """
         memory, entries = self.memory, self.entries
@@ -172,19 +173,22 @@ class Drive:
             budget -= 1
             try:
                 if not node.quick or unit.problem is not None:
-                    self._execute_long(unit, tries)
-                    continue
+                    if self._conclude(unit, execute_runnable(self.runnable(unit)), tries):
+                        continue
+                    break
                 value = node.call(*unit.args)  # type: ignore[misc]
                 if type(value) in ODD_TYPES:
                     raise odd_value(value)
             except CAUGHT as error:
-                self._conclude(unit, failed_outcome(self.runnable(unit), error), tries)
-                continue
+                if self._conclude(unit, failed_outcome(self.runnable(unit), error), tries):
+                    continue
+                break
             except BaseException as error:  # noqa: BLE001 - what was done must not be lost by it
                 is_pending = unit.scope.units.get(node.index) is unit
                 if is_pending and not isinstance(error, Exception) and not is_interrupt(error):
-                    self._conclude(unit, failed_outcome(self.runnable(unit), error), tries)
-                    continue
+                    if self._conclude(unit, failed_outcome(self.runnable(unit), error), tries):
+                        continue
+                    break
                 if is_pending:
                     put_back(memory, unit)
                 self.interrupt = error
@@ -205,17 +209,15 @@ class Drive:
             settle_value(memory, unit, event)
         self.has_more = bool(memory.ready or memory.released or memory.unplanned)
 
-    def _execute_long(self, unit: Unit, tries: frozenset[str]) -> None:
-        """Execute one unit here the long way: with a runnable and an outcome."""
-        self._conclude(unit, execute_runnable(self.runnable(unit)), tries)
-
-    def _conclude(self, unit: Unit, outcome: Outcome, tries: frozenset[str]) -> None:
-        """Apply an outcome, unless it is a failure that has a say in what follows."""
-        if outcome.status == FAILED and unit.node.key in tries:
+    def _conclude(self, unit: Unit, outcome: Outcome, tries: Mapping[str, bool]) -> bool:
+        """Apply an outcome, unless it is a failure that has a say in what follows; whether the drive may go on."""
+        key = unit.node.key
+        if outcome.status == FAILED and key in tries:
             self.failed.append((self.hand_out(unit), outcome))
-            return
+            return not tries[key]
         hand_out(self.memory, unit)
         self.apply(unit, outcome)
+        return True
 
     def hand_out(self, unit: Unit) -> Runnable:
         """Prepare a unit for somebody else to execute, and mark it in flight."""

@@ -7,8 +7,9 @@ can match it cost, not what all of them cost.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from treadle.engine.execute import CAUGHT, ENGINE
 from treadle.engine.memory import Memory, in_flight_of
@@ -22,6 +23,28 @@ from treadle.model.nodes import Atom, Context, Expression
 from treadle.model.program import Node
 from treadle.model.types import is_instance
 from treadle.model.work import Scope, Unplanned
+
+REMEMBERED: Final = 4096
+"""So many of the latest questions a stopwatch remembers."""
+
+
+class Stopwatch:
+    """Who took how long to answer in planning, of late. The caller brings the clock: nothing here reads one."""
+
+    __slots__ = ("clock", "taken")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.taken: deque[tuple[float, str, float]] = deque(maxlen=REMEMBERED)
+        """When it was asked, the component, and how long it took."""
+
+    def seconds_since(self, begin: float) -> dict[str, float]:
+        """By component, how long all its answers since a moment took together."""
+        found: dict[str, float] = {}
+        for asked_at, component, took in list(self.taken):
+            if asked_at >= begin:
+                found[component] = found.get(component, 0.0) + took
+        return found
 
 
 class Planning:
@@ -142,6 +165,26 @@ class Planning:
         self.errors.append(error)
 
 
+class TimedPlanning(Planning):
+    """The same, with each answer timed."""
+
+    __slots__ = ()
+
+    def _is_true(self, atom: Atom) -> bool:
+        watch: Stopwatch = self.memory.program.stopwatch
+        begin = watch.clock()
+        try:
+            return super()._is_true(atom)
+        finally:
+            watch.taken.append((begin, atom.key.partition("/")[0], watch.clock() - begin))
+
+    def _ask_key(self, node: Node) -> None:
+        watch: Stopwatch = self.memory.program.stopwatch
+        begin = watch.clock()
+        super()._ask_key(node)
+        watch.taken.append((begin, node.component, watch.clock() - begin))
+
+
 def checked_key(key: Any) -> Any:
     """A key as it is, if it can be one."""
     try:
@@ -171,7 +214,8 @@ def plan_fact(
     memory: Memory, entry: Unplanned, context: Context
 ) -> tuple[Planned, list[BaseException]]:
     """Ask all conditions and key functions that one fact can reach through gates; changes nothing."""
-    planning = Planning(memory, entry.scope, entry.value, context_for(context, entry.scope.path[0]))
+    kind = Planning if memory.program.stopwatch is None else TimedPlanning
+    planning = kind(memory, entry.scope, entry.value, context_for(context, entry.scope.path[0]))
     stack = planning.ask(entry.node, entry.only)
     while stack:
         gate = stack.pop()

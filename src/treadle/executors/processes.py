@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from pathlib import Path
 from threading import Lock
 from time import monotonic
 
@@ -15,6 +16,7 @@ from treadle.errors import Cancelled, NotPortable, PlugError, UsageError, Worker
 from treadle.executors.crew import Crew
 from treadle.executors.here import cancellation, cancelled, cut_short, turns
 from treadle.executors.ledger import Entry, Ledger
+from treadle.executors.memory_kills import counting_file
 from treadle.executors.options import check_count, check_seconds
 from treadle.executors.portable import dump_job, load_report
 from treadle.executors.worker import (
@@ -75,6 +77,7 @@ class ProcessExecutor:
         self._lock = Lock()
         self._idle: list[Worker] = []
         self._workers: set[Worker] = set()
+        self._kills_file: Path | None = None
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -89,6 +92,7 @@ class ProcessExecutor:
             )
         self._ledger.open(answer)
         preload(self.start_method)
+        self._kills_file = counting_file()
 
     def submit(self, number: int, bundle: Bundle) -> None:
         """Give a bundle to the next free worker."""
@@ -175,7 +179,7 @@ class ProcessExecutor:
                 raise cancellation(entry.bundle, "stopped") from None
             if not worker.is_ready:
                 raise not_started(f"it ended with exit code {exit_code}") from None
-            raise worker_died(unfinished.component, exit_code) from None
+            raise worker_died(unfinished.component, exit_code, worker.memory_kills()) from None
         finally:
             self._release(entry, worker)
 
@@ -189,7 +193,7 @@ class ProcessExecutor:
             if worker.is_alive():
                 return worker
             self._bury(worker)  # somebody killed it while it waited: that is no job's fault
-        worker = Worker(self.start_method)
+        worker = Worker(self.start_method, self._kills_file)
         with self._lock:
             self._workers.add(worker)
         return worker

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+from treadle.errors import PlugError
 from treadle.executors.crew import Crew
-from treadle.executors.here import aexecute_here, cancelled, execute_here
+from treadle.executors.here import aexecute_here, cancelled, cut_short, execute_here
 from treadle.executors.ledger import Entry, Ledger
 from treadle.executors.options import check_count
 from treadle.interfaces import Answer
 from treadle.model.bundles import Bundle
 from treadle.model.runnables import Outcome
+
+MAX_LEAKED = 100
+"""So many threads may be stuck in functions that were given up: by then it is no accident any more."""
 
 
 class ThreadExecutor:
@@ -20,13 +24,19 @@ class ThreadExecutor:
     its thread goes on until its function returns (`abandoned` says how many do), what it gives is ignored, and
     another thread may take its place. The threads are daemons, so none of them keeps the program from ending. An
     async function runs on an event loop of its own in the thread. Work that computes is better off in processes.
+
+    `max_leaked`: with so many threads abandoned, further bundles fail at once, with a `PlugError`, until some of the
+    threads have come back; None: never. What was taken before that is done.
     """
 
     when_cancelled = "abandoned"
 
-    def __init__(self, capacity: int = 64) -> None:
+    def __init__(self, capacity: int = 64, *, max_leaked: int | None = MAX_LEAKED) -> None:
         check_count("ThreadExecutor(capacity=...)", capacity)
+        if max_leaked is not None:
+            check_count("ThreadExecutor(max_leaked=...)", max_leaked)
         self.capacity: int | None = capacity
+        self.max_leaked = max_leaked
         self._ledger = Ledger(self)
         self._crew = Crew(self._ledger, capacity, "treadle-thread", execute_in_thread)
 
@@ -48,8 +58,13 @@ class ThreadExecutor:
         self._ledger.open(answer)
 
     def submit(self, number: int, bundle: Bundle) -> None:
-        """Give a bundle to the next free thread."""
-        self._crew.send(self._ledger.enter(number, bundle))
+        """Give a bundle to the next free thread; or fail it, if too many threads never came back."""
+        entry = self._ledger.enter(number, bundle)
+        abandoned = self._crew.abandoned
+        if abandoned and self.max_leaked is not None and abandoned >= self.max_leaked:
+            refuse_leaking(self._ledger, entry, abandoned)
+        else:
+            self._crew.send(entry)
 
     def cancel(self, number: int) -> None:
         """Answer at once: withdrawn, or abandoned where it has begun."""
@@ -85,3 +100,14 @@ def close_crew(ledger: Ledger, crew: Crew) -> None:
         if entry.began:
             crew.lose()
     crew.end()
+
+
+def refuse_leaking(ledger: Ledger, entry: Entry, count: int) -> None:
+    """Fail a bundle without executing it: one more thread would only be lost as well."""
+    names = ", ".join(dict.fromkeys(repr(each.component) for each in entry.bundle.runnables))
+    error = PlugError(
+        f"{names} was not begun: {count} threads of {ledger.owner!r} still run functions that were given up,"
+        " and it takes nothing until some of them return.",
+        hint='give what may hang a time limit of its own, or processes, which can be killed: executor="processes".',
+    )
+    ledger.settle(entry, cut_short(entry.bundle, [], error))

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import process as processes
 from multiprocessing.connection import wait
+from pathlib import Path
 from threading import Event, Lock, Timer
 from time import monotonic
 from typing import Any
 
 from treadle.errors import PlugError, WorkerDied
 from treadle.executors import process_worker
+from treadle.executors.memory_kills import kill_count
 from treadle.executors.messages import Inbox
 from treadle.executors.process_worker import END
 
@@ -60,11 +62,14 @@ def main_is_importable() -> bool:
 class Worker:
     """A worker process. One thread uses it at a time; any may terminate it.
 
+    `kills_file`: where the kernel counts what it has killed for want of memory (see `memory_kills.py`).
     Errors: `PlugError` if it cannot be started.
     """
 
-    def __init__(self, start_method: str) -> None:
+    def __init__(self, start_method: str, kills_file: Path | None = None) -> None:
         context: Any = multiprocessing.get_context(start_method)
+        self._kills_file = kills_file
+        self._kills_before = kill_count(kills_file)
         self.is_ready = False
         """Whether it has come so far as to wait for jobs."""
         self.is_clean = True
@@ -147,6 +152,11 @@ class Worker:
             self.buried.set()
         return exit_code
 
+    def memory_kills(self) -> int | None:
+        """How many processes the kernel has killed for want of memory since this one began; None: it does not say."""
+        now = kill_count(self._kills_file)
+        return None if now is None or self._kills_before is None else now - self._kills_before
+
     def _receive(self) -> bytes:
         """Its next message. Errors: `EOFError` if it is dead and has said all."""
         try:
@@ -184,8 +194,10 @@ def not_started(why: str) -> PlugError:
     return PlugError(f"a worker process did not start ({why}).", hint=MAIN_GUARD)
 
 
-def worker_died(component: str, exit_code: int | None) -> WorkerDied:
-    """What a worker left with, and what that often means."""
+def worker_died(
+    component: str, exit_code: int | None, memory_kills: int | None = None
+) -> WorkerDied:
+    """What a worker left with, and what that often means. `memory_kills` as in `Worker.memory_kills`."""
     how, hint = "it no longer answered, and was killed", None
     if exit_code is not None and exit_code >= 0:
         how = f"it left with exit code {exit_code}"
@@ -193,8 +205,12 @@ def worker_died(component: str, exit_code: int | None) -> WorkerDied:
     elif exit_code is not None:
         name = signal_name(-exit_code)
         how = f"it was killed by {name} (exit code {exit_code})"
-        if name == "SIGKILL":
-            hint = "where nobody sent that, the system was out of memory."
+        if name == "SIGKILL" and memory_kills:
+            how += ", probably out of memory: meanwhile the kernel has killed for that"
+            hint = "let it take less at once, let fewer run at once, or give it more memory."
+        elif name == "SIGKILL":
+            hint = "where nobody sent that, it was probably out of memory"
+            hint += "." if memory_kills is None else ", although the kernel counts no such kill."
         elif name in CRASHES:
             hint = "set PYTHONFAULTHANDLER=1 to see where it crashed."
     return WorkerDied(

@@ -161,6 +161,7 @@ class Program:
         "receivers",
         "retired",
         "sealed",
+        "stopwatch",
         "watches",
     )
 
@@ -182,6 +183,8 @@ class Program:
         self.broadcast_joins: dict[int, list[Node]] = {}
         self.watches: dict[int, Any] = {}
         """What the engine derived from the wiring, by node; dropped when the wiring changes."""
+        self.stopwatch: Any = None
+        """Times conditions and key functions (`engine.plan.Stopwatch`), once planning has been found to be slow."""
         self._outputs: list[str] | None = None
         root = NodeSpec(NodeShape(INPUT_KEY, kinds.INPUT, ()), kinds.NO_CODE)
         self._append(root, INPUT_KEY)

@@ -1,10 +1,13 @@
 """Admission: which of the bundles that want to start may start now. Pure: no clock, no threads; `now` is in seconds.
 
 What a claim is up against is its executor's capacity, the limit over all, and its *gates*: limits, rates and circuit
-breakers that it shares, by key, with claims of any run. Claims that are up against the same form a *group*, of which
-only the most urgent claim needs looking at. Groups whose gates are open compete for their executor; those before a
-closed gate are parked there (see `parking.py`). So neither ten thousand claims for a full executor nor a thousand
-groups before one gate are ever looked through.
+breakers that it shares, by key, with claims of any run. Claims of one run and rank that are up against the same form a
+*group*, of which only the first claim needs looking at. Groups whose gates are open compete for their executor; those
+before a closed gate are parked there (see `parking.py`). So neither ten thousand claims for a full executor nor a
+thousand groups before one gate are ever looked through.
+
+The groups of one run, for one executor and of one rank, are a *party*. Parties of the same rank take turns, so that a
+run with thousands of claims does not hold up the others; within a party the order is that of offering.
 """
 
 from __future__ import annotations
@@ -16,8 +19,19 @@ from msgspec import Struct
 from treadle.errors import TreadleBug, UsageError, nearest
 from treadle.policies.policy import CircuitBreaker, RateLimit
 from treadle.runner.gates import BreakerGate
-from treadle.runner.parking import BREAKER, GATES, LIMIT, RATE, Demand, Group, Key, Parking, Rank
-from treadle.runner.urgency import Queue
+from treadle.runner.parking import (
+    BREAKER,
+    GATES,
+    LIMIT,
+    RATE,
+    Demand,
+    Group,
+    Key,
+    Line,
+    Parking,
+    Party,
+    Rank,
+)
 
 
 class Claim(Struct, frozen=True, gc=False):
@@ -36,9 +50,9 @@ class Claim(Struct, frozen=True, gc=False):
 
 
 class Lane:
-    """One executor: who is at work there, who waits for it, and the groups that compete for it."""
+    """One executor: who is at work there, who waits for it, and the parties that compete for it."""
 
-    __slots__ = ("capacity", "competing", "live", "name", "waiting")
+    __slots__ = ("capacity", "competing", "live", "name", "parties", "waiting")
 
     def __init__(self, name: str, capacity: int | None) -> None:
         check_room(f"the capacity of executor {name!r}", capacity)
@@ -46,7 +60,9 @@ class Lane:
         self.capacity = capacity
         self.live: set[int] = set()
         self.waiting: set[int] = set()
-        self.competing: Queue[Rank, Group] = Queue()
+        self.parties: dict[tuple[str, int], Party] = {}
+        """By run and rank: whose claims wait, here or before a gate."""
+        self.competing = Line()
 
     @property
     def is_full(self) -> bool:
@@ -71,11 +87,11 @@ class Admission:
         self._live: dict[int, Claim | Lane] = {}
         """Who is at work: the claim, or only the executor's lane where there is no more to be given back."""
         self._waiting: dict[int, tuple[Claim, Group]] = {}
-        self._groups: dict[tuple[str, tuple[Demand, ...]], Group] = {}
         self._failing: dict[Key, dict[Group, None]] = {}
         """The groups that a breaker, if it opens, refuses rather than holds back."""
         self._parking = Parking()
         self._offers = 0
+        self._turns = 0
         self._now = 0.0
 
     # ------------------------------------------------------------------------- what the runner says
@@ -118,19 +134,23 @@ class Admission:
         """Let a claim wait for its turn."""
         self._check_new(claim)
         lane = self._lane(claim.executor)
-        signature = (claim.executor, demands(claim))
-        group = self._groups.get(signature)
-        if group is None:
-            group = self._groups[signature] = Group(*signature)
+        party = lane.parties.get((claim.run_id, claim.rank))
+        if party is None:  # it comes after all that have had their turn before it came
+            party = Party(claim.run_id, claim.rank, claim.executor, self._turns)
+            lane.parties[claim.run_id, claim.rank] = party
+        wanted = demands(claim)
+        group = party.groups.get(wanted)
+        self._offers += 1
+        if group is not None:
+            group.claims.put(claim.number, self._offers)
+        else:
+            group = party.groups[wanted] = Group(party, wanted)
+            group.claims.put(claim.number, self._offers)
             for key, _ in group.failing():
                 self._failing.setdefault(key, {})[group] = None
-        self._offers += 1
-        group.claims.put(claim.number, (-claim.rank, self._offers))
+            lane.competing.put(group)
         self._waiting[claim.number] = (claim, group)
         lane.waiting.add(claim.number)
-        if group.first == claim.number:
-            self._parking.unpark(group)
-            self._compete(group)
 
     def admit(self, now: float) -> tuple[list[int], list[int]]:
         """The numbers of those that start now, in order, and of those that an open circuit breaker refuses."""
@@ -165,7 +185,7 @@ class Admission:
         if number not in self._waiting:
             return
         _, group = self._waiting[number]
-        was_first = group.first == number
+        was_first = group.top[1] == number
         self._stop_waiting(number)
         if not group.claims:
             self._drop(group)
@@ -243,7 +263,7 @@ class Admission:
         return lane
 
     def _most_urgent(self) -> Lane | None:
-        """The executor with room whose first group is the most urgent of all."""
+        """The executor with room whose first party is the most urgent of all."""
         if self._max is not None and len(self._live) >= self._max:
             return None
         best: tuple[Rank, Lane] | None = None
@@ -256,21 +276,27 @@ class Admission:
         return None if best is None else best[1]
 
     def _give_turn(self, lane: Lane, now: float, started: list[int]) -> None:
-        """Start the first claim of an executor's first group, or park the group at the gate that blocks it."""
-        group = lane.competing.pop()
+        """Start the first claim of an executor's first party, or park its group at the gate that blocks it."""
+        top = lane.competing.top()
+        assert top is not None
+        group = top[1]
         self._parking.end_turn(group)
         demand = self._parking.blocking(group.demands, now)
         if demand is not None:
+            lane.competing.discard(group)
             self._parking.park(group, demand)
             return
-        number = group.first
+        self._turns += 1
+        party = group.party
+        party.turn = self._turns
+        if party.woken:
+            self._parking.end_turns(party)
+        number = group.top[1]
         self._parking.take(number, group.demands, now)
         self._live[number] = self._stop_waiting(number)
         lane.live.add(number)
         started.append(number)
-        if group.claims:
-            self._compete(group)
-        else:
+        if not group.claims:
             self._drop(group)
 
     def _refuse(self, now: float, refused: list[int]) -> bool:
@@ -295,12 +321,15 @@ class Admission:
         return claim
 
     def _compete(self, group: Group) -> None:
-        self._lanes[group.executor].competing.put(group, group.rank)
+        self._lanes[group.executor].competing.put(group)
 
     def _drop(self, group: Group) -> None:
         """Forget a group that has no claims left."""
-        del self._groups[group.executor, group.demands]
-        self._lanes[group.executor].competing.discard(group)
+        party, lane = group.party, self._lanes[group.executor]
+        del party.groups[group.demands]
+        if not party.groups:
+            del lane.parties[party.run_id, party.rank]
+        lane.competing.discard(group)
         self._parking.unpark(group)
         self._parking.end_turn(group)
         for key, _ in group.failing():

@@ -237,6 +237,11 @@ class Runner:
         rows: list[dict[str, Any]] = self._do(self._runner.plan(id))
         return rows
 
+    @property
+    def slow_calls(self) -> dict[str, int]:
+        """As `AsyncRunner.slow_calls`."""
+        return self._runner.slow_calls
+
     def stream(self, id: str) -> BlockingStream:
         """As `AsyncRunner.stream`, as an ordinary iterator: it waits for each event."""
         events: SimpleQueue[Any] = SimpleQueue()

@@ -19,9 +19,10 @@ from treadle.errors import Cancelled, DeadlineExceeded, PlugError, TimedOut, Usa
 from treadle.interfaces import Scheduler
 from treadle.model.bundles import Bundle
 from treadle.model.runnables import FAILED, OK, Again, Outcome, Runnable
-from treadle.policies.policy import Policy, RetryWith
-from treadle.policies.retry import FALLBACK, GIVE_UP, RETRY, decide
+from treadle.policies.policy import NO_FALLBACK, Policy, RetryWith
+from treadle.policies.retry import FALLBACK, GIVE_UP, RETRY, Verdict, decide
 from treadle.runner import stimuli as say
+from treadle.runner.budget import Purse, not_retried
 from treadle.runner.bundling import RunView, explained, explained_delay, misplaced
 from treadle.runner.fallback import fall_back, retry_with, wants_retry
 from treadle.runner.stimuli import Instruction, Terms
@@ -60,6 +61,8 @@ class Config(Struct, kw_only=True):
     """Whether values may stay in a cluster: not where the log is to have them."""
     is_observed: bool = False
     deadline_at: float | None = None
+    purse: Purse | None = None
+    """What may be spent on retries, shared with all runs of the runner; None: as much as policies wish."""
 
     @property
     def is_slow(self) -> bool:
@@ -432,6 +435,9 @@ class Dispatch:
                 return
         if self.config.scheduler is not None:
             self._observe(outcome)
+        purse = self.config.purse
+        if purse is not None and outcome.attempt == 1:
+            purse.earn()
         if outcome.status != FAILED:
             if self.config.is_observed:
                 self.told.append(say.Tell(runnable, outcome))
@@ -451,6 +457,9 @@ class Dispatch:
             deadline_at=ends_at,
             was_fallback=runnable.is_fallback,
         )
+        if purse is not None and verdict.then == RETRY and not purse.spend(at):
+            outcome = not_retried(runnable, outcome)
+            verdict = Verdict(GIVE_UP if policy.fallback is NO_FALLBACK else FALLBACK)
         self.told.append(say.Tell(runnable, outcome, verdict.then))
         if verdict.then == GIVE_UP:
             node = self.wishes.program.by_key[outcome.node]

@@ -27,9 +27,11 @@ from treadle.model.one_line import one_line
 from treadle.model.runnables import FAILED, Outcome
 from treadle.runner import stimuli as say
 from treadle.runner.admission import Admission, Claim
+from treadle.runner.holdups import Holdups
 from treadle.runner.live import Live, verdict_of
 from treadle.runner.record import FULL, Ask, Run
 from treadle.runner.remote import fetch_values, has_foreign_values
+from treadle.runner.slowness import SLOW_S, warn_of_slowness
 from treadle.runner.storing import storable
 from treadle.runner.surroundings import Host, Overseer
 
@@ -41,9 +43,6 @@ SLICE_S: Final = 0.005
 DRIVE_S: Final = 0.002
 """How long one drive of in-line work should take; the budget follows what was measured."""
 
-
-SLOW_S: Final = 0.1
-"""Whoever takes longer to plan a fact is warned about: conditions are to be quick."""
 
 FEW: Final = 8
 """With so few bundles out, waiting for others to come back does not pay."""
@@ -99,6 +98,7 @@ class Loop:
         self.armed: float | None = None
         self.late = 0
         """Answers that nobody waited for any more."""
+        self.holdups = Holdups()
 
     def add_executor(self, name: str, executor: Executor) -> None:
         """One more executor, of which nobody has heard yet."""
@@ -257,6 +257,8 @@ class Loop:
         took = perf_counter() - begin
         if took > 2 * DRIVE_S:
             self.budget = max(1, self.budget // 2)
+            if took > SLOW_S:
+                warn_of_slowness(run, workflow, begin, is_in_line=True)
         elif took < DRIVE_S and drive.has_more:
             self.budget = min(8192, self.budget * 2)
         self.tell(run, say.Drove(workflow, drive, self.clock.now()))
@@ -294,7 +296,7 @@ class Loop:
             told = machine.handle(stimulus)
             run.status, run.updated_at = machine.status, stimulus.at
             if perf_counter() - begin > SLOW_S:
-                warn_of_slowness(run, perf_counter() - begin)
+                warn_of_slowness(run, machine.workflow, begin)
             for instruction in told:
                 _PERFORM[type(instruction)](self, run, instruction)
         except BaseException as error:
@@ -548,14 +550,18 @@ class Loop:
         ]
 
     def observe(self, name: str, *args: Any) -> None:
-        """Tell all observers; one that raises is logged, and harms nothing."""
+        """Tell all observers; one that raises or takes long is logged, and harms nothing."""
         for observer in self.observers:
+            begin = perf_counter()
             try:
                 getattr(observer, name)(*args)
             except BaseException as error:
                 if self.host.is_interrupt(error):
                     raise
                 logger.exception("%s.%s raised", type(observer).__name__, name)
+            took = (now := perf_counter()) - begin
+            if took > self.holdups.limit_s:
+                self.holdups.note(f"{type(observer).__name__}.{name}", took, now)
 
     def close(self) -> None:
         """Close all executors that were opened; what they still had is not waited for."""
@@ -569,28 +575,6 @@ class Loop:
         for live in left.values():
             if live.is_started:
                 self.observe("on_return", live.run.id, live.bundle, ())
-
-
-def warn_of_slowness(run: Run, seconds: float) -> None:
-    """Conditions and key functions are asked in the loop's own thread, and hold up all runs: name those there are."""
-    machine = run.machine
-    if machine is None:
-        return
-    program = machine.wishes.program
-    asked = {
-        node.component
-        for node in program.by_key.values()
-        if node.code.key_of is not None or (node.code.atoms and node.kind == "gate")
-    }
-    if not asked:  # so much work became ready at once that it took its time: nobody's mistake
-        return
-    logger.warning(
-        "run %s: planning took %.2f s, and held up every run of this runner; it asked %s",
-        run.id,
-        seconds,
-        ", ".join(sorted(asked)[:8]),
-        extra={"run_id": run.id},
-    )
 
 
 _PERFORM: Final[dict[type, Callable[[Loop, Run, Any], None]]] = {

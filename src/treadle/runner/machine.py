@@ -406,9 +406,9 @@ class Machine(Dispatch):
         config, wishes = self.config, self.wishes
         is_seen = config.is_observed or config.scheduler is not None or config.transform is not None
         is_ordered = config.max_concurrency is not None or wishes.has_ranks
-        return not (
-            is_seen or is_ordered or config.is_slow or wishes.drives or wishes.places.keepers
-        )
+        is_counted = config.purse is not None  # each first attempt
+        is_slow = config.is_slow or is_counted or wishes.drives
+        return not (is_seen or is_ordered or is_slow or wishes.places.keepers)
 
     def _step(self, stimulus: say.Finished) -> bool:
         """Handle one success, where nothing waits and no policy has a say; whether it was that.
@@ -510,14 +510,14 @@ class Machine(Dispatch):
             self._look()
         self.has_more = is_runnable
 
-    def in_line(self) -> tuple[frozenset[str], frozenset[str], int]:
+    def in_line(self) -> tuple[frozenset[str], Mapping[str, bool], int]:
         """For whoever performs `DriveOn`: the `held`, `tries` and `limit` that `Driven.advance` is to be given.
 
         To be asked at that moment: since the order was given, the graph may have been edited, or an input may have
         brought policies of its own.
         """
         if self.own_wishes:
-            return frozenset(self.wishes.program.by_key), frozenset(), self.room()
+            return frozenset(self.wishes.program.by_key), {}, self.room()
         return self.wishes.held(), self.wishes.tries(), self.room()
 
     def _look(self) -> None:

@@ -9,6 +9,7 @@ from treadle.errors import UsageError
 from treadle.interfaces import Clock, Codec, Executor, Hooks, Observer, Scheduler, Store
 from treadle.policies.matching import Rules
 from treadle.policies.policy import FOREVER_S
+from treadle.runner.budget import RetryBudget
 from treadle.runner.registry import Restarts
 from treadle.runner.wishes import Places
 from treadle.value import Workflow
@@ -35,6 +36,8 @@ class RunnerOptions(TypedDict, total=False):
     recover: bool
     lease_s: float
     poll_s: float
+    lag_s: float | None
+    retry_budget: RetryBudget | None
 
 
 class StartOptions(TypedDict, total=False):
@@ -102,8 +105,13 @@ def check_plugs(observers: Any, hooks: Any, clock: Any, workflows: Any) -> None:
         raise UsageError(f"clock={clock!r:.80} tells no time: it has no now().")
 
 
-def check_patience(restarts: Any, drain_s: Any) -> None:
-    """How much a runner puts up with: crashes, and how long a drain takes."""
+def check_patience(restarts: Any, drain_s: Any, retry_budget: Any) -> None:
+    """How much a runner puts up with: crashes, how long a drain takes, and how much is tried again."""
+    if retry_budget is not None and not isinstance(retry_budget, RetryBudget):
+        raise UsageError(
+            f"retry_budget={retry_budget!r:.80} is no RetryBudget.",
+            hint="td.RetryBudget(ratio=0.2)",
+        )
     if restarts is not None and not isinstance(restarts, Restarts):
         raise UsageError(
             f"restarts={restarts!r:.80} is no Restarts.", hint="td.Restarts(3, period_s=60)"

@@ -26,38 +26,53 @@ Key: TypeAlias = tuple[str, str]
 Demand: TypeAlias = tuple[Key, Any]
 """A gate, and what is wanted of it: a number, a `RateLimit` or a `CircuitBreaker`."""
 
-Rank: TypeAlias = tuple[int, int]
-"""How urgent: the negative rank, then the ordinal of the offer."""
+Rank: TypeAlias = tuple[int, int, int]
+"""How urgent: the negative rank, then whose turn it is, then the ordinal of the offer."""
+
+
+class Party:
+    """What one run has waiting for one executor, at one rank: parties of the same rank take turns.
+
+    So a run with thousands of claims holds up one with a single claim for a turn, and not for thousands.
+    """
+
+    __slots__ = ("executor", "groups", "rank", "run_id", "turn", "woken")
+
+    def __init__(self, run_id: str, rank: int, executor: str, turn: int) -> None:
+        self.run_id = run_id
+        self.rank = rank
+        self.executor = executor
+        self.turn = turn
+        """The number of its latest turn; whose is the least has the next one."""
+        self.groups: dict[tuple[Demand, ...], Group] = {}
+        self.woken: dict[Group, None] = {}
+        """Its groups that a gate has let compete, and that have not had their turn."""
 
 
 class Group:
-    """Waiting claims that are up against the same: one executor, and the same demands.
+    """Waiting claims of one party that are up against the same demands, in the order of offering.
 
-    It stands in one queue: its executor's, or, parked, before a gate.
+    It stands in one line: its executor's, or, parked, before a gate.
     """
 
-    __slots__ = ("claims", "demands", "executor", "parked_at", "woken_by")
+    __slots__ = ("claims", "demands", "parked_at", "party", "woken_by")
 
-    def __init__(self, executor: str, demands: tuple[Demand, ...]) -> None:
-        self.executor = executor
+    def __init__(self, party: Party, demands: tuple[Demand, ...]) -> None:
+        self.party = party
         self.demands = demands
-        self.claims: Queue[Rank, int] = Queue()
+        self.claims: Queue[int, int] = Queue()
         self.parked_at: Demand | None = None
         self.woken_by: Demand | None = None
         """The gate that let it compete, and waits for the end of its turn to let the next one."""
 
     @property
-    def rank(self) -> Rank:
-        """How urgent its most urgent claim is."""
-        return self._top[0]
+    def executor(self) -> str:
+        """Where its claims want to be at work."""
+        return self.party.executor
 
     @property
-    def first(self) -> int:
-        """The number of its most urgent claim."""
-        return self._top[1]
-
-    @property
-    def _top(self) -> tuple[Rank, int]:
+    def top(self) -> tuple[int, int]:
+        """The ordinal and the number of its first claim."""
         top = self.claims.top()
         assert top is not None
         return top
@@ -69,6 +84,63 @@ class Group:
                 yield demand
 
 
+class Line:
+    """Groups that wait for the same: parties take turns, and each sends its groups in the order of offering.
+
+    A party that has had a turn, here or elsewhere, and a group whose first claim has gone stand further back than
+    before. That is looked up when they come to the top, so that a run that is alone pays nothing for it.
+    """
+
+    __slots__ = ("_groups", "_parties")
+
+    def __init__(self) -> None:
+        self._parties: Queue[Rank, Party] = Queue()
+        self._groups: dict[Party, Queue[int, Group]] = {}
+
+    def __len__(self) -> int:
+        return len(self._parties)
+
+    def put(self, group: Group) -> None:
+        """Let a group stand here, if it does not."""
+        party, ordinal = group.party, group.top[0]
+        groups = self._groups.get(party)
+        if groups is None:
+            groups = self._groups[party] = Queue()
+        elif group in groups:
+            return
+        before = groups.top()
+        groups.put(group, ordinal)
+        if before is None or ordinal < before[0]:
+            self._parties.put(party, (-party.rank, party.turn, ordinal))
+
+    def discard(self, group: Group) -> None:
+        """Take a group out, if it stands here."""
+        groups = self._groups.get(group.party)
+        if groups is None:
+            return
+        groups.discard(group)
+        if not groups:
+            del self._groups[group.party]
+            self._parties.discard(group.party)
+
+    def top(self) -> tuple[Rank, Group] | None:
+        """The group whose turn it is, and how urgent it is."""
+        while (top := self._parties.top()) is not None:
+            stood_at, party = top
+            groups = self._groups[party]
+            first = groups.top()
+            assert first is not None
+            group, ordinal = first[1], first[1].top[0]
+            if ordinal != first[0] and len(groups) > 1:
+                groups.put(group, ordinal)
+                continue
+            rank = (-party.rank, party.turn, ordinal)
+            if rank == stood_at or len(self._parties) == 1:
+                return rank, group
+            self._parties.put(party, rank)
+        return None
+
+
 class Parking:
     """All gates with a memory, and the groups before them."""
 
@@ -78,7 +150,7 @@ class Parking:
         """Gates that are to let the next group compete, for an executor."""
         self.openings: Queue[float, Demand] = Queue()
         """When gates with groups before them open by themselves."""
-        self._parked: dict[Key, dict[tuple[Any, str], Queue[Rank, Group]]] = {}
+        self._parked: dict[Key, dict[tuple[Any, str], Line]] = {}
         """The groups before each gate, by what they want of it and by executor."""
         self._expiries: Queue[float, Key] = Queue()
         """When rates can be forgotten."""
@@ -122,7 +194,7 @@ class Parking:
         group.parked_at = demand
         key, wanted = demand
         queues = self._parked.setdefault(key, {})
-        queues.setdefault((wanted, group.executor), Queue()).put(group, group.rank)
+        queues.setdefault((wanted, group.executor), Line()).put(group)
         self._note_opening(demand)
 
     def unpark(self, group: Group) -> None:
@@ -148,6 +220,12 @@ class Parking:
         if group.woken_by is not None:
             self.turns[group.woken_by, group.executor] = None
             group.woken_by = None
+            group.party.woken.pop(group, None)
+
+    def end_turns(self, party: Party) -> None:
+        """A party had a turn, so before the gates that let others of its groups compete, another's may come first."""
+        for group in list(party.woken):
+            self.end_turn(group)
 
     def open_gates(self, now: float) -> None:
         """Gates whose moment has come are to let groups compete; rates that matter no more are forgotten."""
@@ -175,6 +253,7 @@ class Parking:
             group = top[1]
             self.unpark(group)
             group.woken_by = demand
+            group.party.woken[group] = None
             yield group
 
     def _note_opening(self, demand: Demand) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from threading import get_ident
+from time import perf_counter
 from typing import Any, Final
 
 from msgspec import structs
@@ -132,8 +133,11 @@ class Registry:
         return Wishes(workflow.name, program, merged, self.places, are_seen=are_seen)
 
     def _transform(self, run_id: str, ready: list[Any]) -> list[Any]:
+        begin = perf_counter()
         for transform in self.transforms:
             ready = list(transform(run_id, ready))
+        now = perf_counter()
+        self.loop.holdups.note("transform_runnables", now - begin, now)
         return ready
 
     def find(self, id: str) -> Run:

@@ -18,6 +18,7 @@ from treadle.errors import UsageError
 from treadle.interfaces import Clock, Codec, Hooks, Observer, RunInfo, Scheduler, Store
 from treadle.model.sentinels import ALL
 from treadle.policies.matching import Policies, Rules, policies_from
+from treadle.runner.budget import RetryBudget
 from treadle.runner.clock import SteadyClock
 from treadle.runner.core import Core
 from treadle.runner.keeper import LEASE_S, POLL_S
@@ -34,6 +35,7 @@ from treadle.runner.record import DURABILITIES, Ask, Options
 from treadle.runner.registry import KEEP_WARM, Restarts
 from treadle.runner.streams import EventStream
 from treadle.runner.ticket import Ticket
+from treadle.runner.watchdog import LAG_S, Watchdog
 from treadle.value import Workflow
 from treadle.wiring import make_scheduler, make_store
 
@@ -102,6 +104,8 @@ class AsyncRunner:
     `executor`: where plain functions run by default (async ones are awaited on this loop); `executors` adds others by
     name, for policies to name. `policies`, `scheduler` and `max_concurrency` hold for all runs; a run may have its own.
     `observers` and `hooks` are told what happens. `restarts` says how often a run may crash before it is parked.
+    `retry_budget` bounds the retries of all runs together (None: by their policies alone).
+    `lag_s`: when the event loop has not turned for so long, a warning says who holds it up (0 or None: never).
     Units: seconds.
 
     Use it as `async with AsyncRunner() as runner`, or `close()` it.
@@ -127,13 +131,16 @@ class AsyncRunner:
         recover: bool = True,
         lease_s: float = LEASE_S,
         poll_s: float = POLL_S,
+        lag_s: float | None = LAG_S,
+        retry_budget: RetryBudget | None = None,
     ) -> None:
         check_seconds("lease_s", lease_s)
         check_seconds("poll_s", poll_s)
         check_count("max_concurrency", max_concurrency)
         check_count("keep_warm", keep_warm)
         check_plugs(observers, hooks, clock, workflows)
-        check_patience(restarts, drain_s)
+        check_patience(restarts, drain_s, retry_budget)
+        check_seconds("lag_s", lag_s or None)
         self._drain_s = drain_s
         self._scheduler = None if scheduler is None else make_scheduler(scheduler)
         clock = clock or SteadyClock()
@@ -158,8 +165,11 @@ class AsyncRunner:
             keep_warm=keep_warm,
             lease_s=lease_s,
             poll_s=poll_s,
+            retry_budget=retry_budget,
         )
         self._host.pump = self._core.loop.pump
+        self._watchdog = Watchdog(self._host.event_loop, self._core.loop, lag_s)
+        self._core.stir = self._watchdog.stir
         self._tasks: set[asyncio.Task[Any]] = set()
         self._callbacks: set[asyncio.Task[Any]] = set()
         self._core.check_policies(self._core.policies)
@@ -375,6 +385,11 @@ class AsyncRunner:
         """What waits to be dispatched, together with what, where, and why; then what would be, of what is ready."""
         return self._core.plan(id)
 
+    @property
+    def slow_calls(self) -> dict[str, int]:
+        """How often hooks, observers and callbacks held up this runner for more than a quarter of a second, by name."""
+        return dict(self._core.loop.holdups.counts)
+
     def stream(self, id: str) -> EventStream:
         """The events of a run from now on, as they happen, until it ends: for `async for`."""
         return EventStream(partial(self._core.stream, id))
@@ -397,6 +412,7 @@ class AsyncRunner:
             timeout = self._drain_s if drain_s is None else drain_s
             await asyncio.wait(self._callbacks, timeout=timeout)
         self._core.close()
+        self._watchdog.close()
         self._host.wake_at(None)
         return left
 

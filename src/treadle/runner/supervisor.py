@@ -10,6 +10,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 from treadle.errors import (
@@ -27,6 +28,7 @@ from treadle.model.bundles import Bundle
 from treadle.model.events import Baseline
 from treadle.model.nodes import Context
 from treadle.runner import stimuli as say
+from treadle.runner.budget import Purse, RetryBudget
 from treadle.runner.custody import Custody
 from treadle.runner.dispatch import Config
 from treadle.runner.keeper import LEASE_S, POLL_S
@@ -58,9 +60,13 @@ class Supervisor(Registry):
         keep_warm: int | None = KEEP_WARM,
         lease_s: float = LEASE_S,
         poll_s: float = POLL_S,
+        retry_budget: RetryBudget | None = None,
         **plugs: Any,
     ) -> None:
         super().__init__(**plugs)
+        self.purse = None if retry_budget is None else Purse(retry_budget)
+        self.stir: Callable[[], None] = lambda: None
+        """Told when there may be work."""
         self.custody = Custody(
             self.store,
             self,
@@ -99,6 +105,7 @@ class Supervisor(Registry):
         old: Machine | None = None,
     ) -> None:
         """Give a run a machine, and let it begin; `old` is the one before it, if that crashed."""
+        self.stir()
         options = run.options
         if options.context is not None:
             workflow = workflow.with_context(merged(workflow.run_context, options.context))
@@ -113,8 +120,9 @@ class Supervisor(Registry):
             may_keep=self.store is None or not options.is_stored,
             is_observed=self.is_observed,
             deadline_at=options.deadline_at,
+            purse=self.purse,
         )
-        are_seen = self.is_observed or options.scheduler is not None
+        are_seen = self.is_observed or options.scheduler is not None or self.purse is not None
         run.machine = Machine(
             workflow,
             self._wishes_of(workflow, policies, are_seen=are_seen),
@@ -152,6 +160,7 @@ class Supervisor(Registry):
         Errors: `UnknownRun`; `RunEnded` if it was stopped, cancelled or parked.
         """
         run = self.find(id)
+        self.stir()
         if run.machine is None:
             if run.status in say.FINAL:
                 note = f" ({run.note})" if run.note else ""
@@ -271,6 +280,7 @@ class Supervisor(Registry):
 
     def _call_back(self, run: Run, workflow: Workflow) -> None:
         callback = run.options.on_complete
+        begin = perf_counter()
         try:
             answer = callback(run.id, workflow) if callback is not None else None
             if inspect.iscoroutine(answer):
@@ -282,6 +292,8 @@ class Supervisor(Registry):
             if self.loop.host.is_interrupt(error):
                 raise
             logger.exception("on_complete of run %s raised", run.id)
+        now = perf_counter()
+        self.loop.holdups.note("on_complete", now - begin, now)
 
     def _put_away(self, run: Run) -> None:
         """Let an idle run's machine go: its log is in the store, and it comes back when touched."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-Key = TypeVar("Key", float, tuple[int, int])
+Key = TypeVar("Key", int, float, tuple[int, int, int])
 
 STALE_MAX = 32
 """So many stale entries are kept however short the queue is: tidying more often would cost more than it gives."""

@@ -94,7 +94,7 @@ class Wishes:
         self._held: frozenset[str] | None = None
         self._drives = False
         self._has_ranks = False
-        self._tries: frozenset[str] = frozenset()
+        self._tries: dict[str, bool] = {}
 
     def policy(self, key: str) -> Policy:
         """The policy of a node's component."""
@@ -161,21 +161,22 @@ class Wishes:
             self._sort_out()
         return self._held or frozenset()
 
-    def tries(self) -> frozenset[str]:
-        """The nodes that have a say after a failure."""
+    def tries(self) -> dict[str, bool]:
+        """The nodes that have a say after a failure: whether that may halt the input."""
         if self._held is None:
             self._sort_out()
         return self._tries
 
     def _sort_out(self) -> None:
-        held, tries = set(), set()
+        held: set[str] = set()
+        tries: dict[str, bool] = {}
         nodes = self.program.by_key
         # not the raw input, nor gates, which planning decides
         keys = [key for key, node in nodes.items() if node.call is not None]
         for key in keys:
             policy = self.policy(key)
             if not policy.is_final:
-                tries.add(key)
+                tries[key] = (policy.on_failure or nodes[key].shape.on_failure) == "halt"
             self._has_ranks = self._has_ranks or policy.rank != 0
             in_line = self.executor(key, policy) == INLINE and not nodes[key].is_async
             if self.are_seen or not in_line or not policy.is_plain:
@@ -183,7 +184,7 @@ class Wishes:
         if len({self.policy(key).rank for key in keys}) > 1:
             held.update(keys)  # what is executed in line is executed in the order of its coming
         self._drives = len(held) < len(keys)
-        self._tries = frozenset(tries)
+        self._tries = tries
         self._held = frozenset(held)
 
     @property
