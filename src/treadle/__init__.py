@@ -18,6 +18,7 @@ from treadle.model.markers import (
     latest,
     ran,
     state_of,
+    transaction,
 )
 from treadle.model.runnables import Outcome, Runnable
 from treadle.model.sentinels import ABSENT, ALL, INPUT
@@ -146,5 +147,6 @@ __all__ = [
     "rule",
     "state_of",
     "step",
+    "transaction",
     "workflow",
 ]

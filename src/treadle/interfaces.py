@@ -8,6 +8,7 @@ ones here is not needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
@@ -43,6 +44,7 @@ __all__ = [
     "Scheduler",
     "Store",
     "StoredRun",
+    "Transactions",
     "Upkeep",
     "View",
     "aexecute_bundle",
@@ -228,6 +230,14 @@ class Codec(Protocol):
         """The event; `fetch` gives a large value by its hash. Errors: `UnknownType`, `Corrupt`, `BadSignature`."""
         ...
 
+    def encode(self, value: Any) -> bytes:
+        """A value as bytes. Errors: `EncodeError`."""
+        ...
+
+    def decode(self, stored: bytes) -> Any:
+        """The value. Errors: as `decode_event`."""
+        ...
+
     def check(self, value: Any) -> None:
         """Refuse what could not be stored. Errors: `EncodeError`."""
         ...
@@ -341,6 +351,22 @@ class Upkeep(Protocol):
 
     def sweep(self, *, unused_for_s: float) -> int:
         """Let go of large values that no run refers to; says how many."""
+        ...
+
+
+@runtime_checkable
+class Transactions(Protocol):
+    """What a database offers to steps that write to it themselves."""
+
+    transactions_at_once: int | None
+    """How many may be open at a time."""
+
+    def transaction(self, key: str, run_key: str) -> AbstractContextManager[Any]:
+        """A transaction for the step of this idempotency key, of this run; committed at the end, unless it raises.
+
+        It has `execute` and `executemany` for the step; `has_result` and `result`: what an earlier execution of it
+        committed; `keep(value)`: notes what this one gave.
+        """
         ...
 
 

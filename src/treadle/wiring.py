@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from typing import Any, Final
 
 from treadle.errors import UsageError, nearest
-from treadle.interfaces import Codec, Executor, Scheduler, Store
+from treadle.interfaces import Codec, Executor, Scheduler, Store, Transactions
 
 EXECUTORS: Final = ("inline", "asyncio", "threads", "processes", "pool", "dask", "ray")
 STANDARD: Final = ("inline", "asyncio", "threads")
@@ -164,6 +164,15 @@ def make_store(wanted: Any, codec: Codec | None = None) -> Store | None:
     raise UsageError(
         f"store={wanted!r:.80} is no store.", hint=f"{known}, a path, None, or a plug."
     )
+
+
+def make_transactions(store: Store | None) -> Executor | None:
+    """The executor of transactional steps, where the store is a database that can have them."""
+    if not isinstance(store, Transactions):
+        return None
+    from treadle.executors.transactions import TransactionExecutor
+
+    return TransactionExecutor(store)
 
 
 def _sqlite(path: str, codec: Codec | None) -> Store:

@@ -62,6 +62,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "ge": lambda: td.ge(1),
     "gt": lambda: td.gt(1),
     "idempotency_key": lambda: td.idempotency_key(),
+    "transaction": lambda: td.transaction(),
     "instance": lambda: td.instance(int),
     "latest": lambda: td.latest("double"),
     "le": lambda: td.le(1),

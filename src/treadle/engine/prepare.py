@@ -8,7 +8,7 @@ from typing import Any
 from treadle.engine.memory import Memory
 from treadle.engine.state import cell_of
 from treadle.errors import MissingFunction, UsageError
-from treadle.model.markers import NOT_GIVEN, READS_HISTORY, Marker
+from treadle.model.markers import NOT_GIVEN, READS_HISTORY, TRANSACTION, Marker, NoTransaction
 from treadle.model.nodes import Context
 from treadle.model.runnables import Branch, Runnable, idempotency_key
 from treadle.model.work import Unit
@@ -182,6 +182,8 @@ def read_marker(
         return read_context(marker, component, context)
     if kind == "state_of":
         return read_state(memory, marker, inputs)
+    if kind == TRANSACTION:
+        return NoTransaction()
     if kind not in READS_HISTORY:
         return None
     node = memory.program.output_of(marker.name)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from treadle.errors import UsageError
 from treadle.model.sentinels import ABSENT
 
 NOT_GIVEN: Final = ABSENT
@@ -75,6 +76,29 @@ def attempt() -> Any:
 def idempotency_key() -> Any:
     """Inject a key that is the same for all attempts of this runnable and different for any other."""
     return Marker("idempotency_key")
+
+
+def transaction() -> Any:
+    """Inject a transaction of the database that the run is kept in: what is written there and what the step gave are
+    committed together, or not at all.
+
+    It has `execute(statement, parameters)` and `executemany`. Such a step needs a runner whose store is SQLite or
+    PostgreSQL, is a plain function, and should be quick.
+    """
+    return Marker(TRANSACTION)
+
+
+TRANSACTION: Final = "transaction"
+
+
+class NoTransaction:
+    """Stands where a transaction is to be, and says what is missing to whoever uses it without one."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise UsageError(
+            f"there is no transaction here to {name} in.",
+            hint='a step that asks for td.transaction() needs a runner with store="sqlite:///..." or PostgreSQL.',
+        )
 
 
 READS_HISTORY: Final = frozenset({"state_of", "latest", "all_values", "count", "ran"})

@@ -396,6 +396,8 @@ class Core(Keeping):
     def when_idle(self, id: str) -> Ask:
         """Answered when the run has nothing left to do, or is at its end."""
         run = self.find(id)
+        if run.machine is None and run.status == say.RUNNING:
+            run = self.awake(id)  # left behind by a runner that is no more
         machine = run.machine
         if machine is None or machine.status in say.FINAL:
             return settled(run.status)

@@ -36,8 +36,9 @@ from treadle.runner.registry import KEEP_WARM, Restarts
 from treadle.runner.streams import EventStream
 from treadle.runner.ticket import Ticket
 from treadle.runner.watchdog import LAG_S, Watchdog
+from treadle.runner.wishes import TRANSACTIONS
 from treadle.value import Workflow
-from treadle.wiring import make_scheduler, make_store
+from treadle.wiring import make_scheduler, make_store, make_transactions
 
 logger = logging.getLogger("treadle.runner")
 
@@ -148,12 +149,16 @@ class AsyncRunner:
         self._host = _AsyncHost(running_loop(), clock)
         listed = [*observers, *([] if hooks is None else [hooks])]
         known, default = gather(executor, executors or {})
+        kept = make_store(store, codec)
+        transactions = make_transactions(kept)
+        if transactions is not None:
+            known[TRANSACTIONS] = transactions
         places = places_of(known, default)
         self._core = Core(
             executors=known,
             places=places,
             clock=clock,
-            store=make_store(store, codec),
+            store=kept,
             observers=listed,
             host=self._host,
             call_soon=self._host.call_soon,

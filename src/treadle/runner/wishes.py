@@ -10,6 +10,7 @@ from typing import Final
 from treadle.engine.chains import chain_links
 from treadle.model import nodes as kinds
 from treadle.model.bundles import Link
+from treadle.model.markers import TRANSACTION
 from treadle.model.program import ALL, DIRECT, Node, Program
 from treadle.model.runnables import Runnable
 from treadle.policies.matching import Policies, Subject
@@ -19,6 +20,8 @@ from treadle.runner.stimuli import Terms
 INLINE: Final = "inline"
 ASYNCIO: Final = "asyncio"
 NO_LIMIT: Final = 1_000_000_000
+TRANSACTIONS: Final = "transactions"
+"""The executor of steps that write to the store's own database."""
 
 
 class Places:
@@ -122,7 +125,10 @@ class Wishes:
         An async function is awaited on the runner's own loop, unless its policy names a place where it gets
         another one.
         """
-        return self.executor_for(is_async=self.program.by_key[key].is_async, wanted=policy.executor)
+        node = self.program.by_key[key]
+        if TRANSACTIONS in self.places.capacities and is_transactional(node):
+            return TRANSACTIONS
+        return self.executor_for(is_async=node.is_async, wanted=policy.executor)
 
     def executor_for(self, *, is_async: bool, wanted: str | None) -> str:
         """Where a function of this kind goes, if this executor is wanted of it."""
@@ -205,8 +211,9 @@ class Wishes:
         """Whether a node's work may share a slot: nothing is asked of its single attempts."""
         found = self._may_bundle.get(key)
         if found is None:
-            is_missing = self.program.by_key[key].code.missing
-            found = self._may_bundle[key] = self.policy(key).is_plain and not is_missing
+            node = self.program.by_key[key]
+            is_alone = node.code.missing or is_transactional(node)
+            found = self._may_bundle[key] = self.policy(key).is_plain and not is_alone
         return found
 
     def chain_after(self, runnable: Runnable) -> tuple[Link, ...]:
@@ -251,3 +258,8 @@ class Wishes:
     def capacity(self, executor: str) -> int:
         """How many bundles an executor takes at once."""
         return self.places.capacities.get(executor) or NO_LIMIT
+
+
+def is_transactional(node: Node) -> bool:
+    """Whether a node's function asks for a transaction."""
+    return any(marker.kind == TRANSACTION for _, marker in node.code.injected)

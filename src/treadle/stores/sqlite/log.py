@@ -323,9 +323,13 @@ class SqliteLog:
         """Forget a run; whether there was one."""
         self._places.pop(run_id, None)
         with self._connections.writing("deleting a run from", is_runner=True) as connection:
-            row = connection.execute("SELECT pk FROM run WHERE id = ?", (run_id,)).fetchone()
-            if row is None:
+            found = connection.execute(
+                "SELECT pk, run_key FROM run WHERE id = ?", (run_id,)
+            ).fetchone()
+            if found is None:
                 return False
+            row, run_key = found[:1], found[1:]
+            connection.execute("DELETE FROM completed WHERE run_key = ?", run_key)
             for table in ("event", "applied", "snapshot", "message", "blob_use"):
                 connection.execute(f"DELETE FROM {table} WHERE run = ?", row)  # noqa: S608 - our own names
             connection.execute("DELETE FROM run WHERE pk = ?", row)

@@ -84,6 +84,15 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT
         """,
         "CREATE INDEX message_waiting ON message(run, pk) WHERE body IS NOT NULL",
+        # What a transactional step gave: written in the transaction in which the step wrote.
+        """
+        CREATE TABLE completed(
+            key TEXT PRIMARY KEY,
+            run_key TEXT NOT NULL,
+            body BLOB NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX completed_run ON completed(run_key)",
         """
         CREATE TABLE blob(
             hash BLOB PRIMARY KEY,

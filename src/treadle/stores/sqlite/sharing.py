@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import time
+from typing import Any
 
-from treadle.interfaces import Message, RunInfo
+from treadle.interfaces import Codec, Message, RunInfo
 from treadle.stores.sqlite.connections import Connections
 from treadle.stores.sqlite.log import COLUMNS, info_of, unknown
+from treadle.stores.transaction import Transaction
 
 HAS_TO_DO = (
     "(status = 'running' OR wake_at <= :now OR "
@@ -16,7 +19,7 @@ HAS_TO_DO = (
 
 
 class SqliteSharing:
-    """Leases, and the inbox."""
+    """Leases, the inbox, and transactions of steps."""
 
     def __init__(self, connections: Connections, clock: Callable[[], float] = time) -> None:
         self._connections = connections
@@ -115,6 +118,18 @@ class SqliteSharing:
             Message(id=id, run_id=run_id, kind=kind, body=body, at=at)
             for id, run_id, kind, body, at in rows
         ]
+
+    @contextmanager
+    def transaction(self, codec: Codec, key: str, run_key: str) -> Iterator[Transaction]:
+        """A transaction for one step: what it writes, and what it gave, stay together or not at all."""
+        with self._connections.writing("a transactional step of", is_runner=True) as connection:
+
+            def keep(value: Any) -> None:
+                row = (key, run_key, codec.encode(value))
+                connection.execute("INSERT INTO completed VALUES (?, ?, ?)", row)
+
+            row = connection.execute("SELECT body FROM completed WHERE key = ?", (key,)).fetchone()
+            yield Transaction(connection, None if row is None else (codec.decode(row[0]),), keep)
 
     def answered(self, run_id: str, message_id: str) -> bool | None:
         """Whether a message was taken; None if it was never left. Errors: `UnknownRun`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import time
 
@@ -13,6 +14,7 @@ from treadle.stores.sqlite.connections import Connections
 from treadle.stores.sqlite.log import SqliteLog
 from treadle.stores.sqlite.sharing import SqliteSharing
 from treadle.stores.sqlite.upkeep import SqliteUpkeep
+from treadle.stores.transaction import Transaction
 
 
 class SqliteStore:
@@ -104,6 +106,17 @@ class SqliteStore:
     def waiting(self, owner: str) -> Sequence[Message]:
         """The messages for the runs that somebody has now, oldest first."""
         return self._sharing.waiting(owner)
+
+    def answered(self, run_id: str, message_id: str) -> bool | None:
+        """Whether a message was taken; None if it was never left."""
+        return self._sharing.answered(run_id, message_id)
+
+    transactions_at_once: int | None = 1
+    """A SQLite file has one writer at a time."""
+
+    def transaction(self, key: str, run_key: str) -> AbstractContextManager[Transaction]:
+        """A transaction for one step: what it writes, and what it gave, stay together or not at all."""
+        return self._sharing.transaction(self.codec, key, run_key)
 
     def save_snapshot(self, run_id: str, epoch: int, baseline: Event) -> bool:
         """Note what a run's log comes to at some position, so that loading begins there."""
