@@ -7,14 +7,22 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from treadle.engine.baseline import shortened
+from treadle.engine.edit import check_form
 from treadle.engine.loop import Answered, Drive
 from treadle.engine.prepare import Contexts
 from treadle.engine.replay import fresh
 from treadle.engine.tape import Tape
 from treadle.handle import Handle
-from treadle.model.definition import Definition
-from treadle.model.events import Baseline, Event, ScopeCancelled
-from treadle.model.nodes import Context
+from treadle.model.definition import Definition, shape_of
+from treadle.model.events import (
+    Baseline,
+    ComponentAdded,
+    ComponentReplaced,
+    Event,
+    ScopeCancelled,
+)
+from treadle.model.nodes import Context, Lowered
+from treadle.model.program import compile_program
 
 if TYPE_CHECKING:
     from treadle.policies.matching import Policies
@@ -79,6 +87,32 @@ class Driven(Handle):
     def detached(self) -> Self:
         """The same value on a tape of its own, with nothing in flight."""
         return self.at(self.position)
+
+    def add_lowered(self, lowered: Lowered, *, backfill: bool = False) -> Self:
+        """This workflow with a component that was fitted to its parents already."""
+        if self._at is None:
+            return self._like(self._definition.extended(lowered))
+        with self._reading() as memory:
+            event = ComponentAdded(memory.position, shape_of(lowered), backfill)
+        return self._edit(event, (lowered,))
+
+    def replace_lowered(self, lowered: Lowered, *, reset: bool = False) -> Self:
+        """This workflow with a component, fitted to its parents, in the place of the one of its name."""
+        with self._program() as program:
+            compile_program(list(program.components.values())).replace(lowered)
+        if self._at is None:
+            listed = self._definition.components()
+            swapped = [lowered if entry.name == lowered.name else entry for entry in listed]
+            return self._like(self._definition.with_components(swapped))
+        with self._reading() as memory:
+            check_form(memory, lowered, reset=reset)
+            event = ComponentReplaced(memory.position, shape_of(lowered), reset)
+        return self._edit(event, (lowered,))
+
+    def lowered(self) -> list[Lowered]:
+        """The components as they are now, with their functions, in the order of adding."""
+        with self._program() as program:
+            return list(program.components.values())
 
     def missing_functions(self) -> list[str]:
         """The components that a log names and whose functions were not given."""

@@ -12,6 +12,7 @@
     |   |   `-- CycleError
     |   |-- ForeignOutcome               an outcome of another workflow or branch
     |   |-- Forgotten (LookupError)      what `retain` has let go
+    |   |-- CodeChanged                  a run was begun with other code than is given now
     |   |-- LogError                     a log that is damaged or of another definition
     |   |-- MissingFunction (LookupError)   the log names work whose function was not given
     |   |-- NotPortable                  something that cannot be pickled
@@ -57,6 +58,7 @@ This module imports nothing of Treadle.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class TreadleError(Exception):
@@ -132,6 +134,16 @@ class Forgotten(UsageError, LookupError):
 
 class LogError(UsageError):
     """A log is damaged, or belongs to another definition."""
+
+
+class CodeChanged(UsageError):
+    """A run was begun with other code than is given now, and nobody said what to do; `differences` names each."""
+
+    def __init__(
+        self, message: str, *, differences: tuple[Any, ...] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.differences = differences
 
 
 class MissingFunction(UsageError, LookupError):

@@ -16,7 +16,8 @@ from treadle.components.component import Component
 from treadle.components.fitting import ErrorOf
 from treadle.components.step import Step, as_component
 from treadle.driven import Driven
-from treadle.engine.edit import Edit, check_form
+from treadle.engine import rerun as again
+from treadle.engine.edit import Edit
 from treadle.engine.memory import Memory
 from treadle.engine.replay import Functions, definition_from, entries_from, rebuild
 from treadle.engine.tape import Entry, Log, Tape
@@ -27,15 +28,12 @@ from treadle.model import nodes as kinds
 from treadle.model.definition import Definition, shape_of
 from treadle.model.events import (
     Baseline,
-    ComponentAdded,
     ComponentRemoved,
-    ComponentReplaced,
     Defined,
     Event,
 )
 from treadle.model.lowering import prefixed
 from treadle.model.nodes import Context, Lowered, Source
-from treadle.model.program import Program, compile_program
 from treadle.model.sentinels import INPUT, INPUT_KEY, Sentinel
 
 if TYPE_CHECKING:
@@ -151,14 +149,7 @@ class Workflow(Driven):
             return self._add_workflow(component, wiring, backfill=backfill)
         made = as_component(component)
         wiring = fitting.make_wiring(made.name, self._sources(made.name, to), join, correlate)
-        return self._add_lowered(made.lower(made.name, wiring), backfill=backfill)
-
-    def _add_lowered(self, lowered: Lowered, *, backfill: bool) -> Workflow:
-        if self._at is None:
-            return self._like(self._definition.extended(lowered))
-        with self._reading() as memory:
-            event = ComponentAdded(memory.position, shape_of(lowered), backfill)
-        return self._edit(event, (lowered,))
+        return self.add_lowered(made.lower(made.name, wiring), backfill=backfill)
 
     def _sources(self, name: str, to: Parent | Iterable[Parent] | None) -> tuple[Source, ...]:
         if to is None:
@@ -215,9 +206,9 @@ class Workflow(Driven):
             call: Any = calls.PassOn() if one else calls.Pack()
             entry = (f"{prefix}.(input)", kinds.VALUE)
             passing = Step(call, name=entry[0]).lower(entry[0], wiring)
-            added = added._add_lowered(structs.replace(passing, prefix=prefix), backfill=backfill)
+            added = added.add_lowered(structs.replace(passing, prefix=prefix), backfill=backfill)
         for lowered in other._definition.components():
-            added = added._add_lowered(prefixed(lowered, prefix, entry), backfill=backfill)
+            added = added.add_lowered(prefixed(lowered, prefix, entry), backfill=backfill)
         return added
 
     def merge(self, other: Workflow) -> Workflow:
@@ -232,7 +223,7 @@ class Workflow(Driven):
         merged = self
         for lowered in other._definition.components():
             try:
-                merged = merged._add_lowered(lowered, backfill=False)
+                merged = merged.add_lowered(lowered, backfill=False)
             except DefinitionError as error:
                 faults.append(error)
         if faults:
@@ -252,21 +243,7 @@ class Workflow(Driven):
         """
         made = as_component(name if component is None else component)
         old = self._component_of(made.name if component is None else name)
-        lowered = made.lower(old.name, old.wiring)
-        self._trial().replace(lowered)
-        if self._at is None:
-            listed = self._definition.components()
-            swapped = [lowered if entry.name == old.name else entry for entry in listed]
-            return self._like(self._definition.with_components(swapped))
-        with self._reading() as memory:
-            check_form(memory, lowered, reset=reset)
-            event = ComponentReplaced(memory.position, shape_of(lowered), reset)
-        return self._edit(event, (lowered,))
-
-    def _trial(self) -> Program:
-        """A program of this graph to try an edit on."""
-        with self._program() as program:
-            return compile_program(list(program.components.values()))
+        return self.replace_lowered(made.lower(old.name, old.wiring), reset=reset)
 
     def remove(self, name: str | Component[Any, Any]) -> Workflow:
         """Take a component out and wire its children to its parents, where they still fit.
@@ -297,6 +274,33 @@ class Workflow(Driven):
                 f"{self.name!r} has no component named {wanted!r}.{nearest(wanted, program.components)}"
             )
 
+    def rerun(
+        self,
+        component: str | Component[Any, Any],
+        *,
+        input: int | None = None,
+        run_key: str | None = None,
+    ) -> Workflow:
+        """A fork in which a component, and all below it, has its work to do again: for one input, or for all.
+
+        What others gave stays, and what conditions said above it; states below are folded anew, in the order of
+        the log. Cancelled inputs stay so. Drive what is returned. Its run key, and so the idempotency keys, are
+        its own: those given, or made from this one's.
+
+        Errors: `Forgotten` if `retain` let the events go; `UsageError` where the rest of the history depends on
+        what would be left out.
+        """
+        name = self._component_of(component).name
+        if input is not None:
+            with self._reading() as memory:
+                input = self._number(memory, input)
+        events = list(self.log())
+        if not events:
+            return self
+        names = again.checked(self.name, events, self.lowered(), name, input)
+        key = run_key or f"{self.run_key or self.name}~{name}@{self.position}"
+        return self._replayed(again.without_work(events, names, input, key), self._functions({}))
+
     @classmethod
     def from_log(
         cls,
@@ -304,11 +308,14 @@ class Workflow(Driven):
         log: Iterable[Event],
         *,
         components: Mapping[str, Component[Any, Any] | Callable[..., Any]] | None = None,
+        earlier: Iterable[Workflow] = (),
+        exact: bool = False,
     ) -> Workflow:
         """The workflow that a log tells of: its graph's shape from the log, its functions from `definition`.
 
-        `components` adds functions for components that were added under way. No user code runs. Work that was
-        in flight is ready again.
+        `components` adds functions for components that were added under way, and `earlier` those of definitions
+        as they once were. With `exact`, code of another fingerprint than the log's is not taken: its functions
+        are missing. No user code runs. Work that was in flight is ready again.
 
         Errors: `LogError` if the log is damaged or of another definition.
         """
@@ -320,9 +327,12 @@ class Workflow(Driven):
             raise UsageError(
                 f"from_log takes events and a dict of components, not {log!r:.80} and {components!r:.80}."
             )
-        return definition._replayed(log, definition._functions(components or {}))
+        functions = definition._functions(components or {}, earlier)
+        return definition._replayed(log, functions, exact=exact)
 
-    def _replayed(self, log: Iterable[Event], functions: Functions) -> Workflow:
+    def _replayed(
+        self, log: Iterable[Event], functions: Functions, *, exact: bool = False
+    ) -> Workflow:
         """This template with a log folded into it, on a branch of its own."""
         events = list(log)
         if not events:
@@ -335,10 +345,10 @@ class Workflow(Driven):
             )
         baseline = head if isinstance(head, Baseline) else None
         defined = head.defined if isinstance(head, Baseline) else head
-        shaped = definition_from(head, self._definition, functions)
+        shaped = definition_from(head, self._definition, functions, exact=exact)
         handle = self._like(shaped)
         handle._run_key = defined.run_key
-        entries = entries_from(events[1:], functions, defined)
+        entries = entries_from(events[1:], functions, defined, exact=exact)
         memory = rebuild_checked(shaped, baseline, entries)
         branch = (*getattr(log, "branch", ()), (memory.position, next(RUNS)))
         tape = Tape(shaped, branch, defined.run_key, baseline, entries)
@@ -346,14 +356,17 @@ class Workflow(Driven):
         handle._at = (tape, len(entries))
         return handle
 
-    def _functions(self, components: Mapping[str, Any]) -> dict[str, list[Lowered]]:
-        """Where a log's functions are found: components given by name, then all that this one ever had."""
+    def _functions(
+        self, components: Mapping[str, Any], earlier: Iterable[Workflow] = ()
+    ) -> dict[str, list[Lowered]]:
+        """Where a log's functions are found: components given by name, all that this one ever had, then others'."""
         found: dict[str, list[Lowered]] = {}
         for name, component in components.items():
             lowered = Lowered(name, "", (), kinds.Wiring(()), as_component(component))
             found.setdefault(name, []).append(lowered)
-        for lowered in self._all_components():
-            found.setdefault(lowered.name, []).append(lowered)
+        for workflow in (self, *earlier):
+            for lowered in workflow._all_components():
+                found.setdefault(lowered.name, []).append(lowered)
         return found
 
     def _all_components(self) -> list[Lowered]:

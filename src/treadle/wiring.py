@@ -168,11 +168,12 @@ def make_store(wanted: Any, codec: Codec | None = None) -> Store | None:
 
 def make_transactions(store: Store | None) -> Executor | None:
     """The executor of transactional steps, where the store is a database that can have them."""
-    if not isinstance(store, Transactions):
+    database: Any = store
+    if not isinstance(database, Transactions):
         return None
     from treadle.executors.transactions import TransactionExecutor
 
-    return TransactionExecutor(store)
+    return TransactionExecutor(database)
 
 
 def _sqlite(path: str, codec: Codec | None) -> Store:

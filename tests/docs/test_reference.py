@@ -10,7 +10,7 @@ FOLDER = ROOT / "docs" / "reference"
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in FOLDER.glob("*.md")}
 SHOWN = re.compile(r"^::: (\S+)$", re.MULTILINE)
 
-PUBLIC = ("interfaces", "schedulers", "telemetry", "testing")
+PUBLIC = ("interfaces", "schedulers", "telemetry", "testing", "upgrade")
 """Modules whose public names are listed by themselves."""
 
 

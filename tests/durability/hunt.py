@@ -97,7 +97,7 @@ def examine_run(
 ) -> dict[str, int]:
     """One run: nothing acknowledged is lost, nothing is applied twice, and the results are those of a calm day."""
     where, events = f"{place} {stored.info.id}", stored.events
-    keys = [event.key for event in events if isinstance(event, InputAccepted)]
+    keys = [event.key or "" for event in events if isinstance(event, InputAccepted)]
     assert sorted(keys) == sorted(f"order-{number}" for number in range(total)), where
     assert {f"{stored.info.id} {key}" for key in keys} >= {
         line for line in acknowledged if line.startswith(f"{stored.info.id} ")

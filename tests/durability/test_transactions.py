@@ -128,7 +128,7 @@ def live_until_committed(path: Path, writing: int) -> None:
         signal.pause()
         return done
 
-    TransactionExecutor._execute = and_stop
+    TransactionExecutor._execute = and_stop  # type: ignore[method-assign]  # this process is about to end
     with td.Runner(store=f"sqlite:///{path}", workflows=[ledger()]) as runner:
         runner.start(ledger(), "a")
         runner.run("a", 5).result()

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "handle": "errors model engine policies",
     "driven": "errors model engine policies handle",
     "value": "errors model engine components policies handle driven",
+    "upgrade": "errors model engine components policies value",
     "build": "errors model components policies value",
     "interfaces": "errors model engine policies",
     "codec": "errors model interfaces",
@@ -24,15 +25,15 @@ MAY_IMPORT = {
     "schedulers": "errors model engine policies interfaces",
     "executors": "errors model engine policies interfaces",
     "wiring": "errors model policies interfaces codec",
-    "runner": "errors model engine components policies value interfaces wiring",
+    "runner": "errors model engine components policies value upgrade interfaces wiring",
     "drive": "errors model engine policies handle value interfaces",
     "views": "errors model engine components policies value",
     "render": "errors model value views",
-    "testing": "errors model engine components policies value interfaces codec stores schedulers"
+    "testing": "errors model engine components policies value upgrade interfaces codec stores schedulers"
     " executors runner drive views",
     "telemetry": "errors model interfaces",
     "web": "errors model value runner views render wiring",
-    "cli": "errors model engine components policies value interfaces runner drive views render wiring web",
+    "cli": "errors model engine components policies value upgrade interfaces runner drive views render wiring web",
     "__init__": "errors model engine components policies value build interfaces runner",
     "__main__": "cli",
 }
@@ -54,7 +55,7 @@ PURE_RUNNER = (
     "machine dispatch stimuli wishes fallback bundling story admission gates parking urgency budget"
 )
 PURE = (
-    *("model", "engine", "components", "policies", "schedulers"),
+    *("model", "engine", "components", "policies", "upgrade", "schedulers"),
     *[f"runner/{name}.py" for name in PURE_RUNNER.split()],
 )
 IMPURE = frozenset(

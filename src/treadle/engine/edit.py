@@ -124,12 +124,7 @@ def check_form(memory: Memory, lowered: Lowered, *, reset: bool) -> None:
         return
     indices = {memory.program.by_key[spec.shape.key].index for spec in old.specs}
     gates = {memory.program.by_key[key] for key, _ in old.wiring.sources}
-    busy = (
-        bool(_pending(memory, indices))
-        or any(entry.node in gates for entry in memory.unplanned)
-        or any(index in memory.partners for index in indices)
-        or any(holds_for(root, indices) for root in memory.roots.values() if not root.done)
-    )
+    busy = is_busy(memory, indices, gates)
     if busy or (not reset and any(memory.cells.get(index) for index in indices)):
         raise DefinitionError(
             f"{lowered.name!r} has work pending or a state, which a {lowered.kind} made in another way cannot "
@@ -137,6 +132,16 @@ def check_form(memory: Memory, lowered: Lowered, *, reset: bool) -> None:
             hint="let the work finish first, or remove the component and add the new one"
             f"{'' if busy else ' (reset=True drops the state)'}.",
         )
+
+
+def is_busy(memory: Memory, indices: set[int], parents: set[Node]) -> bool:
+    """Whether nodes have something to do: work, what waits for more, or facts of their parents to be planned."""
+    return (
+        bool(_pending(memory, indices))
+        or any(entry.node in parents for entry in memory.unplanned)
+        or any(index in memory.partners for index in indices)
+        or any(holds_for(root, indices) for root in memory.roots.values() if not root.done)
+    )
 
 
 def form(lowered: Lowered) -> list[tuple[object, ...]]:

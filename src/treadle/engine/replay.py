@@ -93,7 +93,9 @@ def with_functions(
     wiring = Wiring(shape.sources, shape.join, shape.correlate)
     found = _chosen(shape, functions.get(shape.name, []), instead_of, exact=exact)
     if found is None:
-        return Lowered(shape.name, shape.kind, _without_code(shape), wiring, None, shape.prefix)
+        bare = _without_code(shape)
+        recorded = shape.fingerprint
+        return Lowered(shape.name, shape.kind, bare, wiring, None, shape.prefix, recorded)
     if found.wiring.sources != wiring.sources or found.wiring.join != wiring.join:
         found = _lowered_anew(found, wiring)
     code = {spec.shape.key: spec.code for spec in found.specs}
@@ -104,8 +106,9 @@ def with_functions(
 
 
 def _chosen(
-    shape: ComponentShape, candidates: list[Lowered], instead_of: str, *, exact: bool
+    shape: ComponentShape, given: list[Lowered], instead_of: str, *, exact: bool
 ) -> Lowered | None:
+    candidates = [each for each in given if each.component is not None]
     if len(candidates) == 1 and not instead_of and not exact:
         return candidates[0]
     digests = [shape_of(each).fingerprint for each in candidates]
@@ -143,11 +146,12 @@ def _is_own(condition: str, key: str) -> bool:
 
 
 def definition_from(
-    head: Defined | Baseline, definition: Definition, functions: Functions
+    head: Defined | Baseline, definition: Definition, functions: Functions, *, exact: bool = False
 ) -> Definition:
     """The graph's shape from the log, its functions from the definition given.
 
-    What a baseline says was replaced must be found by its fingerprint: the old code is not the new.
+    What a baseline says was replaced must be found by its fingerprint: the old code is not the new. With `exact`
+    everything must.
     """
     defined = head.defined if isinstance(head, Baseline) else head
     replaced = set(head.state["generations"]) if isinstance(head, Baseline) else set()
@@ -157,7 +161,7 @@ def definition_from(
             hint="give the definition that made the log.",
         )
     lowered = [
-        with_functions(shape, functions, exact=shape.name in replaced)
+        with_functions(shape, functions, exact=exact or shape.name in replaced)
         for shape in defined.components
     ]
     base = Definition(defined.name, defined.retain, [], 0)
@@ -170,23 +174,26 @@ def definition_from(
 
 
 def entries_from(
-    events: Iterable[Event], functions: Functions, defined: Defined
+    events: Iterable[Event], functions: Functions, defined: Defined, *, exact: bool = False
 ) -> list[Event | Mark | Edit]:
     """A log's events as journal entries: edits get their functions back."""
     latest = {shape.name: shape.fingerprint for shape in defined.components}
-    return [_entry(event, functions, latest) for event in events]
+    return [_entry(event, functions, latest, exact=exact) for event in events]
 
 
-def _entry(event: Any, functions: Functions, latest: dict[str, str]) -> Event | Edit:
+def _entry(
+    event: Any, functions: Functions, latest: dict[str, str], *, exact: bool
+) -> Event | Edit:
     if isinstance(event, ComponentAdded):
         latest[event.component.name] = event.component.fingerprint
-        return Edit(event, (with_functions(event.component, functions),))
+        return Edit(event, (with_functions(event.component, functions, exact=exact),))
     if isinstance(event, ComponentReplaced):
         shape = event.component
         before = latest.get(shape.name, "")
         latest[shape.name] = shape.fingerprint
         changed = before if before != shape.fingerprint else ""
-        return Edit(event, (with_functions(shape, functions, changed),))
+        return Edit(event, (with_functions(shape, functions, changed, exact=exact),))
     if isinstance(event, ComponentRemoved):
-        return Edit(event, tuple([with_functions(shape, functions) for shape in event.rewired]))
+        again = [with_functions(shape, functions, exact=exact) for shape in event.rewired]
+        return Edit(event, tuple(again))
     return event  # type: ignore[no-any-return]

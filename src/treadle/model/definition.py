@@ -125,5 +125,5 @@ class Definition:
 def shape_of(lowered: Lowered) -> ComponentShape:
     """A component's shape with its fingerprint."""
     component = lowered.component
-    digest = "" if component is None else component.fingerprint
+    digest = lowered.recorded if component is None else component.fingerprint
     return lowered.shape(digest)

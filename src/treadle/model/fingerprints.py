@@ -117,10 +117,11 @@ def _function(function: FunctionType, depth: int) -> Any:
 
 
 def _code(code: CodeType, depth: int, docstring: str | None = None) -> Any:
-    """Code as data; a docstring is words about the code and no part of it."""
-    first = code.co_consts[0] if code.co_consts else None
-    skip = 1 if docstring is not None and first == docstring else 0
-    constants = [_plain(constant, depth + 1) for constant in code.co_consts[skip:]]
+    """Code as data; a docstring is words about the code and no part of it: None stands where it would."""
+    found = list(code.co_consts)
+    if docstring is not None and found and found[0] == docstring:
+        found[0] = None
+    constants = [_plain(constant, depth + 1) for constant in found]
     return ["code", code.co_code.hex(), constants, list(code.co_names), code.co_argcount]
 
 

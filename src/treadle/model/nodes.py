@@ -145,6 +145,8 @@ class Lowered(Struct, frozen=True):
     wiring: Wiring
     component: Any = None
     prefix: str = ""
+    recorded: str = ""
+    """The fingerprint that a log gives, where the functions are not at hand."""
 
     @property
     def output(self) -> str:

@@ -36,7 +36,11 @@ class FactReader:
             events = root.events if root is not None else []
             facts = [fact for each in events for fact in self.of(each)]
             self.of_input[number] = {(fact.id[0], fact.scope): fact for fact in facts}
-        return self.of_input[number].get((event.node, event.scope))
+        node = self.memory.program.by_key.get(event.node)
+        while node is not None and node.kind == "gate" and node.sources:
+            node = node.sources[0][0]  # what a gate lets through is the fact that came to it
+        key = event.node if node is None else node.key
+        return self.of_input[number].get((key, event.scope))
 
     def facts(self, roots: Iterable[Root]) -> Iterator[Fact]:
         """All facts of some inputs, in log order."""
@@ -117,9 +121,10 @@ def gate_facts(node: Node, roots: Iterable[Root], reader: FactReader) -> list[Fa
             expression = node.shape.expression
             if not isinstance(event, Planned) or expression is None:
                 continue
-            if event.asked and node.key not in event.asked:
+            asked = _asked_first(node, event.node)
+            if asked is None or (event.asked and asked not in event.asked):
                 continue
-            if holds(expression, set(event.held)) and _watches(node, event.node):
+            if holds(expression, set(event.held)):
                 fact = reader.fact_planned(event)
                 if fact is not None:
                     found.append(
@@ -136,13 +141,14 @@ def gate_facts(node: Node, roots: Iterable[Root], reader: FactReader) -> list[Fa
     return sorted(found, key=lambda fact: fact.position)
 
 
-def _watches(node: Node, key: str) -> bool:
-    """Whether a gate watches a node's facts, itself or through gates above it."""
-    above = node
-    while above.sources:
-        above = above.sources[0][0]
+def _asked_first(node: Node, key: str) -> str | None:
+    """The gate that watches a node's facts for the sake of this one: itself, or a gate above it; None if none does."""
+    gate = node
+    while gate.sources:
+        above = gate.sources[0][0]
         if above.key == key:
-            return True
+            return gate.key
         if above.kind != "gate":
-            return False
-    return False
+            return None
+        gate = above
+    return None
