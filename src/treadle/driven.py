@@ -23,6 +23,7 @@ from treadle.model.events import (
 )
 from treadle.model.nodes import Context, Lowered
 from treadle.model.program import compile_program
+from treadle.model.runnables import Outcome
 
 if TYPE_CHECKING:
     from treadle.policies.matching import Policies
@@ -163,7 +164,7 @@ class Driven(Handle):
 
     def advance(
         self,
-        answers: Iterable[Answered] = (),
+        answers: Iterable[Answered | Outcome] = (),
         *,
         held: frozenset[str] | None = None,
         tries: Mapping[str, bool] = NO_SAY,
@@ -174,15 +175,14 @@ class Driven(Handle):
         """All that a runner does to a workflow at one go: apply, plan, execute in line, prepare.
 
         At most `limit` runnables are handed out; with `held`, only of these nodes, and work of all others is executed
-        here, at most `budget` units of it (see `Drive.run_some`). The drive tells what came of it.
+        here, at most `budget` units of it (see `Drive.run_some`). The drive tells what came of it. An answer may be a
+        bare outcome, where no policy has a say in it.
         """
         if self._at is None:
             return self, Drive(fresh(self._definition), self._run_key, (), self._context)
         tape, _, memory = self._claim()
         drive = self._drive(tape, memory)
-        for answer in answers:
-            if tape.is_ours(answer.outcome):
-                drive.answer(answer)
+        drive.answer_all(answers, tape.is_ours)
         if held is None:
             drive.hand_out_ready(limit)
         else:

@@ -30,7 +30,7 @@ from treadle.model.events import Event, InputAccepted, ScopeCancelled
 from treadle.model.nodes import Context, Lowered
 from treadle.model.program import Program
 from treadle.model.runnables import FAILED, OK, SKIPPED, Again, Outcome, Runnable, runnable_id
-from treadle.model.work import OUT, QUEUED, Mark
+from treadle.model.work import OUT, QUEUED, Unit, mark_of
 
 if TYPE_CHECKING:
     from treadle.policies.matching import Policies
@@ -285,16 +285,16 @@ class Handle:
             for failed in drive.failures:
                 warn_of_failure(self.name, *failed)
         runnables: list[Runnable] = []
-        handed: list[tuple[str, tuple[int, ...]]] = []
+        handed: list[Unit] = []
         while limit is None or len(runnables) < limit:
             unit = take_ready(memory)
             if unit is None:
                 break
             hand_out(memory, unit)
-            handed.append((unit.node.key, unit.scope.path))
+            handed.append(unit)
             runnables.append(make_runnable(memory, unit, tape.run_key, tape.branch, self._context))
         if handed:
-            entries.append(Mark(out=True, work=tuple(handed)))
+            entries.append(mark_of(handed, out=True))
         if not entries:
             return self._unchanged(tape, memory), []
         return self._commit(tape, memory, entries, exceptions), runnables
@@ -311,9 +311,7 @@ class Handle:
         if unit is None or unit.status != OUT:
             return self._unchanged(tape, memory)
         put_back(memory, unit)
-        return self._commit(
-            tape, memory, [Mark(out=False, work=((unit.node.key, unit.scope.path),))]
-        )
+        return self._commit(tape, memory, [mark_of([unit], out=False)])
 
     def apply_runnable(
         self, outcome: Outcome, *, retry: bool | Again = False, on_failure: str | None = None

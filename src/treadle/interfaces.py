@@ -103,7 +103,10 @@ class View(Protocol):
         ...
 
     def may_bundle(self, runnable: Runnable) -> bool:
-        """Whether its policy allows it to share a slot (no timeout, deadline, limit or breaker of its own)."""
+        """Whether its policy allows it to share a slot (no timeout, deadline, limit or breaker of its own).
+
+        The same for all work of one node and one input, but for what could not be prepared (`problem`).
+        """
         ...
 
     def policy_of(self, runnable: Runnable) -> Policy:
@@ -111,7 +114,7 @@ class View(Protocol):
         ...
 
     def executor_of(self, runnable: Runnable) -> str:
-        """The name of the executor it would go to."""
+        """The name of the executor it would go to: the same for all work of one node and one input."""
         ...
 
     def capacity_of(self, executor: str) -> int:

@@ -1,11 +1,13 @@
 """What a scheduler may ask, and which plans are carried out."""
 
+import copy
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 import treadle as td
-from tests.runner.machines import line_of, same, wishes
+from tests.runner.machines import line_of, same, side_by_side, wishes
 from treadle.interfaces import View
 from treadle.model.bundles import Bundle
 from treadle.policies.policy import Policy
@@ -169,3 +171,28 @@ def test_an_explanation_says_what_is_not_dispatched_at_all():
 
     assert explained(bundle(A), in_line, [])["reason"].endswith("in line, without a dispatch")
     assert explained_delay(A, 12.5)["reason"] == "waits until 12.500 for attempt 1"
+
+
+def test_copies_of_what_was_given_will_do():
+    """A plug may have made its runnables anew: which piece of work they are is what counts."""
+    ready = ready_of(side_by_side("a", "b", "c"), 1)
+    copies = [copy.copy(each) for each in ready]
+    view = view_of(side_by_side("a", "b", "c"))
+
+    assert misplaced(ready, [Bundle(runnables=tuple(copies))], view) is None
+    assert misplaced(ready, [Bundle(runnables=tuple(copies[:2]))], view) == "left out c@0"
+    twice = Bundle(runnables=(*copies[:2], copies[0]))
+    assert misplaced(ready, [twice], view) == "dispatched a@0 twice"
+
+
+@pytest.mark.parametrize("own", [None, {}])
+def test_what_could_not_be_prepared_shares_no_slot(own: Any):
+    """A bundle is refused for one member whose preparation failed, under the run's policies and an input's own."""
+    ready = ready_of(side_by_side("a", "b"), 1)
+    ready[1] = structs.replace(ready[1], problem=ValueError("no key"))
+    view = view_of(side_by_side("a", "b"), own=own)
+
+    fault = misplaced(ready, [Bundle(runnables=tuple(ready))], view)
+
+    assert fault == "bundled a@0 and others, which may not share a slot"
+    assert misplaced(ready, [Bundle(runnables=(each,)) for each in ready], view) is None

@@ -1,6 +1,9 @@
 """Batches: independent work shares slots."""
 
+from typing import Any
+
 import pytest
+from msgspec import structs
 
 import treadle as td
 from tests.schedulers.ready import Ready, awaited, fan, items, same
@@ -132,3 +135,46 @@ def test_sizes_that_cannot_be_are_refused(arguments, message):
     """Each message names the argument and what it may be."""
     with pytest.raises(UsageError, match=message):
         BatchScheduler(**arguments)
+
+
+class Guarded:
+    """A view on work of which some must stay alone: by component, by input, or since it could not be prepared."""
+
+    def may_bundle(self, runnable: Any) -> bool:
+        """Component `b` may not, nor may input 2."""
+        return runnable.problem is None and runnable.component != "b" and runnable.input != 2
+
+    def executor_of(self, runnable: Any) -> str:
+        """Component `c` goes elsewhere."""
+        return "elsewhere" if runnable.component == "c" else "here"
+
+    def capacity_of(self, executor: str) -> int:
+        """One slot each."""
+        return 1
+
+
+def test_what_holds_for_one_item_holds_for_those_behind_it_alone():
+    """Work of several components and inputs in turns, and some that could not be prepared: each is asked for."""
+    ready = [
+        td.Runnable(component=name, node=name, scope=(number, place), call=same, args=(1,))
+        for place, name in enumerate("aabbaaccaa")
+        for number in (1, 1, 2)
+    ]
+    ready[4] = structs.replace(ready[4], problem=ValueError("no key"))
+    scheduler = BatchScheduler(min_size=2, rounds=1)
+
+    view: Any = Guarded()
+
+    bundles = scheduler.plan(ready, view)
+
+    shared = {key: [each for each in ready if key == where(each)] for key in ("here", "elsewhere")}
+    alone = [(each,) for each in ready if where(each) == "alone"]
+    expected = [tuple(members) for members in shared.values()] + alone
+    given = [bundle.runnables for bundle in bundles]
+    assert given == sorted(expected, key=lambda members: ready.index(members[0]))
+
+
+def where(runnable: Any) -> str:
+    """Where a runnable is to go under `Guarded`."""
+    view = Guarded()
+    return view.executor_of(runnable) if view.may_bundle(runnable) else "alone"

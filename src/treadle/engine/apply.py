@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from treadle.engine.fold import orphaned, retry, settle, settle_failure
-from treadle.engine.memory import Memory, in_flight_of
+from treadle.engine.memory import Memory, in_flight_of, unit_at
 from treadle.model import nodes as kinds
 from treadle.model.errordata import ErrorData, describe
 from treadle.model.events import Applied, AttemptFailed, Expanded, Failed, Orphaned, Skipped, Work
@@ -27,7 +27,7 @@ def pending_unit(memory: Memory, outcome: Outcome | Runnable) -> Unit | None:
         if not 0 <= index < len(kids):
             return None
         scope = kids[index]
-    unit = scope.units.get(node.index)
+    unit = unit_at(scope, node.index)
     if unit is None or unit.generation != outcome.generation:
         return None
     return unit

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from treadle.engine.edit import recount
-from treadle.engine.memory import Memory, new_root, walk
+from treadle.engine.memory import Memory, keep_unit, new_root, units_of, walk
 from treadle.engine.state import cell_of
 from treadle.errors import ItemsFailed
 from treadle.model.definition import Definition
@@ -127,7 +127,7 @@ def _root(memory: Memory, root: Root) -> dict[str, Any]:
 
 
 def _scope(memory: Memory, scope: Scope) -> dict[str, Any]:
-    units = sorted(scope.units.values(), key=lambda unit: unit.node.key)
+    units = sorted(units_of(scope), key=lambda unit: unit.node.key)
     return {
         "path": scope.path,
         "openers": _openers(memory, scope),
@@ -335,7 +335,7 @@ def _load_scope(
             unit.cell = cell_of(memory, node, entry["key"])
             if not entry["queued"]:
                 unit.cell.busy = unit
-        scope.units[node.index] = unit
+        keep_unit(scope, unit)
         units.append((unit, entry["queued"]))
     for key, (values, sources, *rest) in told["waiting"].items():
         if scope.waiting is None:

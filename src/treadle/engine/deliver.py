@@ -17,10 +17,13 @@ from treadle.engine.joins import arrive_at_join, fill_all
 from treadle.engine.memory import (
     Memory,
     count_up,
+    drop_unit,
     enliven,
     forget_ready,
+    keep_unit,
     sort_tail,
     spawn,
+    units_of,
     walk,
 )
 from treadle.engine.state import arrive_at_state, leave_cells
@@ -38,7 +41,10 @@ def deliver(memory: Memory, node: Node, scope: Scope, value: Any, position: int)
         arrival = child.arrival
         if arrival is DIRECT:
             unit = Unit(child, scope, (value,), position, position, READY, child.generation)
-            scope.units[child.index] = unit
+            if scope.unit is None:
+                scope.unit = unit
+            else:
+                keep_unit(scope, unit)
             scope.root.live += 1
             if child.near:
                 for barrier in child.near:
@@ -119,11 +125,14 @@ def _spawn_items(
     """`spawn` for each element, with the counting done once for all of them."""
     if not opened:
         return
-    index, generation = node.index, node.generation
+    generation = node.generation
     ready = memory.ready
     for inside, value in zip(opened, values, strict=True):
         unit = Unit(node, inside, (value,), position, position, READY, generation)
-        inside.units[index] = unit
+        if inside.unit is None:
+            inside.unit = unit
+        else:
+            keep_unit(inside, unit)
         ready.append(unit)
     opened[0].root.live += len(opened)
     for barrier in node.near:
@@ -162,10 +171,10 @@ def halt(memory: Memory, root: Root, in_flight: set[Work]) -> None:
     root.halted = True
     gone: set[Unit] = set()
     for scope in walk(root):
-        for unit in list(scope.units.values()):
+        for unit in units_of(scope):
             if (unit.node.key, scope.path) not in in_flight:
                 gone.add(unit)
-                del scope.units[unit.node.index]
+                drop_unit(scope, unit)
     root.live -= len(gone)
     forget_ready(memory, gone)
     start = len(memory.ready)
@@ -232,7 +241,7 @@ def close_if_quiet(memory: Memory, root: Root) -> None:
     memory.quiet.append(root.number)
     if memory.program.can_starve and (root.waiting or root.children):
         root.starved = tuple(_starved(memory, root))
-    root.units = {}
+    root.unit = root.units = None
     root.waiting = root.broadcasts = root.children = root.counts = root.groups = None
     root.armed = None
 

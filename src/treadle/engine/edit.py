@@ -6,7 +6,16 @@ from msgspec import Struct
 
 from treadle.engine import deliver as route
 from treadle.engine.backfill import feed
-from treadle.engine.memory import Memory, count_up, forget_ready, sort_tail, walk
+from treadle.engine.memory import (
+    Memory,
+    count_up,
+    drop_unit,
+    forget_ready,
+    keep_unit,
+    sort_tail,
+    units_of,
+    walk,
+)
 from treadle.engine.state import cell_of
 from treadle.errors import DefinitionError, LogError
 from treadle.model import nodes as kinds
@@ -170,8 +179,8 @@ def _pending(memory: Memory, indices: set[int]) -> list[Unit]:
         for root in memory.roots.values()
         if not root.done
         for scope in walk(root)
-        for index, unit in scope.units.items()
-        if index in indices
+        for unit in units_of(scope)
+        if unit.node.index in indices
     ]
     return sorted(found, key=lambda unit: (unit.made_at, unit.node.index, unit.scope.path))
 
@@ -183,7 +192,7 @@ def _withdraw(memory: Memory, unit: Unit) -> None:
     """
     memory.withdrawn[unit.node.key, unit.generation, unit.scope.path] = None
     forget_ready(memory, {unit})
-    del unit.scope.units[unit.node.index]
+    drop_unit(unit.scope, unit)
     unit.scope.root.live -= 1
     cell = unit.cell
     if cell is not None:
@@ -197,7 +206,7 @@ def _again(memory: Memory, node: Node, old: Unit) -> None:
     """The same work under new code."""
     unit = Unit(node, old.scope, old.args, old.made_from, memory.position, READY, node.generation)
     unit.problem = old.problem
-    old.scope.units[node.index] = unit
+    keep_unit(old.scope, unit)
     old.scope.root.live += 1
     if node.kind == kinds.STATE:
         cell = unit.cell = cell_of(memory, node, None if old.cell is None else old.cell.key)
@@ -271,7 +280,7 @@ def recount(memory: Memory) -> None:
         for scope in scopes:
             scope.counts = None
         for scope in scopes:
-            for unit in scope.units.values():
+            for unit in units_of(scope):
                 _count(unit.node, scope)
         for index, armed in (root.armed or {}).items():
             barrier = memory.program.nodes[index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from treadle.errors import BadValue, UsageError
 from treadle.model.errordata import describe
@@ -19,6 +19,8 @@ ENGINE: Final = __file__.removesuffix("execute.py")
 
 CAUGHT: Final = (Exception, SystemExit)
 """What counts as a failure of the user's function. An interrupt or cancellation is the caller's business."""
+
+Raised: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
 
 def execute_runnable(runnable: Runnable) -> Outcome:
@@ -50,6 +52,36 @@ async def aexecute_runnable(runnable: Runnable) -> Outcome:
     except CAUGHT as error:
         return failed_outcome(runnable, error)
     return outcome_of(runnable, value)
+
+
+def execute_timed(
+    runnable: Runnable,
+    clock: Callable[[], float],
+    caught: Raised = CAUGHT,
+    through: Raised = (),
+) -> Outcome:
+    """`execute_runnable` for an executor: says how long it took, and leaves out what an executor knows.
+
+    `caught`: what counts as a failure of its function, but for what goes `through`.
+    """
+    call = runnable.call
+    begin = clock()
+    try:
+        if runnable.problem is not None or call is None:
+            value = _call(runnable)
+        elif runnable.is_async:
+            return failed_outcome(runnable, not_awaited(runnable.component), clock() - begin)
+        elif runnable.injected:
+            value = call(*runnable.args, **runnable.injected)
+        else:
+            value = call(*runnable.args)
+        if type(value) in ODD_TYPES:
+            raise odd_value(value)
+    except caught as error:
+        if isinstance(error, through):
+            raise
+        return failed_outcome(runnable, error, clock() - begin)
+    return outcome_of(runnable, value, clock() - begin)
 
 
 async def aexecute_timed(runnable: Runnable, clock: Callable[[], float]) -> Outcome:

@@ -13,17 +13,20 @@ from treadle.engine import deliver as route
 from treadle.engine.memory import (
     Memory,
     count_down,
+    drop_unit,
     hand_out,
     new_root,
     put_back,
     retire,
     scope_at,
     sort_tail,
+    unit_at,
+    units_of,
     walk,
 )
 from treadle.engine.state import leave_cell
 from treadle.engine.watch import watch_of
-from treadle.errors import LogError
+from treadle.errors import LogError, TreadleBug
 from treadle.model import nodes as kinds
 from treadle.model.errordata import ErrorData
 from treadle.model.events import (
@@ -123,7 +126,7 @@ def settle(memory: Memory, unit: Unit, event: Applied | Expanded | Skipped) -> N
         settle_value(memory, unit, event)
         return
     node, scope, root = unit.node, unit.scope, unit.scope.root
-    del scope.units[node.index]
+    drop_unit(scope, unit)
     root.events.append(event)
     if isinstance(event, Skipped) and event.error is not None:
         root.has_failed = True
@@ -144,13 +147,17 @@ def settle_value(memory: Memory, unit: Unit, event: Applied) -> None:
     node = unit.node
     scope = unit.scope
     root = scope.root
-    del scope.units[node.index]
+    if scope.unit is unit:
+        scope.unit = None
+    else:
+        drop_unit(scope, unit)
     root.events.append(event)
     start = len(memory.ready)
     if not root.halted:
         if node.tracked:
             route.track(memory, node, event.value)
-        route.deliver(memory, node, scope, event.value, event.position)
+        if node.children or node.plans:
+            route.deliver(memory, node, scope, event.value, event.position)
     root.live -= 1
     if node.near:
         for barrier in node.near:
@@ -190,7 +197,7 @@ def _give(memory: Memory, unit: Unit, event: Applied | Expanded | Skipped) -> No
 def settle_failure(memory: Memory, unit: Unit, event: Failed) -> None:
     """A unit failed for good: it gives nothing on its value port."""
     node, scope, root = unit.node, unit.scope, unit.scope.root
-    del scope.units[node.index]
+    drop_unit(scope, unit)
     root.events.append(event)
     root.has_failed = True
     start = len(memory.ready)
@@ -300,7 +307,7 @@ def cancel(memory: Memory, event: ScopeCancelled) -> None:
     root.events.append(event)
     root.has_failed = True
     for scope in walk(root):
-        for unit in scope.units.values():
+        for unit in units_of(scope):
             memory.withdrawn[unit.node.key, unit.generation, scope.path] = None
     route.halt(memory, root, set())
     _finish(memory, root, len(memory.ready))
@@ -343,13 +350,16 @@ def check_position(memory: Memory, event: Event) -> None:
 
 
 def _replay_mark(memory: Memory, mark: Mark) -> None:
-    for key, path in mark.work:
+    for key, paths in mark.work:
         node = memory.program.by_key[key]
-        unit = scope_at(memory, path, node.place).units[node.index]
-        if mark.out:
-            take_out(memory, unit)
-        else:
-            put_back(memory, unit)
+        for path in paths:
+            unit = unit_at(scope_at(memory, path, node.place), node.index)
+            if unit is None:
+                raise TreadleBug(f"a mark speaks of {key!r} in {path}, which was not pending.")
+            if mark.out:
+                take_out(memory, unit)
+            else:
+                put_back(memory, unit)
 
 
 def take_out(memory: Memory, unit: Unit) -> None:
@@ -369,7 +379,7 @@ def _unit_of(memory: Memory, event: Any) -> Unit:
     node = memory.program.by_key.get(event.node)
     unit = None
     if node is not None:
-        unit = scope_at(memory, event.scope, node.place).units.get(node.index)
+        unit = unit_at(scope_at(memory, event.scope, node.place), node.index)
     if unit is None or unit.generation != event.generation:
         raise LogError(
             f"event {event.position} answers work of {event.node!r} in {event.scope} that was not pending.",

@@ -16,7 +16,8 @@ from treadle.engine.execute import (
     ENGINE,
     ODD_TYPES,
     aexecute_runnable,
-    execute_runnable,
+    check_runnable,
+    execute_timed,
     failed_outcome,
     not_awaited,
     odd_value,
@@ -61,17 +62,14 @@ def execute_bundle(bundle: Bundle, clock: Clock) -> list[Outcome]:
     """Execute all of a bundle in this thread; a chain ends at the first that gives no value."""
     outcomes: list[Outcome] = []
     for runnable in bundle.runnables:
-        begin = clock()
-        outcome = execute_runnable(runnable)
-        outcomes.append(timed(outcome, clock() - begin))
+        check_runnable(runnable)
+        outcomes.append(execute_timed(runnable, clock))
     last = bundle.runnables[0]
     for link in bundle.links:
         if outcomes[-1].status != OK:
             break
         last = follow(link, last, outcomes[-1].value)
-        begin = clock()
-        outcome = execute_runnable(last)
-        outcomes.append(timed(outcome, clock() - begin))
+        outcomes.append(execute_timed(last, clock))
     return outcomes
 
 

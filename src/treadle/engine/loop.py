@@ -6,7 +6,8 @@ leaves out the runnable and the outcome, which nobody would see. Measured: that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
@@ -21,17 +22,26 @@ from treadle.engine.execute import (
     outcome_of,
 )
 from treadle.engine.fold import planned, settle_value, take_out
-from treadle.engine.memory import Memory, hand_out, put_back, take_ready
+from treadle.engine.memory import Memory, hand_out, put_back, take_ready, unit_at
 from treadle.engine.plan import plan_fact
 from treadle.engine.prepare import make_runnable
+from treadle.model import nodes as kinds
 from treadle.model.errordata import ErrorData
 from treadle.model.events import Applied, Event, Failed, Path, Skipped
 from treadle.model.nodes import Context
-from treadle.model.runnables import FAILED, Again, Branch, Outcome, Runnable
+from treadle.model.runnables import FAILED, OK, Again, Branch, Outcome, Runnable
 from treadle.model.sentinels import ABSENT
-from treadle.model.work import OUT, QUEUED, Mark, Unit
+from treadle.model.work import OUT, QUEUED, Mark, Scope, Unit, mark_of
 
 Exceptions = dict[int, BaseException]
+
+Siblings: TypeAlias = tuple[str, list[Scope], int]
+"""Where the work of one node in the items of one fan-out is found: its key, the items' scopes, its index in each."""
+
+NO_SIBLINGS: Final[Siblings] = ("", [], 0)
+
+SPECIAL: Final = frozenset({kinds.ITEMS, kinds.CHECK})
+"""Nodes whose value is not simply passed on: it opens scopes, or says whether something else is."""
 
 
 class Answered(Struct, frozen=True):
@@ -184,7 +194,7 @@ class Drive:
                     continue
                 break
             except BaseException as error:  # noqa: BLE001 - what was done must not be lost by it
-                is_pending = unit.scope.units.get(node.index) is unit
+                is_pending = unit_at(unit.scope, node.index) is unit
                 if is_pending and not isinstance(error, Exception) and not is_interrupt(error):
                     if self._conclude(unit, failed_outcome(self.runnable(unit), error), tries):
                         continue
@@ -224,7 +234,7 @@ class Drive:
         runnable = self.runnable(unit)
         hand_out(self.memory, unit)
         self.handed.append(runnable)
-        self.entries.append(Mark(out=True, work=((unit.node.key, unit.scope.path),)))
+        self.entries.append(mark_of([unit], out=True))
         return runnable
 
     def hand_out_ready(self, limit: int) -> None:
@@ -232,18 +242,96 @@ class Drive:
         memory = self.memory
         if memory.unplanned:
             self.plan()
-        marked: list[tuple[str, Path]] = []
+        handed, out, ready = self.handed, memory.out, memory.ready
+        run_key, branch, context = self.run_key, self.branch, self.context
+        position = memory.position
+        units: list[Unit] = []
         while limit > 0:
-            unit = take_ready(memory)
-            if unit is None:
-                break
-            self.handed.append(self.runnable(unit))
-            hand_out(memory, unit)
-            marked.append((unit.node.key, unit.scope.path))
+            if ready and not memory.released:
+                unit = ready.popleft()
+            else:
+                oldest = take_ready(memory)
+                if oldest is None:
+                    break
+                unit = oldest
+            node = unit.node
+            if node.quick and unit.cell is None and unit.failed is None and unit.problem is None:
+                handed.append(
+                    Runnable(  # what `make_runnable` comes to, where nothing has to be looked up
+                        component=node.component,
+                        node=node.key,
+                        scope=unit.scope.path,
+                        call=node.call,
+                        args=unit.args,
+                        generation=unit.generation,
+                        run_key=run_key,
+                        branch=branch,
+                        position=position,
+                    )
+                )
+            else:
+                handed.append(make_runnable(memory, unit, run_key, branch, context))
+            unit.status = OUT
+            out[unit] = None
+            units.append(unit)
             limit -= 1
-        if marked:
-            self.entries.append(Mark(out=True, work=tuple(marked)))
+        if units:
+            self.entries.append(mark_of(units, out=True))
         self.has_more = bool(memory.ready or memory.released)
+
+    def answer_all(
+        self, answers: Iterable[Answered | Outcome], is_ours: Callable[[Outcome], bool]
+    ) -> None:
+        """Apply outcomes in order: each as its policy wants it, or bare, where none has a say in it.
+
+        The outcomes of a batch nearly always are values of items that stand side by side. Those are found,
+        recorded and followed up here; all others go through `answer`, which does the same with more questions.
+        """
+        memory, entries = self.memory, self.entries
+        run_key, branch = self.run_key, self.branch
+        key, beside, index = NO_SIBLINGS
+        for answer in answers:
+            if isinstance(answer, Answered):
+                if is_ours(answer.outcome):
+                    self.answer(answer)
+                    key, beside, index = NO_SIBLINGS  # it may have ended their input
+                continue
+            path = answer.scope
+            is_known = answer.branch is branch and answer.run_key is run_key
+            if not is_known and not is_ours(answer):
+                continue
+            if answer.node is key and path[-1] < len(beside) and beside[path[-1]].path is path:
+                unit = beside[path[-1]].unit
+                if unit is None or unit.node.index != index:
+                    unit = unit_at(beside[path[-1]], index)
+            else:
+                unit = pending_unit(memory, answer)
+                key, beside, index = siblings_of(unit)
+            if (
+                unit is None
+                or not key
+                or unit.status != OUT
+                or unit.generation != answer.generation
+                or answer.status != OK
+                or answer.exception is not None
+            ):
+                self.answer(Answered(answer))
+                key, beside, index = NO_SIBLINGS
+                continue
+            event = Applied(
+                memory.position,
+                key,
+                path,
+                answer.value,
+                unit.made_from,
+                unit.generation,
+                answer.attempt,
+                answer.read_at,
+                answer.seconds,
+            )
+            del memory.out[unit]
+            entries.append(event)
+            settle_value(memory, unit, event)
 
     def answer(self, answer: Answered) -> bool:
         """Apply one outcome as its policy wants it; whether it changed anything."""
@@ -298,3 +386,13 @@ class Drive:
         if isinstance(event, (Failed, Skipped)) and event.error is not None:
             self.failures.append((event.node, event.scope, event.error))
         self.entries.append(event)
+
+
+def siblings_of(unit: Unit | None) -> Siblings:
+    """Where work like this unit's is found; nowhere, if it stands alone, or its value is not simply passed on."""
+    if unit is None or unit.scope.parent is None:
+        return NO_SIBLINGS
+    node = unit.node
+    if unit.cell is not None or node.kind in SPECIAL:
+        return NO_SIBLINGS
+    return node.key, unit.scope.parent.children[node.place[-1]], node.index

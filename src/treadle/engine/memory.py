@@ -26,12 +26,44 @@ def new_root(memory: Memory, number: int, key: str | None) -> Root:
     return root
 
 
+def keep_unit(scope: Scope, unit: Unit) -> None:
+    """Note a unit of work in its scope."""
+    if scope.unit is None:
+        scope.unit = unit
+    elif scope.units is None:
+        scope.units = {unit.node.index: unit}
+    else:
+        scope.units[unit.node.index] = unit
+
+
+def drop_unit(scope: Scope, unit: Unit) -> None:
+    """A unit of work is done with, or withdrawn."""
+    if scope.unit is unit:
+        scope.unit = None
+    elif scope.units is not None:
+        del scope.units[unit.node.index]
+
+
+def unit_at(scope: Scope, index: int) -> Unit | None:
+    """The unit of a node, by its index, in a scope."""
+    unit = scope.unit
+    if unit is not None and unit.node.index == index:
+        return unit
+    return None if scope.units is None else scope.units.get(index)
+
+
+def units_of(scope: Scope) -> list[Unit]:
+    """All units of a scope, in no particular order."""
+    units = [] if scope.unit is None else [scope.unit]
+    return units if scope.units is None else [*units, *scope.units.values()]
+
+
 def spawn(
     memory: Memory, node: Node, scope: Scope, args: tuple[Any, ...], made_from: Positions
 ) -> Unit:
     """Make a unit of work and put it at the end of the ready queue."""
     unit = Unit(node, scope, args, made_from, memory.position, READY, node.generation)
-    scope.units[node.index] = unit
+    keep_unit(scope, unit)
     scope.root.live += 1
     for barrier in node.near:
         count_up(barrier, scope)

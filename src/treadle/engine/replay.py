@@ -10,7 +10,7 @@ from msgspec import structs
 from treadle.engine.baseline import load
 from treadle.engine.edit import Edit, apply_edit
 from treadle.engine.fold import check_position, replay
-from treadle.engine.memory import Memory, scope_at
+from treadle.engine.memory import Memory, scope_at, unit_at
 from treadle.engine.prepare import read_again
 from treadle.errors import DefinitionError, LogError
 from treadle.model.definition import Definition, shape_of
@@ -72,7 +72,7 @@ def read_for(memory: Memory, failed: AttemptFailed) -> None:
     node = memory.program.by_key.get(failed.node)
     if node is None:
         return
-    unit = scope_at(memory, failed.scope, node.place).units.get(node.index)
+    unit = unit_at(scope_at(memory, failed.scope, node.place), node.index)
     if unit is not None and unit.generation == failed.generation and unit.kept is None:
         read_again(memory, unit)
 

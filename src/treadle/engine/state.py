@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from treadle.engine.memory import Memory, enliven
+from treadle.engine.memory import Memory, enliven, keep_unit
 from treadle.model.program import Node
 from treadle.model.work import QUEUED, READY, Arrival, Cell, Scope, Unit
 
@@ -24,7 +24,7 @@ def arrive_at_state(memory: Memory, node: Node, scope: Scope, arrival: Arrival, 
     cell = cell_of(memory, node, key)
     unit = Unit(node, scope, (value,), position, memory.position, generation=node.generation)
     unit.cell = cell
-    scope.units[node.index] = unit
+    keep_unit(scope, unit)
     enliven(node, scope)
     if cell.busy is None:
         cell.busy = unit

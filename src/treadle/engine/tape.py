@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct, field
 
@@ -15,9 +15,12 @@ from treadle.engine.replay import rebuild
 from treadle.model.definition import Definition
 from treadle.model.events import Baseline, Event
 from treadle.model.runnables import Branch, Outcome, Runnable
-from treadle.model.work import Mark
+from treadle.model.work import Mark, mark_of
 
 Entry: TypeAlias = Event | Mark | Edit
+
+NO_EVENTS: Final = frozenset({Mark, Edit})
+"""Entries of a journal that are no events: one says what is out, the other holds an event and its functions."""
 
 
 class Log(tuple[Any, ...]):  # noqa: SLOT001 - it carries its branch
@@ -76,9 +79,8 @@ class Tape(Struct, eq=False):
         # A live exception's frames hold the handle that was driven, and so this tape: without this, each failure
         # would keep the one before it, for ever.
         self.exceptions.clear()
-        out = tuple((unit.node.key, unit.scope.path) for unit in memory.out)
-        if out:
-            tape.journal.append(Mark(out=True, work=out))
+        if memory.out:
+            tape.journal.append(mark_of(memory.out, out=True))
         return tape
 
     def events(self, version: int) -> list[Event]:
@@ -91,9 +93,12 @@ class Tape(Struct, eq=False):
 
     def events_between(self, start: int, end: int) -> list[Event]:
         """The events among the entries from one version to another."""
+        entries = self.journal[start:end]
+        if NO_EVENTS.isdisjoint(map(type, entries)):
+            return entries  # type: ignore[return-value]
         return [
             entry.event if isinstance(entry, Edit) else entry
-            for entry in self.journal[start:end]
+            for entry in entries
             if not isinstance(entry, Mark)
         ]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from time import perf_counter
 
-from treadle.engine.execute import aexecute_runnable, execute_runnable, failed_outcome
+from treadle.engine.execute import aexecute_runnable, execute_timed, failed_outcome
 from treadle.engine.jobs import follow, timed
 from treadle.errors import Cancelled
 from treadle.model.bundles import Bundle
@@ -31,15 +31,10 @@ def execute_here(
 
     `through`: what is the caller's business, and leaves here as it was raised.
     """
-    for runnable in turns(bundle, done):
-        begin = perf_counter()
-        try:
-            outcome = execute_runnable(runnable)
-        except BaseException as error:
-            if through is not None and isinstance(error, through):
-                raise
-            outcome = failed_outcome(runnable, error)
-        done.append(timed(outcome, perf_counter() - begin))
+    let_go = () if through is None else through
+    for runnable in turns(bundle, done) if bundle.links else bundle.runnables:
+        outcome = execute_timed(runnable, perf_counter, BaseException, let_go)
+        done.append(outcome)  # at once: whoever cancels looks at it
 
 
 async def aexecute_here(bundle: Bundle, done: list[Outcome]) -> None:

@@ -7,6 +7,7 @@ are made from them.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct, field
@@ -34,7 +35,10 @@ class Scope(Struct, eq=False):
     """The scope around this one; None for a root."""
     path: Path
     depth: int
-    units: dict[int, Unit] = {}
+    unit: Unit | None = None
+    """What is to be done in it: mostly one unit of work at a time, for which a dict would be a burden."""
+    units: dict[int, Unit] | None = None
+    """By node: the units beside that one."""
     waiting: dict[int, Waiting] | None = None
     """Joins of this scope that have some of their values."""
     broadcasts: dict[tuple[int, int], Arrival | None] | None = None
@@ -150,7 +154,21 @@ class Mark(Struct, frozen=True):
     """A journal entry that is no event: work handed out (`out`) or put back."""
 
     out: bool
-    work: tuple[tuple[str, Path], ...]
+    work: tuple[tuple[str, tuple[Path, ...]], ...]
+    """In order, and in runs of one node: its key, and the scopes."""
+
+
+def mark_of(units: Iterable[Unit], *, out: bool) -> Mark:
+    """The mark of some units, in their order: one object for many items of a fan-out."""
+    runs: list[tuple[str, list[Path]]] = []
+    node: Node | None = None
+    paths: list[Path] = []
+    for unit in units:
+        if unit.node is not node:
+            node, paths = unit.node, []
+            runs.append((node.key, paths))
+        paths.append(unit.scope.path)
+    return Mark(out, tuple([(key, tuple(paths)) for key, paths in runs]))
 
 
 class Memory(Struct, eq=False):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_
 from typing import Any, Protocol
 
 from treadle.model.bundles import Bundle, Link
-from treadle.model.runnables import Runnable
+from treadle.model.runnables import Outcome, Runnable
 from treadle.policies.policy import Policy
 from treadle.runner.wishes import Wishes
 
@@ -41,6 +42,15 @@ class RunView:
         wishes = self.asker.wishes_of(runnable)
         return runnable.problem is None and wishes.may_bundle(runnable.node)
 
+    def may_share(self, runnables: Sequence[Runnable]) -> bool:
+        """Whether all of them may share one slot."""
+        asker = self.asker
+        if asker.own_wishes:
+            return all(self.may_bundle(each) for each in runnables)
+        if not all(each.problem is None for each in runnables):
+            return False
+        return all(asker.wishes.may_bundle(node) for node in {each.node for each in runnables})
+
     def policy_of(self, runnable: Runnable) -> Policy:
         """The policy of its component."""
         return self.asker.wishes_of(runnable).policy(runnable.node)
@@ -60,7 +70,6 @@ def misplaced(ready: Sequence[Runnable], bundles: Sequence[Bundle], view: RunVie
     Each runnable must be in exactly one bundle, bundles hold only what may share a slot, and a chain is what the
     graph says it is: nothing else would be executed as the workflow wants it.
     """
-    left = {(each.node, each.scope, each.generation): each for each in ready}
     for bundle in bundles:
         count = len(bundle.runnables)
         if count == 0 or (bundle.links and count > 1):
@@ -70,8 +79,37 @@ def misplaced(ready: Sequence[Runnable], bundles: Sequence[Bundle], view: RunVie
             and bundle.links != view.chain_after(bundle.runnables[0])[: len(bundle.links)]
         ):
             return f"chained what does not follow {bundle.runnables[0].id}"
-        if len(bundle) > 1 and not all(view.may_bundle(each) for each in bundle.runnables):
+        if len(bundle) > 1 and not view.may_share(bundle.runnables):
             return f"bundled {bundle.runnables[0].id} and others, which may not share a slot"
+    if holds_each_once(ready, bundles):
+        return None
+    return misdealt(ready, bundles)
+
+
+def are_in_order(prepared: Sequence[Runnable], outcomes: Sequence[Outcome]) -> bool:
+    """Whether each outcome of a bundle stands where its runnable does."""
+    if len(prepared) != len(outcomes):
+        return False
+    for runnable, outcome in zip(prepared, outcomes, strict=True):
+        if outcome.scope is not runnable.scope and outcome.scope != runnable.scope:
+            return False
+        if outcome.node != runnable.node or outcome.generation != runnable.generation:
+            return False
+    return True
+
+
+def holds_each_once(ready: Sequence[Runnable], bundles: Sequence[Bundle]) -> bool:
+    """Whether the bundles hold the very runnables that were given, each once: the quick look."""
+    placed = [each for bundle in bundles for each in bundle.runnables]
+    if len(placed) != len(ready):
+        return False
+    return all(map(is_, placed, ready)) or set(map(id, placed)) == set(map(id, ready))
+
+
+def misdealt(ready: Sequence[Runnable], bundles: Sequence[Bundle]) -> str | None:
+    """Which piece of work was dispatched twice, left out or made up, if any; a copy of it will do."""
+    left = {(each.node, each.scope, each.generation): each for each in ready}
+    for bundle in bundles:
         for each in bundle.runnables:
             if left.pop((each.node, each.scope, each.generation), None) is None:
                 if any(each.id == known.id for known in ready):

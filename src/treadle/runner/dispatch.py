@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct, structs
@@ -23,7 +23,7 @@ from treadle.policies.policy import NO_FALLBACK, Policy, RetryWith
 from treadle.policies.retry import FALLBACK, GIVE_UP, RETRY, Verdict, decide
 from treadle.runner import stimuli as say
 from treadle.runner.budget import Purse, not_retried
-from treadle.runner.bundling import RunView, explained, explained_delay, misplaced
+from treadle.runner.bundling import RunView, are_in_order, explained, explained_delay, misplaced
 from treadle.runner.fallback import fall_back, retry_with, wants_retry
 from treadle.runner.stimuli import Instruction, Terms
 from treadle.runner.wishes import INLINE, Wishes
@@ -107,7 +107,8 @@ class Dispatch:
         """When something is to be looked at: a bundle's timeout or deadline, an input's deadline."""
         self.open: dict[int, None] = {}
         """Inputs that are not finished, as far as was told."""
-        self.answers: list[Answered] = []
+        self.answers: list[Answered | Outcome] = []
+        """What is to be applied; bare where no policy has a say in it."""
         self.halting: set[int] = set()
         """Inputs that an answer is about to halt."""
         self.told: list[Instruction] = []
@@ -188,14 +189,9 @@ class Dispatch:
         """Put ready work into bundles, in the order in which they are to go."""
         if self.config.transform is not None:
             ready = self._transformed(ready)
-        plain: list[Runnable] = []
-        for runnable in ready:
-            if runnable.is_fallback:
-                node = self.wishes.program.by_key[runnable.node]
-                policy = self.wishes_of(runnable).policy(runnable.node)
-                self._execute_instead(runnable, fall_back(runnable, policy, node.kind), at)
-            else:
-                plain.append(runnable)
+        plain = [each for each in ready if not each.is_fallback]
+        if len(plain) < len(ready):
+            self._fall_back([each for each in ready if each.is_fallback], at)
         if self.config.scheduler is None:
             if self.config.max_concurrency is None and not self.has_ranks and not self.planned:
                 for runnable in plain:  # nothing to wait for, and nothing to put in order
@@ -206,6 +202,13 @@ class Dispatch:
         else:
             for bundle in self.bundles_of(plain):
                 self._enqueue(bundle)
+
+    def _fall_back(self, failed: list[Runnable], at: float) -> None:
+        """Have the fallback of each executed in its place."""
+        for runnable in failed:
+            node = self.wishes.program.by_key[runnable.node]
+            policy = self.wishes_of(runnable).policy(runnable.node)
+            self._execute_instead(runnable, fall_back(runnable, policy, node.kind), at)
 
     def _transformed(self, ready: list[Runnable]) -> list[Runnable]:
         """What the hook makes of ready work; what it leaves out is kept back."""
@@ -303,8 +306,9 @@ class Dispatch:
             terms = Terms(executor, terms.rank)
         number = next(self.numbers)
         out = self.out[number] = Out(bundle, policy, ends_at=ends_by(first, policy, at))
+        where = self.where
         for runnable in bundle.runnables:
-            self.where[runnable.node, runnable.scope, runnable.generation] = number
+            where[runnable.node, runnable.scope, runnable.generation] = number
         if out.ends_at is not None:
             self.note_moment(out.ends_at, number, "deadline")
         self.emit(say.Execute(number, bundle, terms, policy.timeout_s is not None))
@@ -406,13 +410,16 @@ class Dispatch:
 
     def came_back(self, number: int, out: Out, outcomes: list[Outcome], at: float) -> None:
         """Decide what each outcome of a bundle leads to."""
-        prepared = out.bundle.runnables
-        for runnable in prepared:
-            key = (runnable.node, runnable.scope, runnable.generation)
-            if self.where.get(key) == number:
-                del self.where[key]
+        prepared, where = out.bundle.runnables, self.where
+        for key in [(each.node, each.scope, each.generation) for each in prepared]:
+            if where.get(key) == number:
+                del where[key]
         if len(prepared) == len(outcomes) == 1:
             self.judge(prepared[0], in_time(out, prepared[0], outcomes[0]), out, at)
+            return
+        is_timed = out.why or out.policy.timeout_s is not None
+        if not is_timed and are_in_order(prepared, outcomes):
+            self._judge_batch(prepared, outcomes, out, at)
             return
         waited = {(each.node, each.scope, each.generation): each for each in prepared}
         links = iter(out.bundle.links)
@@ -425,6 +432,28 @@ class Dispatch:
         for runnable in waited.values():
             silent = PlugError(f"its executor gave no outcome for {runnable.id}.")
             self.judge(runnable, failed_outcome(runnable, silent), out, at)
+
+    def _judge_batch(
+        self, prepared: Sequence[Runnable], outcomes: list[Outcome], out: Out, at: float
+    ) -> None:
+        """`judge` for each outcome of a batch that no clock was set for: values need no more than to be applied."""
+        if self.config.is_observed:
+            for runnable, outcome in zip(prepared, outcomes, strict=True):
+                self.judge(runnable, outcome, out, at)
+            return
+        scheduler, purse, answers = self.config.scheduler, self.config.purse, self.answers
+        for runnable, outcome in zip(prepared, outcomes, strict=True):
+            if outcome.status != OK:
+                self.judge(runnable, outcome, out, at)
+                continue
+            if scheduler is not None:
+                try:
+                    scheduler.observe(outcome)
+                except Exception as error:  # noqa: BLE001 - a plug must not harm the run
+                    self.told.append(say.Warn("the scheduler's observe failed", error))
+            if purse is not None and outcome.attempt == 1:
+                purse.earn()
+            answers.append(outcome)
 
     def judge(self, runnable: Runnable, outcome: Outcome, out: Out | None, at: float) -> None:
         """Decide what an outcome leads to, and have it applied."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 from treadle.errors import UsageError
 from treadle.interfaces import View
@@ -10,6 +11,11 @@ from treadle.model.bundles import Bundle
 from treadle.model.runnables import Outcome, Runnable
 from treadle.schedulers.arguments import check_count
 from treadle.schedulers.bundling import Placed, destination, in_order, share, single, slots_of
+
+Members: TypeAlias = tuple[list[int], list[Runnable]]
+"""What may share the slots of one executor, and where in the given order each stood."""
+
+NOBODY: Final[Members] = ([], [])
 
 
 class BatchScheduler:
@@ -41,32 +47,43 @@ class BatchScheduler:
     def plan(self, ready: Sequence[Runnable], view: View) -> list[Bundle]:
         """Batches and single runnables, in the order in which their first members were given."""
         placed: list[Placed] = []
-        sharing: dict[str, list[tuple[int, Runnable]]] = {}
+        sharing: dict[str, Members] = {}
+        members, node, number = NOBODY, "", -1
         for place, runnable in enumerate(ready):
-            if runnable.is_async:
-                why = f"{runnable.component!r} is async, and waits beside others"
-                placed.append((place, single(runnable, why)))
-            elif not view.may_bundle(runnable):
-                why = f"the policy of {runnable.component!r} keeps it apart"
-                placed.append((place, single(runnable, why)))
-            else:
-                sharing.setdefault(view.executor_of(runnable), []).append((place, runnable))
-        for executor, members in sharing.items():
-            placed += self._cut(members, executor, view)
+            if runnable.node != node or runnable.scope[0] != number or runnable.problem is not None:
+                node = ""
+                if runnable.is_async:
+                    why = f"{runnable.component!r} is async, and waits beside others"
+                    placed.append((place, single(runnable, why)))
+                    continue
+                if not view.may_bundle(runnable):
+                    why = f"the policy of {runnable.component!r} keeps it apart"
+                    placed.append((place, single(runnable, why)))
+                    continue
+                members = sharing.setdefault(view.executor_of(runnable), ([], []))
+                # The items of one fan-out stand together, and what holds for the first holds for those after it.
+                node, number = runnable.node, runnable.scope[0]
+            members[0].append(place)
+            members[1].append(runnable)
+        for executor, (places, runnables) in sharing.items():
+            placed += self._cut(places, runnables, executor, view)
         return in_order(placed)
 
-    def _cut(self, members: list[tuple[int, Runnable]], executor: str, view: View) -> list[Placed]:
-        """The members for one executor, in batches of one size."""
-        total, size = len(members), self.size_for(len(members), slots_of(view, executor))
+    def _cut(
+        self, places: list[int], runnables: list[Runnable], executor: str, view: View
+    ) -> list[Placed]:
+        """What goes to one executor, in batches of one size."""
+        total, size = len(runnables), self.size_for(len(runnables), slots_of(view, executor))
         if size == 1:
             few = f"only {total} are ready" if total < self.min_size else f"{total} are ready"
             why = f"{few}, and {destination(view, executor)}"
-            return [(place, single(runnable, why)) for place, runnable in members]
+            alone = [single(runnable, why) for runnable in runnables]
+            return list(zip(places, alone, strict=True))
         placed: list[Placed] = []
         for begin in range(0, total, size):
-            part = tuple([runnable for _, runnable in members[begin : begin + size]])
+            part = tuple(runnables[begin : begin + size])
             reason = f"{share(part, total)} in one batch: {destination(view, executor)}"
-            placed.append((members[begin][0], Bundle(runnables=part, reason=reason)))
+            placed.append((places[begin], Bundle(runnables=part, reason=reason)))
         return placed
 
     def size_for(self, count: int, slots: int) -> int:

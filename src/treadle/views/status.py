@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from treadle.engine.memory import Memory, walk
+from treadle.engine.memory import Memory, units_of, walk
 from treadle.model.events import InputAccepted, ScopeCancelled
 from treadle.model.markers import NOT_GIVEN
 from treadle.model.placing import markers_of
@@ -117,7 +117,7 @@ def work(workflow: Workflow, input: Any = None) -> dict[str, dict[str, int]]:
 def _count_work(memory: Memory, root: Root, counted: dict[str, dict[str, int]]) -> None:
     names = {OUT: "in_flight", QUEUED: "queued"}
     for scope in walk(root):
-        for unit in scope.units.values():
+        for unit in units_of(scope):
             counted[unit.node.component][names.get(unit.status, "ready")] += 1
         for index, waiting in (scope.waiting or {}).items():
             node = memory.program.nodes[index]

@@ -1,0 +1,143 @@
+"""Many outcomes at one go: they come to what each comes to when it is applied by itself."""
+
+from random import Random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+import treadle as td
+from treadle.engine.loop import Answered
+from treadle.model.runnables import Again
+
+LIMIT = 1000
+"""More than is ever ready here."""
+
+
+def doubled(items: list[int]) -> list[list[int]]:
+    """Items that are lists themselves."""
+    return [[item, item + 1] for item in items]
+
+
+def unless_odd(item: int) -> Any:
+    """Gives a value, nothing, or a failure."""
+    if item % 5 == 3:
+        raise ValueError(item)
+    return td.ABSENT if item % 5 == 4 else item
+
+
+def graph(on_failure: Any) -> td.Workflow:
+    """Fan-outs in fan-outs, with a state, a condition, a marker and a reduce below."""
+    workflow = td.workflow("many").add(td.step(doubled, name="doubled"))
+    workflow = workflow.add(td.map(lambda part: part, name="parts"), to="doubled")
+    workflow = workflow.add(td.map(unless_odd, name="each", on_failure=on_failure), to="parts")
+    workflow = workflow.add(td.step(lambda item: item, name="after"), to="each")
+    workflow = workflow.add(td.accumulator(lambda n, i: n + i, initial=0, name="sum"), to="after")
+    workflow = workflow.add(
+        td.rule(lambda item: item, condition=lambda item: item > 2, name="big", dispatch=True),
+        to="each",
+    )
+    workflow = workflow.add(
+        td.step(lambda item, seen=td.count("each"): (item, seen), name="seen"), to="each"
+    )
+    return workflow.add(td.collect(name="all", on_item_failure="skip"), to="after")
+
+
+@settings(max_examples=100)
+@given(
+    inputs=st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=2),
+    on_failure=st.sampled_from(["block", "skip", "halt"]),
+    seed=st.integers(0, 2**16),
+)
+def test_many_answers_are_single_answers(inputs: list[list[int]], on_failure: Any, seed: int):
+    """In any order, some twice, some tried again, some put back meanwhile, some of an input that was cancelled."""
+    choose = Random(seed)
+    whole = graph(on_failure)
+    for value in inputs:
+        whole = whole.plan_eagerly(value)
+    single = whole.at(whole.position)
+    while True:
+        whole, drive = whole.advance(limit=LIMIT)
+        single, ready = single.prepare_for_dispatch()
+        assert [each.id for each in drive.handed] == [each.id for each in ready]
+        if not ready:
+            break
+        if choose.random() < 0.1:
+            number = choose.randrange(len(inputs))
+            whole, single = whole.cancel(number), single.cancel(number)
+        places = choose.sample(range(len(ready)), len(ready))
+        places += [at for at in places if choose.random() < 0.1]
+        for at in places:
+            if choose.random() < 0.05:
+                whole, single = whole.release(drive.handed[at]), single.release(ready[at])
+        answers: list[Any] = []
+        for at in places:
+            outcome = td.execute_runnable(drive.handed[at])
+            is_tried = outcome.status == "failed" and outcome.attempt == 1 and at % 2 == 0
+            is_bare = choose.random() < 0.9
+            answers.append(
+                Answered(outcome, Again())
+                if is_tried
+                else outcome
+                if is_bare
+                else Answered(outcome)
+            )
+            single = single.apply_runnable(td.execute_runnable(ready[at]), retry=is_tried)
+        whole, _ = whole.advance(answers)
+
+    assert list(whole.log()) == list(single.log())
+    assert whole == single
+
+
+def test_an_exception_beside_a_value_is_kept():
+    """An executor may say of a value what went wrong on the way to it; it stays beside the log."""
+    workflow = td.workflow("w").add(td.map(unless_odd, name="each")).plan_eagerly([0, 1])
+    workflow, drive = workflow.advance(limit=LIMIT)
+    workflow, drive = workflow.advance(map(td.execute_runnable, drive.handed), limit=LIMIT)
+    fault = OSError("the second copy was lost")
+    first, second = map(td.execute_runnable, drive.handed)
+
+    _, drive = workflow.advance([first, structs.replace(second, exception=fault)])
+
+    events: list[Any] = drive.entries
+    assert [event.value for event in events] == [0, 1]
+    assert drive.exceptions == {events[1].position: fault}
+
+
+def test_outcomes_of_another_branch_are_left_out():
+    """What was prepared after two versions parted is of one of them only."""
+    start = td.workflow("w").add(td.map(unless_odd, name="each")).plan_eagerly([0, 1])
+    start, drive = start.advance(limit=LIMIT)
+    start, _ = start.advance([td.execute_runnable(each) for each in drive.handed])
+    ahead, drive = start.advance(limit=LIMIT)
+    ahead, _ = ahead.advance([td.execute_runnable(each) for each in drive.handed])
+    _, other = start.prepare_for_dispatch()  # rebuilt, on a branch of its own
+    outcomes = [td.execute_runnable(each) for each in other]
+    assert len(outcomes) == 2
+
+    again, drive = ahead.advance(outcomes)
+
+    assert again.position == ahead.position
+    assert drive.entries == []
+
+
+def test_a_version_that_is_rebuilt_has_the_same_work_out_in_the_same_order():
+    """What was handed out in runs of several nodes, with other work between, is out again after a fork."""
+    workflow = td.workflow("w").add(td.map(unless_odd, name="a"))
+    workflow = workflow.add(td.map(unless_odd, name="b"))
+    for value in ([0, 1], [2, 5]):
+        workflow = workflow.plan_eagerly(value)
+    workflow, drive = workflow.advance(limit=LIMIT)
+    before, drive = workflow.advance(
+        [td.execute_runnable(each) for each in drive.handed], limit=LIMIT
+    )
+    before = before.release(drive.handed[3])
+    known = before.in_flight()
+    assert len(known) == 7
+
+    before.apply_runnable(
+        td.execute_runnable(drive.handed[0])
+    )  # goes on with the memory of `before`
+
+    assert before.in_flight() == known
