@@ -180,14 +180,19 @@ class Driven(Handle):
         """
         if self._at is None:
             return self, Drive(fresh(self._definition), self._run_key, (), self._context)
-        tape, _, memory = self._claim()
-        drive = self._drive(tape, memory)
+        tape, version = self._at
+        memory = tape.slot.pop(version, None)
+        if memory is None:
+            tape, _, memory = self._claim()
+        drive = Drive(memory, tape.run_key, tape.branch, self._context)
         drive.answer_all(answers, tape.is_ours)
         if held is None:
             drive.hand_out_ready(limit)
         else:
             drive.run_some(held, tries, budget, limit, is_interrupt)
-        drive.look()
+        drive.position = memory.position
+        if memory.closed or memory.closed is None:
+            drive.look()
         if not drive.entries:
             return self._unchanged(tape, memory), drive
         return self._commit(tape, memory, drive.entries, drive.exceptions), drive

@@ -79,7 +79,8 @@ class Handle:
         self._run_key: str | None = None
 
     def _on(self, tape: Tape, version: int) -> Self:
-        handle = type(self).__new__(type(self))
+        kind = type(self)
+        handle = kind.__new__(kind)
         handle._definition = self._definition
         handle._at = (tape, version)
         handle._context = self._context

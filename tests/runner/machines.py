@@ -11,7 +11,7 @@ from treadle.model.events import Baseline
 from treadle.model.runnables import Outcome
 from treadle.policies.matching import Policies, policies_from
 from treadle.runner import stimuli as say
-from treadle.runner.dispatch import Config
+from treadle.runner.out import Config
 from treadle.runner.machine import Machine
 from treadle.runner.wishes import ASYNCIO, INLINE, Places, Wishes
 

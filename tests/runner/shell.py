@@ -18,7 +18,7 @@ from treadle.model.events import Applied, Baseline, Expanded, Failed, Skipped
 from treadle.model.runnables import Outcome, Runnable
 from treadle.policies.matching import policies_from
 from treadle.runner import stimuli as say
-from treadle.runner.dispatch import DELAYED
+from treadle.runner.out import DELAYED
 from treadle.runner.machine import Machine
 from treadle.runner.stimuli import ANSWERS
 

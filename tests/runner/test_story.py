@@ -5,7 +5,7 @@ import json
 import treadle as td
 from tests.runner.machines import Desk, Together, boom, desk, line_of
 from treadle.runner import stimuli as say
-from treadle.runner.machine import STORY_LENGTH
+from treadle.runner.requests import STORY_LENGTH
 from treadle.runner.story import row_of, shown
 
 

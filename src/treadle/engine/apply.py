@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from treadle.engine.fold import orphaned, retry, settle, settle_failure
+from treadle.engine.fold import orphaned, retry, settle, settle_failure, settle_value
 from treadle.engine.memory import Memory, in_flight_of, unit_at
 from treadle.model import nodes as kinds
 from treadle.model.errordata import ErrorData, describe
@@ -17,16 +17,18 @@ Settled: TypeAlias = Applied | Expanded | Skipped | Failed
 
 def pending_unit(memory: Memory, outcome: Outcome | Runnable) -> Unit | None:
     """The unit that an outcome (or runnable) is of, if it is still pending."""
+    path = outcome.scope
     node = memory.program.by_key.get(outcome.node)
-    root = memory.roots.get(outcome.scope[0]) if outcome.scope else None
-    if node is None or root is None or root.done or len(outcome.scope) != len(node.place) + 1:
+    root = memory.roots.get(path[0]) if path else None
+    if node is None or root is None or root.done or len(path) != len(node.place) + 1:
         return None
     scope: Scope = root
-    for opener, index in zip(node.place, outcome.scope[1:], strict=False):
-        kids = (scope.children or {}).get(opener, [])
-        if not 0 <= index < len(kids):
-            return None
-        scope = kids[index]
+    if node.place:
+        for opener, index in zip(node.place, path[1:], strict=False):
+            kids = (scope.children or {}).get(opener, [])
+            if not 0 <= index < len(kids):
+                return None
+            scope = kids[index]
     unit = unit_at(scope, node.index)
     if unit is None or unit.generation != outcome.generation:
         return None
@@ -42,7 +44,9 @@ def conclude(
     """
     memory.out.pop(unit, None)
     event = event_of(memory, unit, outcome, on_failure)
-    if isinstance(event, Failed):
+    if type(event) is Applied and unit.cell is None and unit.node.kind != kinds.CHECK:
+        settle_value(memory, unit, event)
+    elif isinstance(event, Failed):
         settle_failure(memory, unit, event)
     else:
         settle(memory, unit, event)

@@ -52,51 +52,28 @@ class Answered(Struct, frozen=True):
     on_failure: str | None = None
 
 
-class Drive:
+class Drive(Struct, eq=False):
     """One operation at work: the memory it owns, the journal entries it adds, and who asks."""
 
-    __slots__ = (
-        "branch",
-        "closed",
-        "context",
-        "entries",
-        "exceptions",
-        "failed",
-        "failures",
-        "handed",
-        "has_more",
-        "interrupt",
-        "memory",
-        "position",
-        "run_key",
-    )
-
-    def __init__(
-        self,
-        memory: Memory,
-        run_key: str | None,
-        branch: Branch,
-        context: Context,
-    ) -> None:
-        self.memory = memory
-        self.exceptions: Exceptions = {}
-        self.run_key = run_key
-        self.branch = branch
-        self.context = context
-        self.entries: list[Event | Mark | Edit] = []
-        self.failures: list[tuple[str, Path, ErrorData]] = []
-        """What failed: the node, where, and how; for whoever warns of it."""
-        self.handed: list[Runnable] = []
-        """Work for others to execute."""
-        self.failed: list[tuple[Runnable, Outcome]] = []
-        """Work that was executed here, failed, and has a say in what follows; it is handed out, too."""
-        self.has_more = False
-        """Some work is ready still: the budget or the limit ended it."""
-        self.interrupt: BaseException | None = None
-        self.position = 0
-        """How long the log is at the end of the operation."""
-        self.closed: list[int] = []
-        """Inputs that finished since the last look (at the first look: all that are finished)."""
+    memory: Memory
+    run_key: str | None
+    branch: Branch
+    context: Context
+    entries: list[Event | Mark | Edit] = []
+    exceptions: Exceptions = {}
+    failures: list[tuple[str, Path, ErrorData]] = []
+    """What failed: the node, where, and how; for whoever warns of it."""
+    handed: list[Runnable] = []
+    """Work for others to execute."""
+    failed: list[tuple[Runnable, Outcome]] = []
+    """Work that was executed here, failed, and has a say in what follows; it is handed out, too."""
+    has_more: bool = False
+    """Some work is ready still: the budget or the limit ended it."""
+    interrupt: BaseException | None = None
+    position: int = 0
+    """How long the log is at the end of the operation."""
+    closed: list[int] = []
+    """Inputs that finished since the last look (at the first look: all that are finished)."""
 
     def plan(self) -> None:
         """Plan all facts that nobody has planned yet."""
@@ -362,12 +339,11 @@ class Drive:
     def look(self) -> None:
         """Note which inputs finished since the last look."""
         memory = self.memory
-        self.position = memory.position
         if memory.closed is None:
             self.closed = [number for number, root in memory.roots.items() if root.done]
-            memory.closed = []
-        elif memory.closed:
-            self.closed, memory.closed = memory.closed, []
+        else:
+            self.closed = memory.closed
+        memory.closed = []
 
     def step(self, unit: Unit) -> None:
         """Execute and apply one unit the long way: with a runnable and an outcome."""

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Generator
+from contextvars import Context, copy_context
+from sys import getrefcount
 from time import perf_counter
+from types import coroutine
+from typing import Any, Final
+from weakref import getweakrefcount
 
 from treadle.engine.execute import aexecute_runnable, aexecute_timed, failed_outcome
 from treadle.engine.jobs import timed
@@ -15,9 +21,15 @@ from treadle.interfaces import Answer
 from treadle.model.bundles import Bundle
 from treadle.model.runnables import Outcome, Runnable
 
+TURN_S: Final = 0.001
+"""How long a task goes on with one body after the other: bodies that never wait let others have their turn by then."""
+
 
 class AsyncioExecutor:
-    """Runs up to `capacity` bundles at once on the running event loop: one task each, side by side within a bundle.
+    """Runs up to `capacity` bundles at once on the running event loop: each in a task, side by side within a bundle.
+
+    A body that is submitted by the answer of another one may go on in its task, if nobody can tell: it has a context
+    of its own, and a task that a body has left a trace on is not used again.
 
     Plain functions are called on the loop, and hold everything up while they run. A cancelled body gets a
     `CancelledError`; one that has not ended `grace_s` seconds later is answered as abandoned and counted
@@ -40,6 +52,8 @@ class AsyncioExecutor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._parts: dict[int, dict[int, Outcome]] = {}
         """What is done of each parallel bundle that runs."""
+        self._handed: list[Entry] | None = None
+        """While a task answers: what it may go on with."""
 
     def __repr__(self) -> str:
         return f"AsyncioExecutor(capacity={self.capacity}, grace_s={self.grace_s:g})"
@@ -57,53 +71,98 @@ class AsyncioExecutor:
         self._loop = loop
 
     def submit(self, number: int, bundle: Bundle) -> None:
-        """Start a task for a bundle."""
-        entry = self._ledger.enter(number, bundle)
+        """Start a task for a bundle, or hand it to the one that just answers."""
+        entry = self._ledger.enter_here(number, bundle)
         assert self._loop is not None, "whoever entered has found the executor open"
         if len(bundle.runnables) > 1:
-            run = self._several(entry)
+            entry.place = self._loop.create_task(self._several(entry))
+        elif bundle.links:
+            entry.place = self._loop.create_task(self._run(entry))
+        elif self._handed is not None and not self._handed:
+            entry.context = copy_context()
+            self._handed.append(entry)
         else:
-            run = self._run(entry) if bundle.links else self._run_alone(entry)
-        entry.place = self._loop.create_task(run)
+            entry.place = self._loop.create_task(self._run_alone(entry))
 
     def cancel(self, number: int) -> None:
         """Withdraw a task that has not begun; else cancel it, and answer when it has ended or the grace is over."""
         entry = self._ledger.cancel(number)
         if entry is None or self._loop is None:
             return
-        entry.place.cancel()
-        if not entry.began:
+        task: asyncio.Task[None] | None = entry.place
+        if task is not None:
+            task.cancel()
+        if task is None or not entry.began:
             self._ledger.settle(entry, cancelled(entry.bundle, [], "withdrawn"))
             return
         give_up = self._loop.call_later(self.grace_s, self._give_up, entry)
-        entry.place.add_done_callback(lambda _: give_up.cancel())
+        task.add_done_callback(lambda _: give_up.cancel())
 
     def close(self) -> None:
         """Cancel all tasks, unanswered. They end as the loop goes on."""
         for entry in self._ledger.close():
-            entry.place.cancel()
+            if entry.place is not None:
+                entry.place.cancel()
 
     async def _run_alone(self, entry: Entry) -> None:
-        """Run a bundle of one runnable: as `_run` does, in as few steps as can be."""
-        entry.began = True
-        runnable = entry.bundle.runnables[0]
-        try:
-            outcome = await aexecute_timed(runnable, perf_counter)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if entry.is_cancelled or (task is not None and task.cancelling()):
+        """Run a bundle of one runnable, then the one that its answer led to, and so on, for a moment."""
+        task = entry.place = asyncio.current_task()
+        ends_at, traces = perf_counter() + TURN_S, traces_on(task)
+        following: Entry | None = entry
+        while following is not None:
+            entry, following = following, None
+            entry.began, entry.place = True, task
+            body = aexecute_timed(entry.bundle.runnables[0], perf_counter)
+            try:
+                if entry.context is None:
+                    outcome = await body
+                else:
+                    try:
+                        rest = rest_of(body, entry.context, entry.context.run(body.send, None))
+                    except StopIteration as end:
+                        outcome = end.value
+                    else:
+                        outcome = await rest
+            except asyncio.CancelledError as error:
+                if entry.is_cancelled or (task is not None and task.cancelling()):
+                    self._ledger.settle(entry, cancelled(entry.bundle, [], "stopped"))
+                    raise
+                outcome = failed_outcome(entry.bundle.runnables[0], error)
+            except (KeyboardInterrupt, GeneratorExit):
                 self._ledger.settle(entry, cancelled(entry.bundle, [], "stopped"))
                 raise
-            outcome = failed_outcome(runnable, error)
-        except (KeyboardInterrupt, GeneratorExit):
-            self._ledger.settle(entry, cancelled(entry.bundle, [], "stopped"))
+            except BaseException as error:  # noqa: BLE001 - a user may derive from it directly
+                outcome = failed_outcome(entry.bundle.runnables[0], error)
+            if entry.is_cancelled:  # what it gave after that is not an answer to anybody
+                self._ledger.settle(entry, cancelled(entry.bundle, [], "stopped"))
+                return
+            following = self._settle(entry, [outcome])
+            del body, outcome  # they would be kept for as long as the next body waits
+            if following is not None and (perf_counter() > ends_at or traces_on(task) != traces):
+                self._start(following)
+                return
+
+    def _settle(self, entry: Entry, outcomes: list[Outcome]) -> Entry | None:
+        """Answer; what was submitted by that, and is to be begun now."""
+        handed: list[Entry] = []
+        outer, self._handed = self._handed, handed
+        try:
+            self._ledger.settle_here(entry, outcomes)
+        except BaseException:
+            for each in handed:
+                self._start(each)
             raise
-        except BaseException as error:  # noqa: BLE001 - a user may derive from it directly
-            outcome = failed_outcome(runnable, error)
-        if entry.is_cancelled:  # what it gave after that is not an answer to anybody
-            self._ledger.settle(entry, cancelled(entry.bundle, [], "stopped"))
-        else:
-            self._ledger.settle_here(entry, [outcome])
+        finally:
+            self._handed = outer
+        if not handed or handed[0].is_cancelled or self._ledger.is_closed:
+            return None
+        return handed[0]
+
+    def _start(self, entry: Entry) -> None:
+        """Give what was handed over a task of its own after all."""
+        if self._loop is not None and self._ledger.is_open(entry):
+            context, entry.context = entry.context, None
+            entry.place = context.run(self._loop.create_task, self._run_alone(entry))
 
     async def _run(self, entry: Entry) -> None:
         """Run a bundle of one runnable, and of what follows it in sequence."""
@@ -180,3 +239,49 @@ def filled(bundle: Bundle, parts: dict[int, Outcome], how: str) -> list[Outcome]
         parts[index] if index in parts else failed_outcome(runnable, error)
         for index, runnable in enumerate(bundle.runnables)
     ]
+
+
+def traces_on(task: asyncio.Task[Any] | None) -> tuple[Any, ...]:
+    """All by which the next body could tell that the one before it had the same task: who knows it, what is set on it.
+
+    A body may keep its task as a key, cancel it later, name it, or ask to be told of its end. It then stays this
+    body's own.
+    """
+    if type(task) is not asyncio.Task:  # one of a kind that may be told by more than this
+        return (object(),)
+    return (
+        getrefcount(task),
+        getweakrefcount(task),
+        task.cancelling(),
+        task.get_name(),
+        task._must_cancel,  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public tells
+        task._callbacks,  # noqa: SLF001
+    )
+
+
+@coroutine
+def rest_of(
+    body: Coroutine[Any, Any, Outcome], context: Context, waits_for: Any
+) -> Generator[Any, Any, Outcome]:
+    """Await a body that was begun, in a context of its own: none of its variables are seen in the task it borrows."""
+    value: Any = None
+    error: BaseException | None = None
+    try:
+        while True:
+            try:
+                value = yield waits_for
+            except BaseException as thrown:  # noqa: BLE001 - it is the body's
+                error = thrown
+                if thrown.__traceback__ is not None:  # this frame says nothing to anybody
+                    thrown.__traceback__ = thrown.__traceback__.tb_next
+            waits_for = None
+            if error is None:
+                waits_for = context.run(body.send, value)
+            else:
+                waits_for = context.run(body.throw, error)
+                error = None
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
+    finally:
+        del error  # its traceback leads to this frame

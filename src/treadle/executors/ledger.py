@@ -9,6 +9,8 @@ from __future__ import annotations
 from threading import Condition, Lock, get_ident
 from typing import Any
 
+from msgspec import Struct
+
 from treadle.errors import UsageError
 from treadle.interfaces import Answer
 from treadle.model.bundles import Bundle
@@ -19,19 +21,18 @@ CLOSE_WAIT_S = 1.0
 itself."""
 
 
-class Entry:
+class Entry(Struct, eq=False):
     """One submitted bundle: what is done of it, and whether it has begun or was cancelled."""
 
-    __slots__ = ("began", "bundle", "done", "is_cancelled", "number", "place")
-
-    def __init__(self, number: int, bundle: Bundle) -> None:
-        self.number = number
-        self.bundle = bundle
-        self.done: list[Outcome] = []
-        self.began = False
-        self.is_cancelled = False
-        self.place: Any = None
-        """Where it runs (a worker, a future, tasks): for the executor that put it there."""
+    number: int
+    bundle: Bundle
+    done: list[Outcome] = []
+    began: bool = False
+    is_cancelled: bool = False
+    place: Any = None
+    """Where it runs (a worker, a future, tasks): for the executor that put it there."""
+    context: Any = None
+    """What it is to see, where it does not begin with its place."""
 
 
 class Ledger:
@@ -62,24 +63,34 @@ class Ledger:
 
     def enter(self, number: int, bundle: Bundle) -> Entry:
         """Note a submitted bundle."""
+        with self.lock:
+            return self.enter_here(number, bundle)
+
+    def enter_here(self, number: int, bundle: Bundle) -> Entry:
+        """`enter` for an executor that lives in one thread: nobody else can come between."""
+        entries = self.entries
+        is_full = self.limit is not None and len(entries) >= self.limit
+        if self._answer is None or self.is_closed or is_full or number in entries:
+            raise self._refusal(number)
+        entry = entries[number] = Entry(number, bundle)
+        return entry
+
+    def _refusal(self, number: int) -> UsageError:
+        """Why a bundle is not taken."""
         if self._answer is None or self.is_closed:
-            raise UsageError(
+            return UsageError(
                 f"{self.owner!r} is {'closed' if self.is_closed else 'not open yet'} and takes no work.",
                 hint="submit between open(answer) and close(); a runner does that by itself.",
             )
-        with self.lock:
-            if number in self.entries:
-                raise UsageError(
-                    f"{self.owner!r} still works on number {number}.",
-                    hint="give each bundle a number of its own.",
-                )
-            if self.limit is not None and len(self.entries) >= self.limit:
-                raise UsageError(
-                    f"{self.owner!r} is full: it takes {self.limit} bundles at once.",
-                    hint="submit the next one when one was answered; `capacity` says how many fit.",
-                )
-            entry = self.entries[number] = Entry(number, bundle)
-        return entry
+        if number in self.entries:
+            return UsageError(
+                f"{self.owner!r} still works on number {number}.",
+                hint="give each bundle a number of its own.",
+            )
+        return UsageError(
+            f"{self.owner!r} is full: it takes {self.limit} bundles at once.",
+            hint="submit the next one when one was answered; `capacity` says how many fit.",
+        )
 
     def begin(self, entry: Entry) -> bool:
         """Whether an entry is to be executed now: not if it was withdrawn or the executor is closed."""
@@ -117,6 +128,10 @@ class Ledger:
         """`settle` for an executor that lives in one thread: nobody else can come between."""
         if self._answer is not None and self.entries.pop(entry.number, None) is not None:
             self._answer(entry.number, outcomes)
+
+    def is_open(self, entry: Entry) -> bool:
+        """Whether it is still to be answered."""
+        return self.entries.get(entry.number) is entry
 
     def forget(self, entry: Entry) -> None:
         """Drop an entry that nobody will answer."""

@@ -24,8 +24,8 @@ from treadle.policies.policy import Policy
 from treadle.policies.retry import FALLBACK, GIVE_UP, decide
 from treadle.runner.clock import SteadyClock
 from treadle.runner.core import Core
-from treadle.runner.dispatch import Out, in_time
 from treadle.runner.fallback import fall_back, retry_with, wants_retry
+from treadle.runner.out import Out, in_time
 from treadle.runner.record import NONE, Options, Run
 from treadle.runner.registry import Restarts, check_names
 from treadle.runner.wishes import ASYNCIO, INLINE, Places, Wishes

@@ -7,83 +7,64 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from treadle.engine.execute import failed_outcome
 from treadle.engine.jobs import follow
 from treadle.engine.loop import Answered
-from treadle.errors import Cancelled, DeadlineExceeded, PlugError, TimedOut, UsageError
-from treadle.interfaces import Scheduler
+from treadle.errors import Cancelled, PlugError, UsageError
 from treadle.model.bundles import Bundle
 from treadle.model.runnables import FAILED, OK, Again, Outcome, Runnable
 from treadle.policies.policy import NO_FALLBACK, Policy, RetryWith
 from treadle.policies.retry import FALLBACK, GIVE_UP, RETRY, Verdict, decide
 from treadle.runner import stimuli as say
-from treadle.runner.budget import Purse, not_retried
+from treadle.runner.budget import not_retried
 from treadle.runner.bundling import RunView, are_in_order, explained, explained_delay, misplaced
 from treadle.runner.fallback import fall_back, retry_with, wants_retry
+from treadle.runner.out import (
+    CANCELLING,
+    DELAYED,
+    DISPATCHED,
+    Config,
+    Out,
+    WorkKey,
+    delay,
+    ends_by,
+    in_time,
+    is_plain,
+)
 from treadle.runner.stimuli import Instruction, Terms
 from treadle.runner.wishes import INLINE, Wishes
 from treadle.value import Workflow
 
-WINDOW: Final = 10_000
-"""How much work of one run may be prepared and not yet answered, so that a fan-out of millions costs memory for
-thousands."""
-
-DISPATCHED: Final = "dispatched"
-CANCELLING: Final = "cancelling"
-
-WorkKey: TypeAlias = tuple[str, tuple[int, ...], int]
-"""Which piece of work: node, scope, generation."""
-
-DELAYED: Final = 0
-"""In place of a bundle's number: the work waits for its moment, or for a slot."""
-
-
-class Config(Struct, kw_only=True):
-    """What a run was started with, beside its workflow."""
-
-    max_concurrency: int | None = None
-    """How many bundles of this run may be out at once."""
-    max_open: int | None = None
-    """How many inputs may be open at once."""
-    window: int = WINDOW
-    scheduler: Scheduler | None = None
-    """None: each runnable alone, in order."""
-    transform: Callable[[list[Runnable]], list[Runnable]] | None = None
-    is_stored: bool = True
-    is_instant: bool = True
-    """Whether `Store` is answered at once, so that nothing has to wait for it."""
-    may_keep: bool = False
-    """Whether values may stay in a cluster: not where the log is to have them."""
-    is_observed: bool = False
-    deadline_at: float | None = None
-    purse: Purse | None = None
-    """What may be spent on retries, shared with all runs of the runner; None: as much as policies wish."""
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether what depends on an outcome has to wait until that is stored."""
-        return self.is_stored and not self.is_instant
-
-
-class Out(Struct):
-    """A bundle that was dispatched and not answered, and when its time is over."""
-
-    bundle: Bundle
-    policy: Policy
-    status: str = DISPATCHED
-    ends_at: float | None = None
-    """When all attempts are to be over."""
-    why: str = ""
-    """Why it was cancelled: timeout, deadline, or "" for an input that was."""
-
 
 class Dispatch:
     """What a machine knows of its work, and how work comes and goes."""
+
+    __slots__ = (  # with those of a machine these are more than Python keeps well in one dict
+        "answers",
+        "config",
+        "delayed",
+        "halting",
+        "kept_back",
+        "moments",
+        "numbers",
+        "open",
+        "ordinal",
+        "out",
+        "own_wishes",
+        "planned",
+        "position",
+        "stored",
+        "told",
+        "waiting_for_store",
+        "where",
+        "wishes",
+        "workflow",
+    )
 
     def __init__(
         self, workflow: Workflow, wishes: Wishes, config: Config, numbers: Iterator[int]
@@ -156,7 +137,7 @@ class Dispatch:
             return
         number = self.where[key] = next(self.numbers)
         bundle = Bundle(runnables=(runnable,))
-        self.out[number] = Out(bundle, policy)
+        self.out[number] = Out(bundle, policy, is_plain=True)
         self.told.append(say.Execute(number, bundle, terms))
 
     def _is_out(self, number: int, runnable: Runnable) -> bool:
@@ -169,8 +150,9 @@ class Dispatch:
 
     def next_due(self) -> float | None:
         """When there is next something to do without anybody asking for it."""
-        moments = [heap[0][0] for heap in (self.delayed, self.moments) if heap]
-        return min(moments) if moments else None
+        if not self.delayed and not self.moments:
+            return None
+        return min(heap[0][0] for heap in (self.delayed, self.moments) if heap)
 
     def come_due(self, at: float) -> None:
         """Go on with work whose moment has come."""
@@ -305,7 +287,12 @@ class Dispatch:
             executor = wishes.executor_for(is_async=first.is_async, wanted=policy.executor)
             terms = Terms(executor, terms.rank)
         number = next(self.numbers)
-        out = self.out[number] = Out(bundle, policy, ends_at=ends_by(first, policy, at))
+        out = self.out[number] = Out(
+            bundle,
+            policy,
+            ends_at=ends_by(first, policy, at),
+            is_plain=is_plain(bundle, policy),
+        )
         where = self.where
         for runnable in bundle.runnables:
             where[runnable.node, runnable.scope, runnable.generation] = number
@@ -553,45 +540,3 @@ class Dispatch:
             or (entry[1] in self.open if entry[2] == "input" else entry[1] in self.out)
         ]
         heapq.heapify(self.moments)
-
-
-def delay(entry: tuple[float, int, Runnable]) -> tuple[float, int]:
-    """What delayed work is sorted by."""
-    return entry[:2]
-
-
-def ends_by(first: Runnable, policy: Policy, at: float) -> float | None:
-    """When all attempts of work that is dispatched now are to be over; a fallback comes after that, if need be."""
-    if first.is_fallback:
-        return None
-    if first.deadline_at is None and policy.deadline_s is not None:
-        return at + policy.deadline_s
-    return first.deadline_at
-
-
-def in_time(out: Out, runnable: Runnable, outcome: Outcome) -> Outcome:
-    """The outcome, or that it came too late: a result after its time is none, wherever it ran."""
-    limit = out.policy.timeout_s
-    took = outcome.seconds
-    if out.why == "timeout" or (limit is not None and took is not None and took > limit):
-        error = TimedOut(f"{runnable.component!r} took longer than {limit} s.")
-        return structs.replace(failed_outcome(runnable, error), seconds=took)
-    if out.why == "deadline":
-        limit = out.policy.deadline_s
-        late = f"{runnable.component!r} was not done {limit} s after it was first dispatched."
-        return failed_outcome(runnable, DeadlineExceeded(late))
-    return outcome
-
-
-def is_plain_success(out: Out, outcomes: list[Outcome]) -> bool:
-    """Whether a bundle of one runnable succeeded that nobody had set a time for."""
-    bundle = out.bundle
-    return (
-        len(outcomes) == 1
-        and outcomes[0].status == OK
-        and len(bundle.runnables) == 1
-        and not bundle.links
-        and not bundle.runnables[0].is_fallback
-        and not out.why
-        and out.policy.timeout_s is None
-    )

@@ -24,8 +24,8 @@ class Live(Struct, eq=False):
 
 def verdict_of(live: Live, outcomes: list[Outcome]) -> bool | None:
     """Whether a bundle failed, for the circuit breakers; None where it says nothing of the service."""
-    if live.order.terms.is_free:  # nobody counts what fails there
-        return False
+    if live.order.terms.is_free:  # there is none to ask
+        return None
     limit = live.order.terms.timeout_s
     if live.why == "timeout":
         return True

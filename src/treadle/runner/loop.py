@@ -461,7 +461,8 @@ class Loop:
             if self.observers:
                 took = perf_counter() - begin
                 self.observe("on_append", (run.id,), len(order.events), took)
-            self.stored(run, order)
+            if run.streams:
+                self.stored(run, order)
         else:
             self.supervisor.write(run, append, order)
 

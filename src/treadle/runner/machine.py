@@ -11,76 +11,26 @@ knows, then `_go_on` does what can be done now. What becomes of single pieces of
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from treadle.engine.loop import Answered, Drive
-from treadle.engine.prepare import Contexts
-from treadle.errors import Overloaded, RunEnded, TreadleBug, UsageError
+from treadle.errors import TreadleBug
 from treadle.model.bundles import Bundle
-from treadle.model.events import Defined, InputAccepted
-from treadle.model.runnables import Outcome
-from treadle.policies.matching import Policies
+from treadle.model.events import Defined
+from treadle.model.runnables import OK, Outcome
 from treadle.runner import stimuli as say
-from treadle.runner.dispatch import DISPATCHED, Config, Dispatch, Out, is_plain_success
+from treadle.runner.out import Out
+from treadle.runner.requests import OPEN, Requests
 from treadle.runner.stimuli import FINAL, TRANSITIONS, Instruction, Stimulus, illegal
-from treadle.runner.story import Row, row_of, row_of_step, shown
-from treadle.runner.wishes import Wishes
-from treadle.value import Workflow
-
-STORY_LENGTH: Final = 256
-"""How many stimuli are remembered with what they led to."""
+from treadle.runner.story import row_of, row_of_step, shown
 
 ASK_AGAIN_S: Final = 0.1
 """When a hook that kept all work back is asked again, if nothing else happens in the run."""
 
-_OPEN: Final = frozenset({say.RUNNING, say.IDLE})
 
-
-class Machine(Dispatch):
+class Machine(Requests):
     """The state machine of one run."""
-
-    def __init__(
-        self,
-        workflow: Workflow,
-        wishes: Wishes,
-        config: Config,
-        numbers: Iterator[int],
-        *,
-        wishes_for: Callable[[Workflow, Policies | None], Wishes],
-        adopted: Mapping[int, Bundle] | None = None,
-        stored: int = 0,
-    ) -> None:
-        self.contexts = Contexts(workflow.run_context)
-        super().__init__(workflow.with_contexts(self.contexts), wishes, config, numbers)
-        self.status = say.NEW
-        self.note: str | None = None
-        self.wishes_for = wishes_for
-        """Makes the wishes of an edited graph, or of an input's own policies."""
-        self.reasons: dict[int, str] = {}
-        """Why inputs were cancelled."""
-        self.place = workflow.place if stored else None
-        """Where on the workflow's tape the log is stored up to."""
-        self.stored = stored
-        self.position = workflow.position
-        self.storing_to: int | None = None
-        """How long the stored log is to be when the store has answered."""
-        self.consumed: list[str] = []
-        """Messages that were taken, and of which the store does not know that yet."""
-        self.is_driving = False
-        self.has_more = True
-        """Something may be ready, or finished, that was not looked at yet."""
-        self.woken_at: float | None = None
-        self.count = 0
-        self.came: list[tuple[int, Out, list[Outcome]]] = []
-        """What came back last: should that make the machine crash, it is to come again."""
-        self.late = 0
-        """How many outcomes came of work that nobody waits for any more."""
-        self.rows: deque[Row] = deque(maxlen=STORY_LENGTH)
-        self.may_step = self._may_step()
-        """Whether successes may go the short way."""
-        self.adopt(adopted or {})
 
     # ------------------------------------------------------------------------------- the one door
 
@@ -124,192 +74,10 @@ class Machine(Dispatch):
         """For the story: this was too much."""
         self.rows.append(row_of(self.count, stimulus, "crashed", []))
 
-    def take_over(self, old: Machine) -> None:
-        """Know what the machine before this one knew, and what stands in no log."""
-        self.count = old.count
-        self.rows.extend(old.rows)
-        for number, context in old.contexts.by_input.items():
-            if self._goes_on(number):
-                self.contexts.by_input[number] = context
-        for number, wishes in old.own_wishes.items():
-            if self._goes_on(number):
-                self.own_wishes[number] = self.wishes_for(self.workflow, wishes.policies)
-        known_work = {number: out for number, out, _ in old.came} | old.out
-        for number, out in self.out.items():
-            if number in known_work:
-                out.ends_at, out.why = known_work[number].ends_at, known_work[number].why
-
-    def _goes_on(self, number: int) -> bool:
-        """Whether an input is known, and something is left to do for it."""
-        last = self.workflow.last_input
-        return last is not None and number <= last and not self.workflow.is_satisfied(input=number)
-
     def begin_telling(self) -> None:
         """Give events from now on, although they go to no store."""
         self.config.is_stored = self.config.is_instant = True
         self.place, self.stored = self.workflow.place, self.position
-
-    # ---------------------------------------------------------------------------------- requests
-
-    def _begin(self, stimulus: say.Begin) -> None:
-        if self.config.deadline_at is not None:
-            self.note_moment(self.config.deadline_at, 0, "run")
-        self._find_open()
-        self.watch_adopted(stimulus.at)
-        self.status = say.RUNNING if self.open else say.IDLE
-
-    def _find_open(self, after: float = 0.0) -> None:
-        """Note which inputs are open, by what the workflow itself says, and their deadlines after some moment."""
-        if not self.position:
-            return
-        with self.workflow.inspect() as (memory, _):
-            for number, root in memory.roots.items():
-                if root.done or number in self.open:
-                    continue
-                self.open[number] = None
-                first = root.events[0] if root.events else None
-                due = first.deadline_at if isinstance(first, InputAccepted) else None
-                if due is not None and due > after:
-                    self.note_moment(due, number, "input")
-
-    def _submit(self, stimulus: say.Submit) -> None:
-        self._heard(stimulus.message)
-        known = None
-        if stimulus.key is not None and self.position:
-            known = self.workflow.input_of_key(stimulus.key)
-        refusal = self._refusal(is_known=known is not None)
-        if refusal is not None:
-            self.told.append(say.Reply(stimulus.request, error=refusal))
-            return
-        if known is not None:
-            self.emit(say.Reply(stimulus.request, known))
-            return
-        last = self.workflow.last_input
-        number = 0 if last is None else last + 1
-        try:
-            self._accept(number, stimulus)
-        except Exception as error:  # noqa: BLE001 - a key, context or policy that cannot be
-            self.contexts.drop(number)
-            self.own_wishes.pop(number, None)
-            self.told.append(say.Reply(stimulus.request, error=error))
-            return
-        self.open[number] = None
-        self.status = say.RUNNING
-        if stimulus.deadline_at is not None:
-            self.note_moment(stimulus.deadline_at, number, "input")
-        if self.config.is_observed:
-            self.told.append(say.Accepted(number))
-        self.emit(say.Reply(stimulus.request, number))
-
-    def _accept(self, number: int, stimulus: say.Submit) -> None:
-        if stimulus.context:
-            self.contexts.add(number, stimulus.context)
-        if stimulus.policies is not None:
-            own = self.own_wishes[number] = self.wishes_for(self.workflow, stimulus.policies)
-            own.held()  # asks all matchers, of which one may raise
-        self._set_workflow(
-            self.workflow.plan_eagerly(
-                stimulus.value,
-                key=stimulus.key,
-                at=stimulus.at,
-                deadline_at=stimulus.deadline_at,
-            )
-        )
-
-    def _refusal(self, *, is_known: bool) -> Exception | None:
-        if self.status not in _OPEN:
-            return RunEnded(
-                f"the run is {self.status}, and takes no input.",
-                hint="resume it, or start another.",
-            )
-        most = self.config.max_open
-        if most is not None and len(self.open) >= most and not is_known:
-            return Overloaded(
-                f"{len(self.open)} inputs are open, and no more than {most} may be.",
-                hint="wait for a ticket, or give the run a larger max_open.",
-            )
-        return None
-
-    def _change(self, stimulus: say.Change) -> None:
-        if self._is_over(stimulus.request):
-            return
-        try:
-            changed = stimulus.change(self.workflow)
-        except Exception as error:  # noqa: BLE001 - whatever the edit was refused with
-            self.told.append(say.Reply(stimulus.request, error=error))
-            return
-        self._set_workflow(changed)
-        self.wishes = self.wishes_for(changed, None)
-        self.may_step = self._may_step()
-        self.own_wishes = {
-            number: self.wishes_for(changed, wishes.policies)
-            for number, wishes in self.own_wishes.items()
-        }
-        self.drop_withdrawn()
-        self.unchain_planned()
-        self._find_open(after=stimulus.at)  # what an edit opens again was finished in time
-        self.emit(say.Reply(stimulus.request))
-
-    def _heard(self, message: str | None) -> None:
-        """Whatever comes of it: what is stored next says that this message was taken."""
-        if message is not None:
-            self.consumed.append(message)
-
-    def _cancel_input(self, stimulus: say.CancelInput) -> None:
-        self._heard(stimulus.message)
-        if self._is_over(stimulus.request):
-            return
-        try:
-            is_open = not self.workflow.is_satisfied(input=stimulus.input)
-        except UsageError as error:
-            self.told.append(say.Reply(stimulus.request, error=error))
-            return
-        if is_open:
-            last = self.workflow.last_input or 0
-            number = stimulus.input if stimulus.input >= 0 else last + 1 + stimulus.input
-            self._withdraw_inputs([number], stimulus.reason or "asked for", stimulus.at)
-        self.emit(say.Reply(stimulus.request, is_open))
-
-    def _cancel_run(self, stimulus: say.CancelRun) -> None:
-        self._heard(stimulus.message)
-        if self._is_over(stimulus.request):
-            return
-        self._withdraw_run(stimulus.reason or "asked for", stimulus.at)
-        self.emit(say.Reply(stimulus.request))
-
-    def _is_over(self, request: int) -> bool:
-        """Whether the run has come to its end, and refuses the request."""
-        if self.status not in FINAL and self.status != say.CANCELLING:
-            return False
-        self.told.append(say.Reply(request, error=RunEnded(f"the run is {self.status}.")))
-        return True
-
-    def _stop(self, stimulus: say.Stop) -> None:
-        self.told.append(say.Reply(stimulus.request))
-        if self.status in FINAL or self.status == say.CANCELLING:
-            return
-        self.status = say.STOPPING
-        self.forget_waiting()
-        self._take_back(stimulus.queued)
-        if stimulus.now:
-            for number in list(self.out):
-                self.withdraw(number)
-            self.out.clear()
-            self.where.clear()
-            self.is_driving = False
-
-    def _take_back(self, queued: tuple[int, ...]) -> None:
-        """Forget bundles that never began, and those whose turn comes when something is stored."""
-        waiting = self.waiting_for_store
-        unsaid = {told.number for _, told in waiting if isinstance(told, say.Execute)}
-        self.waiting_for_store = deque(
-            entry
-            for entry in waiting
-            if not (isinstance(entry[1], (say.Execute, say.Withdraw)) and entry[1].number in unsaid)
-        )
-        for number in (*queued, *unsaid):
-            self.out.pop(number, None)
-        self.where = {key: number for key, number in self.where.items() if number in self.out}
 
     # ----------------------------------------------------------------------------------- answers
 
@@ -344,7 +112,7 @@ class Machine(Dispatch):
                 self.judge(runnable, outcome, None, stimulus.at)
         self._took(drive)
         self.has_more = self.has_more or drive.has_more
-        if self.status in _OPEN:
+        if self.status in OPEN:
             self.take_in(handed, stimulus.at)
 
     def _stored(self, stimulus: say.Stored) -> None:
@@ -374,41 +142,7 @@ class Machine(Dispatch):
         if late:
             self._withdraw_inputs(late, "deadline", stimulus.at)
 
-    def _withdraw_inputs(self, numbers: list[int], reason: str, at: float) -> None:
-        """Cancel inputs in the log, and what is out for them, where nothing else shares its bundle."""
-        self._apply(at)
-        gone: set[int] = set()
-        for number in numbers:
-            if not self.workflow.is_satisfied(input=number):
-                self.workflow = self.workflow.cancel(number, reason=reason, at=at)
-                self.reasons[number] = reason
-                gone.add(number)
-        if not gone:
-            return
-        self._set_workflow(self.workflow)
-        for number in self.drop_inputs(gone):
-            out = self.out[number]
-            if out.status == DISPATCHED and all(
-                each.scope[0] in self.reasons or each.scope[0] not in self.open
-                for each in out.bundle.runnables
-            ):
-                self.withdraw(number)
-
-    def _withdraw_run(self, reason: str, at: float) -> None:
-        self.status = say.CANCELLING
-        self.note = reason
-        self._withdraw_inputs(list(self.open), reason, at)
-
     # ------------------------------------------------------------------------------ the short way
-
-    def _may_step(self) -> bool:
-        """Whether nobody but the graph has a say in what follows the successes of this run."""
-        config, wishes = self.config, self.wishes
-        is_seen = config.is_observed or config.scheduler is not None or config.transform is not None
-        is_ordered = config.max_concurrency is not None or wishes.has_ranks
-        is_counted = config.purse is not None  # each first attempt
-        is_slow = config.is_slow or is_counted or wishes.drives
-        return not (is_seen or is_ordered or is_slow or wishes.places.keepers)
 
     def _step(self, stimulus: say.Finished) -> bool:
         """Handle one success, where nothing waits and no policy has a say; whether it was that.
@@ -418,7 +152,9 @@ class Machine(Dispatch):
         """
         number, outcomes = stimulus.bundles[0]
         out = self.out.get(number)
-        if out is None or len(stimulus.bundles) != 1 or not is_plain_success(out, outcomes):
+        if out is None or not out.is_plain or out.why or len(stimulus.bundles) != 1:
+            return False
+        if len(outcomes) != 1 or outcomes[0].status != OK:
             return False
         if self.status != say.RUNNING or self.has_more or self.delayed or self.moments:
             return False
@@ -432,9 +168,12 @@ class Machine(Dispatch):
         key = (first.node, first.scope, first.generation)
         if self.where.get(key) == number:
             del self.where[key]
-        self.workflow, drive = self.workflow.advance((Answered(outcomes[0]),), limit=self.room())
-        self._took(drive)
+        room = self.config.window - len(self.where)
+        self.workflow, drive = self.workflow.advance((Answered(outcomes[0]),), limit=room)
+        self.position = drive.position
         self.has_more = drive.has_more
+        if drive.closed or drive.failures:
+            self._took(drive)
         for runnable in drive.handed:
             self.send(runnable, stimulus.at)
         if not self.open or self.has_more or self.answers or self.delayed or self.moments:
@@ -452,12 +191,12 @@ class Machine(Dispatch):
 
     def _go_on(self, at: float) -> None:
         """Do all that can be done now: apply, prepare, dispatch, store, report."""
-        if self.kept_back and self.status in _OPEN:
+        if self.kept_back and self.status in OPEN:
             self.offer_again(at)
         while True:
             if self.answers:
                 self._apply(at)
-            if self.status in _OPEN:
+            if self.status in OPEN:
                 if self.delayed:
                     self.come_due(at)
                 if self.has_more:
@@ -466,7 +205,7 @@ class Machine(Dispatch):
                 self._look()
             if not self.answers:
                 break
-        if self.planned and self.status in _OPEN:
+        if self.planned and self.status in OPEN:
             self.dispatch(at)
         if self.config.is_stored and (self.position > self.stored or self.consumed):
             self._store(at)
@@ -482,7 +221,7 @@ class Machine(Dispatch):
         if self.halting:
             self.take_back()
         answers, self.answers = self.answers, []
-        room = self.room() if self.status in _OPEN and not self._drives() else 0
+        room = self.room() if self.status in OPEN and not self._drives() else 0
         self.workflow, drive = self.workflow.advance(answers, limit=room)
         self._took(drive)
         self.has_more = drive.has_more
@@ -526,11 +265,6 @@ class Machine(Dispatch):
         self._took(drive)
         self.has_more = False
 
-    def _set_workflow(self, workflow: Workflow) -> None:
-        self.workflow = workflow
-        self.position = workflow.position
-        self.has_more = True
-
     def _took(self, drive: Drive) -> None:
         """Note what an operation on the workflow came to: how far the log is, what failed, what is finished."""
         self.position = drive.position or self.position
@@ -564,7 +298,7 @@ class Machine(Dispatch):
 
     def _settle_status(self) -> None:
         status = self.status
-        if status in _OPEN:
+        if status in OPEN:
             if self.open:
                 self.status = say.RUNNING
             elif status == say.RUNNING and not self.is_driving:

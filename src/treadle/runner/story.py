@@ -30,7 +30,18 @@ def row_of_step(
     count: int, stimulus: say.Finished, status: str, stored: int, order: say.Execute
 ) -> Row:
     """The row of by far the commonest case: one bundle came back, what happened was stored, and another one went."""
-    led_to = (say.Store, stored, say.Execute, *_work_of(order))
+    bundle = order.bundle
+    first = bundle.runnables[0]
+    led_to = (
+        say.Store,
+        stored,
+        say.Execute,
+        order.number,
+        first.node,
+        first.scope,
+        first.attempt,
+        len(bundle.runnables) + len(bundle.links),
+    )
     return (count, stimulus.at, say.Finished, (stimulus.bundles[0][0],), status, led_to)
 
 

@@ -30,11 +30,11 @@ from treadle.model.nodes import Context
 from treadle.runner import stimuli as say
 from treadle.runner.budget import Purse, RetryBudget
 from treadle.runner.custody import Custody
-from treadle.runner.dispatch import Config
 from treadle.runner.keeper import LEASE_S, POLL_S
 from treadle.runner.live import Live
 from treadle.runner.loop import Loop
 from treadle.runner.machine import Machine
+from treadle.runner.out import Config
 from treadle.runner.record import FULL, RELAXED, Options, Run
 from treadle.runner.registry import KEEP_WARM, Registry, Restarts
 from treadle.runner.streams import END
@@ -462,7 +462,7 @@ class Supervisor(Registry):
 
     def epoch_of(self, run: Run) -> int:
         """Under which claim a run is written to."""
-        return self.custody.epoch_of(run.id)
+        return self.custody.claimed.get(run.id, 0)
 
     def write(
         self,

@@ -38,7 +38,7 @@ class Kept:
     def add(self, append: Append) -> None:
         """Add to the log, which was found to be as long as expected."""
         events = append.events
-        if events and isinstance(events[0], Baseline):
+        if events and type(events[0]) is Baseline:
             self.events = list(events)
             self.position = events[0].position + len(events) - 1
         else:
@@ -84,6 +84,8 @@ class MemoryStore:
     def append(self, batch: Sequence[Append]) -> list[Exception | None]:
         """Add to several logs, each wholly or not at all, in the order given."""
         with self._lock:
+            if len(batch) == 1:
+                return [self._append(batch[0])]
             return [self._append(append) for append in batch]
 
     def _append(self, append: Append) -> Exception | None:
