@@ -230,7 +230,8 @@ class Codec(Protocol):
         ...
 
     def decode_event(self, body: bytes, fetch: Callable[[bytes], bytes]) -> Event:
-        """The event; `fetch` gives a large value by its hash. Errors: `UnknownType`, `Corrupt`, `BadSignature`."""
+        """The event; `fetch` gives a large value by its hash. Errors: `UnknownType`, `Corrupt`, `BadSignature`, `SchemaTooNew`.
+        """
         ...
 
     def encode(self, value: Any) -> bytes:

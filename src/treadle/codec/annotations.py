@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -77,5 +78,5 @@ def _fields(cls: type) -> Iterator[Any]:
         yield from typing.get_type_hints(cls).values()
     except Exception:  # noqa: BLE001 - an annotation may raise anything
         for above in cls.__mro__:
-            hints = above.__dict__.get("__annotations__", {})
-            yield from (hint for hint in hints.values() if not isinstance(hint, str))
+            hints = inspect.get_annotations(above).values()
+            yield from (hint for hint in hints if not isinstance(hint, str))

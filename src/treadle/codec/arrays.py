@@ -37,8 +37,11 @@ def _described(dtype: Any) -> Any:
             f"has dtype {dtype}, whose elements are objects of Python",
             hint="use a dtype of numbers or text, or a list.",
         )
+    bare = getattr(numpy.lib.format, "drop_metadata", None)
+    if dtype.metadata or (bare is not None and bare(dtype) is not dtype):
+        raise Refused(f"has dtype {dtype} with metadata, which NumPy itself does not write")
     told = numpy.lib.format.dtype_to_descr(dtype)
-    if numpy.lib.format.descr_to_dtype(told) != dtype or dtype.metadata:
+    if numpy.lib.format.descr_to_dtype(told) != dtype:
         raise Refused(f"has dtype {dtype}, which cannot be told in full")
     return told
 

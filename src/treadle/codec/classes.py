@@ -1,7 +1,7 @@
 """The classes whose instances may be written and read: a list that only the program makes, never the bytes.
 
-A class stands in the bytes by its name: `module:qualname`, or the alias it was registered by, which stays when the class
-moves. Reading looks the name up here and nowhere else.
+A class stands in the bytes by its name: `module:qualname`, or the alias it was registered by, which stays when the
+class moves. Reading looks the name up here and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import builtins
 import enum
 import threading
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +32,9 @@ IMMUTABLE: Final = (int, float, complex, str, bytes, tuple, frozenset)
 MUTABLE: Final = (list, dict, set, bytearray)
 BASES: Final = frozenset({object, *IMMUTABLE, *MUTABLE})
 """Of what the instances of a class may be made, besides their attributes."""
+
+NO_DATA: Final = frozenset({"typing", "abc", "types", "collections.abc"})
+"""Modules whose classes are words of annotations, not values."""
 
 PYTHON_CLASS: Final = 1 << 9
 """The flag of a class that was made while running; those written in C seldom have it."""
@@ -61,7 +64,12 @@ def shape_of(cls: type, name: str) -> Shape | None:
     if cls is msgspec.Struct:
         return None
     if issubclass(cls, msgspec.Struct):
-        return Shape(cls, name, STRUCT, bare=_without_post_init(cls))
+        try:
+            return Shape(cls, name, STRUCT, bare=_without_post_init(cls))
+        except Exception:  # noqa: BLE001 - it does not let itself be derived from
+            return None
+    if cls.__module__ in NO_DATA:
+        return None
     base = _base_of(cls)
     if issubclass(cls, BaseException):
         return Shape(cls, name, EXCEPTION, base, _slots_of(cls, base))
@@ -72,10 +80,14 @@ def shape_of(cls: type, name: str) -> Shape | None:
     if hasattr(cls, "__del__"):  # it holds something that is no data
         return None
     try:
-        base.__new__(cls)
+        _new(base, cls)
     except Exception:  # noqa: BLE001 - it is made of more than can be seen
         return None
     return Shape(cls, name, OBJECT, base, _slots_of(cls, base))
+
+
+def _new(base: Any, cls: Any) -> Any:
+    return base.__new__(cls)
 
 
 def _base_of(cls: type) -> type:
@@ -106,7 +118,8 @@ def _without_post_init(cls: type[msgspec.Struct]) -> Any:
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
     }
-    return type(cls)(cls.__name__, (cls,), body)
+    made: Any = type(cls)
+    return made(cls.__name__, (cls,), body)
 
 
 class Classes:
@@ -178,18 +191,22 @@ class Classes:
         self.by_class[shape.cls] = shape
 
 
+def _classes_of(module: types.ModuleType, above: type) -> Iterator[type]:
+    for cls in vars(module).values():
+        if isinstance(cls, type) and issubclass(cls, above):
+            yield cls
+
+
 def _always() -> tuple[Shape, ...]:
     """What every codec knows: the language's exceptions, and what Treadle itself puts into logs."""
     shapes: list[Shape | None] = [
         shape_of(cls, f"treadle:{cls.__name__}")
         for cls in (Failure, Fact, ErrorData, Frame, ComponentShape, NodeShape, Sentinel)
     ]
-    for cls in vars(builtins).values():
-        if isinstance(cls, type) and issubclass(cls, BaseException):
-            shapes.append(shape_of(cls, cls.__name__))
-    for cls in vars(errors).values():
-        if isinstance(cls, type) and issubclass(cls, TreadleError):
-            shapes.append(shape_of(cls, f"treadle:{cls.__name__}"))
+    shapes += [shape_of(cls, cls.__name__) for cls in _classes_of(builtins, BaseException)]
+    shapes += [
+        shape_of(cls, f"treadle:{cls.__name__}") for cls in _classes_of(errors, TreadleError)
+    ]
     return tuple({shape.cls: shape for shape in shapes if shape is not None}.values())
 
 

@@ -11,10 +11,10 @@ from msgspec import Raw, msgpack
 from treadle.codec.annotations import annotations_of, classes_in
 from treadle.codec.classes import Classes
 from treadle.codec.compare import difference
-from treadle.codec.events import EVENTS, HAS_NONE, HAS_VALUE, values_in, with_values
-from treadle.codec.pack import Packer, to_bytes
-from treadle.codec.plain import is_plain
-from treadle.codec.sealed import BYTES_MAX, PLAIN, PREFIX, REFERS, Cipher, Seal
+from treadle.codec.events import EVENTS, HAS_NONE, HAS_VALUE, event_to_bytes, values_in, with_values
+from treadle.codec.pack import Packer, is_built_in, to_bytes
+from treadle.codec.plain import DOUBTS, is_plain
+from treadle.codec.sealed import BYTES_MAX, PREFIX, REFERS, Cipher, Seal
 from treadle.codec.signed import Signer
 from treadle.codec.unpack import REFERENCE, Unpacker, as_stored
 from treadle.errors import Corrupt, EncodeError, UsageError
@@ -27,10 +27,10 @@ class Codec:
     """Turns events and values into bytes, and back exactly as they were: the same values, of the same types.
 
     `types`: classes of yours that may be stored, besides those that the ports of a workflow are annotated with.
-    `pickle_key`: lets what nothing else can store be pickled, signed with this key (at least 16 bytes; or with the first
-    of several, by name). `compress_over`: how many bytes are worth compressing, None for never. `cipher`: encrypts all
-    that is written. `inline`: how many bytes a value may have and still stand in its event. `compare`: reads back
-    whatever is written and refuses what came back otherwise, for development.
+    `pickle_key`: lets what nothing else can store be pickled, signed with this key (at least 16 bytes; or with the
+    first of several, by name). `compress_over`: how many bytes are worth compressing, None for never. `cipher`:
+    encrypts all that is written. `inline`: how many bytes a value may have and still stand in its event. `compare`:
+    reads back whatever is written and refuses what came back otherwise, for development.
     """
 
     def __init__(
@@ -66,14 +66,15 @@ class Codec:
 
         Errors: `UsageError` where the class cannot be stored, or another one has the name.
         """
-        self._classes.register(cls, name=name)
+        if not is_built_in(cls):
+            self._classes.register(cls, name=name)
 
     def learn(self, annotations: Iterable[Any]) -> None:
         """Register the classes in type annotations, and those of their fields; what cannot be stored is passed over."""
-        self._classes.learn(classes_in(annotations))
+        self._classes.learn(cls for cls in classes_in(annotations) if not is_built_in(cls))
 
     def learn_from(self, graph: Definition | Program) -> None:
-        """Register the classes that the ports of a workflow are annotated with."""
+        """Register the classes that a workflow's ports are annotated with; a runner calls this for each it takes."""
         self.learn(annotations_of(graph))
 
     # -------------------------------------------------------------------------------------- values
@@ -91,7 +92,7 @@ class Codec:
         """A value as bytes. Errors: `EncodeError`, with the path to the part that cannot be stored."""
         stored = self._seal.close(self._packed("value", value))
         if self.compare:
-            self._compare("value", value, self.decode(stored))
+            self._compare("value", value, self.decode(stored), self.decode(stored))
         return stored
 
     def decode(self, stored: bytes) -> Any:
@@ -100,10 +101,16 @@ class Codec:
 
     def _packed(self, label: str, value: Any) -> bytes:
         """A value as bytes that are not sealed yet."""
+        data = self._as_bytes(label, value)
+        if len(data) > BYTES_MAX:
+            raise _too_large(label)
+        return data
+
+    def _as_bytes(self, label: str, value: Any) -> bytes:
         if is_plain(value):
             try:
                 return to_bytes(value)
-            except (OverflowError, UnicodeEncodeError):  # a large number, a lone surrogate
+            except DOUBTS:
                 pass
         try:
             return to_bytes(self._packer.pack(value))
@@ -128,8 +135,8 @@ class Codec:
         kind = type(event)
         if self._is_bare and (kind in HAS_NONE or (kind in HAS_VALUE and is_plain(event.value))):  # type: ignore[union-attr]
             try:
-                body = to_bytes(event)
-            except (OverflowError, UnicodeEncodeError):
+                body = event_to_bytes(event)
+            except DOUBTS:
                 pass
             else:
                 if len(body) <= self.inline:
@@ -152,20 +159,18 @@ class Codec:
 
         packed = with_values(event, stand_in)
         try:
-            data = to_bytes(packed)
-        except Exception as error:
+            data = event_to_bytes(packed)
+        except Exception as error:  # noqa: BLE001 - a field may hold what its annotation does not say
             raise EncodeError(
                 f"{type(event).__name__} cannot be stored: {type(error).__name__}: {error}.",
                 hint="names and keys are text that can be written as UTF-8.",
             ) from None
-        if len(data) > BYTES_MAX or any(len(blob) > BYTES_MAX for blob in blobs.values()):
-            raise EncodeError(
-                f"{type(event).__name__} has more than {BYTES_MAX} bytes.",
-                hint="store such a value elsewhere, and give where it is.",
-            )
+        if len(data) > BYTES_MAX:
+            raise _too_large(type(event).__name__)
         body = self._seal.close(data, REFERS if blobs else 0)
         if self.compare:
-            self._compare_event(event, self.decode_event(body, blobs.__getitem__))
+            twice = [self.decode_event(body, blobs.__getitem__) for _ in range(2)]
+            self._compare_event(event, *twice)
         return body, blobs
 
     def decode_event(self, body: bytes, fetch: Callable[[bytes], bytes]) -> Event:
@@ -175,7 +180,7 @@ class Codec:
         """
         data = b""
         try:
-            if body[0] == PLAIN:
+            if body[:1] == PREFIX:
                 data = body[1:]
                 return self._read_event(data)
             data, refers = self._seal.open(body)
@@ -199,15 +204,23 @@ class Codec:
 
     # ------------------------------------------------------------------------------------- compare
 
-    def _compare_event(self, event: Event, back: Event) -> None:
-        for (label, value), (_, found) in zip(values_in(event), values_in(back), strict=True):
-            self._compare(label, value, found)
+    def _compare_event(self, event: Event, back: Event, again: Event) -> None:
+        triples = zip(values_in(event), values_in(back), values_in(again), strict=True)
+        for (label, value), (_, found), (_, other) in triples:
+            self._compare(label, value, found, other)
         if type(back) is not type(event):
             raise EncodeError(f"{type(event).__name__} came back as {type(back).__name__}.")
 
-    def _compare(self, label: str, value: Any, back: Any) -> None:
-        where = difference(label, value, back, self._packer)
+    def _compare(self, label: str, value: Any, back: Any, again: Any) -> None:
+        where = difference(label, value, back, again, self._packer)
         if where is not None:
             raise EncodeError(
                 f"{where}.", hint="register its class, or store what it is made from."
             )
+
+
+def _too_large(what: str) -> EncodeError:
+    return EncodeError(
+        f"{what} comes to more than {BYTES_MAX} bytes.",
+        hint="store such a value elsewhere, and give where it is.",
+    )

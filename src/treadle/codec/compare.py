@@ -1,53 +1,40 @@
-"""Whether what came back is what was written: the same values of the same types, all the way down."""
+"""Whether what came back is what was written: for development, where a class's own `__eq__` is asked as well."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-from treadle.codec.events import EVENTS
-from treadle.codec.pack import Packer
-from treadle.codec.plain import ATOMS
+from treadle.codec.pack import Packer, to_bytes
 from treadle.codec.refusals import shown
+from treadle.errors import RemoteFailure
 
-IDENTITY: Final = object.__eq__
 
-
-def difference(label: str, value: Any, back: Any, packer: Packer) -> str | None:
+def difference(label: str, value: Any, back: Any, again: Any, packer: Packer) -> str | None:
     """Where a value differs from what came back of it, in words; None where it does not.
 
-    A class with an `__eq__` of its own is asked, too, unless there are NaNs in the value, which equal nothing.
+    `again` is what came back a second time: what does not even equal itself, such as NaN, tells nothing by `==`.
     """
-    found, has_nan = _parts_differ(label, value, back, packer)
-    if found is not None or has_nan or type(value).__eq__ is IDENTITY:
+    found = _where(label, value, back, packer)
+    if found is not None or isinstance(value, BaseException):
         return found
-    if isinstance(value, BaseException) or type(value).__module__.startswith(("numpy", "pyarrow")):
+    try:
+        is_other = bool(back == again) and not value == back  # noqa: SIM201 - `__ne__` may say otherwise
+    except Exception:  # noqa: BLE001 - arrays have no one truth, and a user's __eq__ may raise anything
         return None
-    return None if value == back else f"{label} came back, and does not equal what it was"
+    return f"{label} came back, and does not equal what it was" if is_other else None
 
 
-def _parts_differ(label: str, value: Any, back: Any, packer: Packer) -> tuple[str | None, bool]:
-    kind = type(value)
-    if type(back) is not kind:
-        if isinstance(value, BaseException) and kind not in packer.classes.by_class:
-            return None, False  # it comes back as a RemoteFailure, by design
-        return f"{label} is {shown(value)} and came back as {shown(back)}", False
-    if kind in ATOMS:
-        is_same = value == back or (value != value and back != back)  # noqa: PLR0124 - NaN
-        if kind is float and str(value) != str(back):
-            is_same = False
-        has_nan = kind is float and value != value  # noqa: PLR0124
-        return (
-            None if is_same else f"{label} is {shown(value)} and came back as {shown(back)}"
-        ), has_nan
-    if kind in {set, frozenset} or kind in EVENTS:
-        return (None if value == back else f"{label} came back with other elements"), False
+def _where(label: str, value: Any, back: Any, packer: Packer) -> str | None:
+    """Goes down to the part whose bytes differ: they tell every type and every value."""
+    if to_bytes(packer.pack(value)) == to_bytes(packer.pack(back)):
+        return None
+    if isinstance(value, BaseException) and type(back) is RemoteFailure:
+        return None  # its class is not registered, so it comes back as this by design
     mine, theirs = list(packer.parts_of(value)), list(packer.parts_of(back))
-    if len(mine) != len(theirs):
-        return f"{label} came back with {len(theirs)} parts, not {len(mine)}", False
-    has_nan = False
-    for (step, part), (_, other) in zip(mine, theirs, strict=True):
-        found, is_nan = _parts_differ(f"{label}{step}", part, other, packer)
-        if found is not None:
-            return found, False
-        has_nan |= is_nan
-    return None, has_nan
+    if type(value) is type(back) and mine and len(mine) == len(theirs):
+        for (step, part), (_, other) in zip(mine, theirs, strict=True):
+            found = _where(f"{label}{step}", part, other, packer)
+            if found is not None:
+                return found
+        return None
+    return f"{label} is {shown(value)} and came back as {shown(back)}"

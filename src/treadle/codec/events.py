@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from msgspec import msgpack
 from msgspec.structs import replace
 
 from treadle.model import events
 from treadle.model.events import Event
 from treadle.model.nodes import ComponentShape, NodeShape
+
+
+def _simple(field: Any) -> Any:
+    """A name, key or time of a class of its own is written as the text or number that it is."""
+    for kind, simple in SIMPLE.items():
+        if isinstance(field, kind):
+            return simple(field)
+    raise TypeError(f"{type(field).__name__} cannot stand there")
+
+
+SIMPLE: Final[dict[type, Callable[[Any], Any]]] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+}
+
+event_to_bytes: Final = msgpack.Encoder(enc_hook=_simple).encode
 
 Change = Callable[[str, Any], Any]
 """What to put in the place of a value: called with how a path names it, and the value."""
@@ -29,7 +47,7 @@ HAS_NONE: Final[frozenset[type]] = frozenset(
         events.ScopeCancelled,
     }
 )
-EVENTS: Final[frozenset[type]] = frozenset(Event.__args__)  # type: ignore[attr-defined]
+EVENTS: Final[frozenset[type]] = frozenset(get_args(Event))
 
 
 def with_values(event: Any, change: Change) -> Any:

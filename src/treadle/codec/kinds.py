@@ -116,18 +116,18 @@ def _take_datetime(value: dt.datetime, _: Classes) -> Sequence[Any]:
     return (*date, value.hour, value.minute, value.second, value.microsecond, value.fold, value.tzinfo)  # fmt: skip
 
 
-def _make_datetime(parts: list[Any], _: Classes) -> dt.datetime:
-    *numbers, fold, zone = parts
-    return dt.datetime(*numbers, fold=fold, tzinfo=zone)
+def _make_datetime(parts: list[Any], _: Classes) -> Any:
+    make: Any = dt.datetime
+    return make(*parts[:7], fold=parts[7], tzinfo=parts[8])
 
 
 def _take_time(value: dt.time, _: Classes) -> Sequence[Any]:
     return (value.hour, value.minute, value.second, value.microsecond, value.fold, value.tzinfo)
 
 
-def _make_time(parts: list[Any], _: Classes) -> dt.time:
-    *numbers, fold, zone = parts
-    return dt.time(*numbers, fold=fold, tzinfo=zone)
+def _make_time(parts: list[Any], _: Classes) -> Any:
+    make: Any = dt.time
+    return make(*parts[:4], fold=parts[4], tzinfo=parts[5])
 
 
 def _take_timezone(value: dt.timezone, _: Classes) -> Sequence[Any]:
@@ -136,9 +136,10 @@ def _take_timezone(value: dt.timezone, _: Classes) -> Sequence[Any]:
 
 
 def _take_zone(value: ZoneInfo, _: Classes) -> Sequence[Any]:
-    if value.key is None or ZoneInfo(value.key) is not value:
+    key: Any = value.key  # None of one that was read from a file
+    if key is None:
         raise Refused("is a time zone that is not known by its name")
-    return (value.key,)
+    return (key,)
 
 
 def _make_zone(parts: list[Any], _: Classes) -> ZoneInfo:
@@ -182,10 +183,12 @@ def _take_defaultdict(value: defaultdict[Any, Any], classes: Classes) -> Sequenc
 def _make_defaultdict(parts: list[Any], classes: Classes) -> defaultdict[Any, Any]:
     name = parts[0]
     factory: Any
-    if name.startswith(":"):
+    if not name:
+        factory = None
+    elif name.startswith(":"):
         factory = classes.found(name[1:]).cls
     else:
-        factory = FACTORIES[name] if name else None
+        factory = FACTORIES[name]
     return defaultdict(factory, _unpaired(parts[2:]))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from treadle.codec.classes import ENUM, EXCEPTION, IMMUTABLE, OBJECT, STRUCT, Classes, Shape
-from treadle.codec.kinds import Kind
+from treadle.codec.kinds import Kind, Label
 from treadle.codec.refusals import Refused, shown
 from treadle.errors import Corrupt, RemoteFailure, UnknownType
 from treadle.model.errordata import describe
@@ -35,7 +35,7 @@ BESIDE_ARGS: Final[dict[type, tuple[str, ...]]] = {
 
 def _take_member(value: enum.Enum, classes: Classes) -> Sequence[Any]:
     shape = classes.by_class[type(value)]
-    name = value._name_
+    name: Any = value._name_  # None of a combination of flags
     if name is not None and shape.cls.__members__.get(name) is value:
         return (shape.name, name)
     if isinstance(value, enum.Flag):
@@ -264,12 +264,14 @@ def _beside(base: type) -> tuple[str, ...]:
 
 def _make_exception(parts: list[Any], classes: Classes) -> BaseException:
     name, text = parts[:2]
+    if type(name) is not str or type(text) is not str:
+        raise Corrupt("The name or the text of an exception is no text.")
     if len(parts) == 2 or name not in classes.by_name:
         return RemoteFailure(f"{name}: {text}" if text else name)
     shape = classes.found(name, EXCEPTION)
     args, cause, suppresses = parts[2:5]
     state = _state_in(parts[5:])
-    value = shape.base.__new__(shape.cls, *args)
+    value: BaseException = shape.base.__new__(shape.cls, *args)
     shape.base.__init__(value, *args)
     value.args = args
     value.__cause__ = cause
@@ -291,7 +293,7 @@ def _state_in(parts: list[Any]) -> dict[str, Any]:
     return state
 
 
-def _label(first: int) -> Any:
+def _label(first: int) -> Label:
     """Attributes stand by turns, name and value, from some part on."""
 
     def label(parts: Sequence[Any], index: int) -> str:
@@ -307,6 +309,12 @@ def _label(first: int) -> Any:
 MEMBER: Final = Kind(30, _take_member, _make_member, is_leaf=True)
 STRUCT_KIND: Final = Kind(31, _take_struct, _make_struct, label=_label(1))
 INSTANCE: Final = Kind(32, _take_object, _make_object, label=_label(2))
-RAISED: Final = Kind(33, _take_exception, _make_exception, label=_label(5))
+
+
+def _label_exception(parts: Sequence[Any], index: int) -> str:
+    return {2: ".args", 3: ".__cause__"}.get(index) or _label(5)(parts, index)
+
+
+RAISED: Final = Kind(33, _take_exception, _make_exception, label=_label_exception)
 
 BY_FORM: Final = {ENUM: MEMBER, STRUCT: STRUCT_KIND, OBJECT: INSTANCE, EXCEPTION: RAISED}

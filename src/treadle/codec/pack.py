@@ -12,7 +12,7 @@ from msgspec import Raw, msgpack
 
 from treadle.codec import arrays
 from treadle.codec.classes import Classes
-from treadle.codec.events import EVENTS, values_in, with_values
+from treadle.codec.events import EVENTS, event_to_bytes, values_in, with_values
 from treadle.codec.kinds import BUILT_IN, Kind
 from treadle.codec.objects import BY_FORM, RAISED
 from treadle.codec.plain import ATOMS, DEPTH_MAX, TEXT, is_sayable
@@ -51,7 +51,7 @@ class Packer:
             return {key: self.pack(item, depth) for key, item in value.items()}
         if kind in EVENTS:
             packed_event = with_values(value, lambda _, part: self.pack(part, depth))
-            return msgpack.Ext(EVENT, to_bytes(packed_event))
+            return msgpack.Ext(EVENT, event_to_bytes(packed_event))
         found = self.kinds.get(kind) or self.kind_of(value)
         parts = found.take(value, self.classes)
         packed = [self.pack(part, depth) for part in parts]
@@ -61,10 +61,9 @@ class Packer:
 
     def _atom(self, kind: type, value: Any) -> Any:
         if kind is int:
-            is_doubtful = not INT_MIN <= value < INT_END
-        else:
-            is_doubtful = kind is str and not is_sayable(value)
-        if not is_doubtful:
+            if INT_MIN <= value < INT_END:
+                return value
+        elif kind is not str or is_sayable(value):
             return value
         found = self.kinds[kind]
         return msgpack.Ext(found.tag, to_bytes(found.take(value, self.classes)))
@@ -88,7 +87,7 @@ class Packer:
         """Refuse what `pack` would refuse, at less cost: no bytes are made. Errors: `Refused`."""
         kind = type(value)
         if kind in ATOMS:
-            return None
+            return
         if depth >= DEPTH_MAX:
             raise Refused(f"nests deeper than {DEPTH_MAX} levels")
         depth += 1
@@ -104,7 +103,8 @@ class Packer:
         else:
             found = self.kinds.get(kind) or self.kind_of(value)
             if found.verify is not None:
-                return found.verify(value)
+                found.verify(value)
+                return
             parts = found.take(value, self.classes)
         if not ATOMS.issuperset(map(type, parts)):
             for part in parts:
@@ -153,10 +153,19 @@ class Packer:
         return explain(label, value, self.parts_of, self.refusal_of)
 
 
+def is_built_in(cls: Any) -> bool:
+    """Whether instances of a class can be stored without anybody registering it."""
+    if not isinstance(cls, type):
+        return False
+    return cls in ATOMS or cls is list or cls in BUILT_IN or arrays.kind_of(cls) is not None
+
+
 def refusal(value: Any) -> Refused:
     """A value of a kind that cannot be kept, or whose class nobody registered."""
     cls = type(value)
     told = what_is(value)
+    if cls.__module__.startswith("treadle."):
+        return Refused(f"is {told}, which means nothing outside of this process")
     if isinstance(value, type) or cls.__module__ in {"builtins", "types", "_thread", "_io"}:
         return Refused(
             f"is {told}, which cannot be stored and read back", "store what it is made from."

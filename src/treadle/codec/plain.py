@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+DOUBTS: Final = (OverflowError, UnicodeEncodeError, RuntimeError)
+"""What writing a plain value may raise: a large integer, a lone surrogate, no room on the stack."""
+
 DEPTH_MAX: Final = 200
 """How deep a value may nest, written or read. What contains itself is found by it, too."""
 
@@ -34,7 +37,13 @@ def is_plain(value: Any, depth: int = 0) -> bool:
     if depth >= DEPTH_MAX:
         return False
     depth += 1
-    return all(is_plain(item, depth) for item in inside if type(item) not in ATOMS)
+    try:
+        for item in inside:
+            if type(item) not in ATOMS and not is_plain(item, depth):
+                return False
+    except RuntimeError:  # no room on the stack, or somebody changes the value meanwhile
+        return False
+    return True
 
 
 def is_sayable(text: str) -> bool:

@@ -22,6 +22,9 @@ class Refused(Exception):
         self.hint = hint
 
 
+PATH_MAX = 200
+"""How much of a long path a message shows."""
+
 Parts = Callable[[Any], Iterable[tuple[str, Any]]]
 """The parts of a value, with how a path names each."""
 
@@ -46,6 +49,8 @@ def explain(
                 break
         else:
             break
+    if len(path) > PATH_MAX:
+        path = f"{path[: PATH_MAX // 2]}...{path[-PATH_MAX // 2 :]}"
     why = "cannot be stored" if blame is None else blame.why
     joint = "" if why.startswith(".") else " "
     return EncodeError(f"{path}{joint}{why}.", hint=None if blame is None else blame.hint)

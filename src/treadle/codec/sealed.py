@@ -92,11 +92,12 @@ class Seal:
 @cache
 def zstandard() -> Any:
     """The library, or None if it is not installed."""
+    from importlib import import_module
+
     try:
-        import zstandard as library
+        return import_module("zstandard")
     except ImportError:
         return None
-    return library
 
 
 def compressed(data: bytes) -> tuple[int, bytes]:

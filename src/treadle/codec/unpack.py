@@ -8,7 +8,7 @@ known without keeping count, and any thread may read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import msgpack
@@ -38,7 +38,8 @@ MAKERS: Final[dict[int, Make]] = {
         UNREAD,
     )
 }
-KINDS: Final[dict[int, type]] = {kind.__struct_config__.tag: kind for kind in Event.__args__}  # type: ignore[attr-defined]
+EVENT_TYPE: Final[Any] = Event
+KINDS: Final[dict[int, type]] = {kind.__struct_config__.tag: kind for kind in get_args(Event)}
 
 
 class Unpacker:
@@ -54,17 +55,17 @@ class Unpacker:
         self.signer = signer
         self.resolve = resolve
         hook = self._hook(0)
-        self.value = msgpack.Decoder(Any, ext_hook=hook).decode
-        self.event = msgpack.Decoder(Event, ext_hook=hook).decode
-        self._parts: list[Any] = []
-        """By level: what decodes the parts of a tagged piece."""
+        self.value: Callable[[bytes], Any] = msgpack.Decoder(Any, ext_hook=hook).decode
+        self.event: Callable[[bytes], Event] = msgpack.Decoder(EVENT_TYPE, ext_hook=hook).decode
+        self._decoders: dict[tuple[int, Any], Callable[[memoryview], Any]] = {}
+        """By level: what decodes a tagged piece, made when first needed."""
 
     def _hook(self, level: int) -> Callable[[int, memoryview], Any]:
         def hook(tag: int, data: memoryview) -> Any:
             if level >= DEPTH_MAX:
                 raise Corrupt(f"What is stored nests deeper than {DEPTH_MAX} levels.")
             if tag == EVENT:
-                return msgpack.Decoder(Event, ext_hook=self._hook(level + 1)).decode(data)
+                return self._decoder(level + 1, EVENT_TYPE)(data)
             if tag == REFERENCE:
                 return self._referred(bytes(data))
             make = MAKERS.get(tag)
@@ -73,18 +74,19 @@ class Unpacker:
                     f"What is stored has a value of kind {tag}, which is not known here.",
                     hint="a later version of the library may have written it.",
                 )
-            parts = self._decoder(level + 1)(data)
+            parts = self._decoder(level + 1, list[Any])(data)
             if tag == UNREAD.tag and self.signer is not None:
                 return self.signer.read(parts)
             return make(parts, self.classes)
 
         return hook
 
-    def _decoder(self, level: int) -> Callable[[memoryview], list[Any]]:
-        while len(self._parts) < level:
-            made = msgpack.Decoder(list[Any], ext_hook=self._hook(len(self._parts) + 1))
-            self._parts.append(made.decode)
-        return self._parts[level - 1]  # type: ignore[no-any-return]
+    def _decoder(self, level: int, kind: Any) -> Callable[[memoryview], Any]:
+        decode = self._decoders.get((level, kind))
+        if decode is None:
+            decode = msgpack.Decoder(kind, ext_hook=self._hook(level)).decode
+            self._decoders[level, kind] = decode
+        return decode
 
     def _referred(self, digest: bytes) -> Any:
         if self.resolve is None:
@@ -98,11 +100,8 @@ def as_stored(error: Exception, body: Any) -> StoreError:
         return error
     if isinstance(error, RecursionError):
         return Corrupt("What is stored nests too deep to be read.")
-    if (
-        isinstance(error, msgspec.ValidationError)
-        and (kind := _kind_in(body)) not in KINDS
-        and kind is not None
-    ):
+    kind = _kind_in(body) if isinstance(error, msgspec.ValidationError) else None
+    if kind is not None and kind not in KINDS:
         return SchemaTooNew(
             f"What is stored is an event of kind {kind}, which this version does not know.",
             hint="take the version of the library that wrote it, or a later one.",

@@ -45,13 +45,14 @@ class ErrorData(Struct, frozen=True, gc=False):
 def describe(error: BaseException, *, depth: int = 0, skip: str | None = None) -> ErrorData:
     """Write an exception down; never raises, whatever the exception's own methods do.
 
+    Lone surrogates (of a file name that is no text, say) are escaped, so that what is told can always be stored.
     `skip`: frames of files in this folder are left out (the engine's own calls of the user's function).
     """
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return ErrorData(
-        type=f"{module}{kind.__qualname__}",
-        text=_text(error),
+        type=_sayable(f"{module}{kind.__qualname__}"),
+        text=_sayable(_text(error)),
         frames=_frames(error.__traceback__, skip),
         causes=_causes(error, depth, skip),
     )
@@ -64,12 +65,20 @@ def _text(error: BaseException) -> str:
         return f"<the message itself failed with {type(worse).__name__}>"
 
 
+def _sayable(text: str) -> str:
+    """Text that UTF-8 can hold, and a str itself: a `__str__` may give one of its own class."""
+    if text.isascii():
+        return str.__str__(text)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _frames(traceback: TracebackType | None, skip: str | None) -> tuple[Frame, ...]:
     frames: list[Frame] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
         if skip is None or not code.co_filename.startswith(skip):
-            frames.append(Frame(code.co_filename, traceback.tb_lineno, code.co_qualname))
+            file, function = _sayable(code.co_filename), _sayable(code.co_qualname)
+            frames.append(Frame(file, traceback.tb_lineno, function))
         traceback = traceback.tb_next
     if len(frames) > FRAMES_MAX:
         half = FRAMES_MAX // 2

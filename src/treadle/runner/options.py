@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from typing import Any, TypedDict
 
 from treadle.errors import UsageError
@@ -19,7 +20,7 @@ from treadle.wiring import STANDARD, make_executor
 class RunnerOptions(TypedDict, total=False):
     """The options of a runner: see `AsyncRunner`."""
 
-    store: str | Store | None
+    store: str | PathLike[str] | Store | None
     workflows: Iterable[Workflow]
     executor: Any
     executors: Mapping[str, Any] | None

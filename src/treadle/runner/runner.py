@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
+from os import PathLike
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -115,7 +116,7 @@ class AsyncRunner:
     def __init__(
         self,
         *,
-        store: str | Store | None = "memory",
+        store: str | PathLike[str] | Store | None = "memory",
         workflows: Iterable[Workflow] = (),
         executor: str | Any = "threads",
         executors: Mapping[str, Any] | None = None,
