@@ -230,7 +230,9 @@ class Codec(Protocol):
         ...
 
     def decode_event(self, body: bytes, fetch: Callable[[bytes], bytes]) -> Event:
-        """The event; `fetch` gives a large value by its hash. Errors: `UnknownType`, `Corrupt`, `BadSignature`, `SchemaTooNew`.
+        """The event; `fetch` gives a large value by its hash.
+
+        Errors: `UnknownType`, `Corrupt`, `BadSignature`, `SchemaTooNew`.
         """
         ...
 

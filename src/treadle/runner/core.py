@@ -65,6 +65,7 @@ class Core(Keeping):
             workflow.with_context(options.context)  # refuses what is none
         run_key = workflow.run_key or f"{name}:{uuid.uuid4().hex}"
         run = Run(name, workflow, run_key, options, self.clock.now())
+        run.was_begun_here = True
         fresh = workflow if workflow.position else workflow.with_run_key(run_key)
         is_noted = settled(name)
         if self.store is not None and options.is_stored:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from treadle.engine.loop import Answered, Drive
 from treadle.errors import TreadleBug
 from treadle.model.bundles import Bundle
-from treadle.model.events import Defined
+from treadle.model.events import Baseline
 from treadle.model.runnables import OK, Outcome
 from treadle.runner import stimuli as say
 from treadle.runner.out import Out
@@ -284,8 +284,11 @@ class Machine(Requests):
             return
         events, begins_anew = self.workflow.entries_since(self.place)
         self.place = self.workflow.place
-        if begins_anew and self.stored and isinstance(events[0], Defined):
-            events = [event for event in events if event.position >= self.stored]
+        if begins_anew:
+            is_fold = isinstance(events[0], Baseline) and events[0] is not self.head
+            self.head = events[0]
+            if self.stored and not is_fold:
+                events = [each for each in events[1:] if each.position >= self.stored]
         consumed, self.consumed = tuple(self.consumed), []
         due = self.next_due()
         order = say.Store(self.stored, self.position, tuple(events), at, due, consumed)

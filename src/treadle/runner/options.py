@@ -34,6 +34,7 @@ class RunnerOptions(TypedDict, total=False):
     restarts: Restarts | None
     keep_warm: int | None
     codec: Codec | None
+    on_code_change: Any
     recover: bool
     lease_s: float
     poll_s: float

@@ -132,6 +132,7 @@ class Run:
         "updated_at",
         "waiters",
         "wake_at",
+        "was_begun_here",
         "was_found",
     )
 
@@ -169,6 +170,8 @@ class Run:
         """Where the log begins that it was brought back from: what is before that is in the store alone."""
         self.snapshot_at = 0
         """How long its log was when the last snapshot was taken."""
+        self.was_begun_here = False
+        """It was begun by this runner, with the very definition that it has here: its code cannot be another."""
         self.was_found = False
         """It was taken over from another runner, and nobody has said yet with what options it is to go on."""
         self.is_busy = False

@@ -11,7 +11,17 @@ from typing import Any, Final
 from msgspec import structs
 
 from treadle.errors import RunEnded, UnknownRun, UsageError, nearest
-from treadle.interfaces import Clock, Codec, Executor, Hooks, Observer, RunInfo, Store, Upkeep
+from treadle.interfaces import (
+    Clock,
+    Codec,
+    Executor,
+    Hooks,
+    Observer,
+    RunInfo,
+    Store,
+    StoredRun,
+    Upkeep,
+)
 from treadle.model.definition import Definition
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
@@ -20,6 +30,8 @@ from treadle.runner.guarded import GuardedStore
 from treadle.runner.loop import Loop
 from treadle.runner.record import Options, Run
 from treadle.runner.wishes import Places, Wishes
+from treadle.upgrade.carry import upgraded
+from treadle.upgrade.rules import REFUSE, on_change_from
 from treadle.value import Workflow
 from treadle.wiring import EXECUTORS, make_executor
 
@@ -59,7 +71,9 @@ class Registry:
         observers: Sequence[Observer],
         policies: Policies,
         workflows: Iterable[Workflow] = (),
+        on_code_change: Any = REFUSE,
     ) -> None:
+        self.on_code_change = on_change_from(on_code_change)
         self.executors = executors
         self.places = places
         self.clock = clock
@@ -105,6 +119,29 @@ class Registry:
             if template.fingerprint == fingerprint:
                 return template
         return known[-1] if known else None
+
+    def _revived(self, run: Run, stored: StoredRun) -> Workflow | None:
+        """The workflow that a stored run goes on with; None where no definition of its name is registered.
+
+        Errors: `CodeChanged` where `on_code_change` does not let it go on; `LogError`.
+        """
+        known = self.definitions.get(run.definition.name, [])
+        exact = [each for each in known if each.fingerprint == stored.info.fingerprint]
+        template = run.edited or (run.definition if run.was_begun_here else None)
+        if template is None and exact:
+            template = exact[-1]
+        if template is None and not known:
+            return None
+        is_strict = all(word == REFUSE for _, word in self.on_code_change.rules)
+        if template is not None and (run.was_begun_here or is_strict):
+            return Workflow.from_log(template, stored.events, components=run.extra)
+        return upgraded(
+            known[-1],
+            stored.events,
+            self.on_code_change,
+            earlier=known[:-1],
+            components=run.extra,
+        )
 
     def _wishes_of(self, workflow: Workflow, policies: Policies, *, are_seen: bool) -> Wishes:
         """The wishes for a template's graph, shared by all runs of it that nobody edited."""

@@ -52,8 +52,11 @@ class Requests(Dispatch):
         """Makes the wishes of an edited graph, or of an input's own policies."""
         self.reasons: dict[int, str] = {}
         """Why inputs were cancelled."""
-        self.place = workflow.place if stored else None
-        """Where on the workflow's tape the log is stored up to."""
+        place = workflow.place
+        self.place = place if stored == workflow.position else None
+        """Where on the workflow's tape the log is stored up to; None: the positions of its events tell."""
+        self.head = None if place is None else place[0].head
+        """What the log began with, as it was stored: another one is a fold of it."""
         self.stored = stored
         self.position = workflow.position
         self.storing_to: int | None = None

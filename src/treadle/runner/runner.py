@@ -102,6 +102,9 @@ class AsyncRunner:
     `store`: `"memory"`, `"sqlite:///orders.db"`, a store, or None to keep nothing; `codec` turns values into bytes
     there. `workflows`: the definitions that runs are brought back with: those of them that have something to do in a
     store that several runners may share are, at once (unless `recover=False`), and whenever another runner is lost.
+    `on_code_change`: what becomes of runs whose code is another now: `"refuse"`, `"keep"`, `"adopt"` or `"recompute"`,
+    for all or by component, matched as policies are.
+
     `lease_s`: how long after its last sign of life; `poll_s`: how often this one looks.
     `executor`: where plain functions run by default (async ones are awaited on this loop); `executors` adds others by
     name, for policies to name. `policies`, `scheduler` and `max_concurrency` hold for all runs; a run may have its own.
@@ -130,6 +133,7 @@ class AsyncRunner:
         restarts: Restarts | None = None,
         keep_warm: int | None = KEEP_WARM,
         codec: Codec | None = None,
+        on_code_change: Any = "refuse",
         recover: bool = True,
         lease_s: float = LEASE_S,
         poll_s: float = POLL_S,
@@ -166,6 +170,7 @@ class AsyncRunner:
             spawn=self._spawn_callback,
             policies=policies_from(policies),
             workflows=workflows,
+            on_code_change=on_code_change,
             max_concurrency=max_concurrency,
             restarts=restarts,
             keep_warm=keep_warm,

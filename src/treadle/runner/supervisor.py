@@ -15,6 +15,7 @@ from typing import Any
 
 from treadle.errors import (
     Cancelled,
+    CodeChanged,
     Corrupt,
     DeadlineExceeded,
     PlugError,
@@ -195,15 +196,17 @@ class Supervisor(Registry):
             except Corrupt as error:
                 self.park(run, "unreadable_log", error)
                 return
-        definition = run.edited or self.definition_of(run.definition.name, stored.info.fingerprint)
-        if definition is None:
-            self.park(run, "unknown_definition", None)
-            return
         try:
-            workflow = Workflow.from_log(definition, stored.events, components=run.extra)
+            workflow = self._revived(run, stored)
+            if workflow is None:
+                self.park(run, "unknown_definition", None)
+                return
             if not stored.events:
                 workflow = workflow.with_run_key(run.run_key)
             missing = workflow.missing_functions()
+        except CodeChanged as error:
+            self.park(run, "code_changed", error)
+            return
         except TreadleError as error:
             self.park(run, "unreadable_log", error)
             return
