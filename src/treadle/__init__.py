@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle import errors
 from treadle.build import workflow
-from treadle.components.fitting import error_of
+from treadle.components.fitting import error_of, timeout_of
 from treadle.components.step import step
 from treadle.engine.execute import aexecute_runnable, execute_runnable, failed_outcome
 from treadle.model.facts import Fact, Failure
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         regex,
     )
     from treadle.components.rule import rule
+    from treadle.components.sleep import sleep
+    from treadle.components.wait_for import wait_for
     from treadle.interfaces import Hooks, Observer
     from treadle.model.bundles import Bundle
     from treadle.policies.matching import of_kind, only
@@ -65,6 +67,8 @@ _LATER = {
     "accumulator": "components.accumulator",
     "map": "components.fan_out",
     "rule": "components.rule",
+    "sleep": "components.sleep",
+    "wait_for": "components.wait_for",
     **dict.fromkeys(("collect", "reduce"), "components.fan_in"),
     **dict.fromkeys(("all_of", "any_of", "condition", "not_"), "components.condition"),
     **dict.fromkeys(("anything", "between", "instance", "match"), "components.match"),
@@ -145,8 +149,11 @@ __all__ = [
     "reduce",
     "regex",
     "rule",
+    "sleep",
     "state_of",
     "step",
+    "timeout_of",
     "transaction",
+    "wait_for",
     "workflow",
 ]

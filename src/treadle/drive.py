@@ -31,20 +31,23 @@ def check_concurrency(max_concurrency: int | None) -> None:
         )
 
 
-def react(workflow: Workflow) -> Workflow:
+def react(workflow: Workflow, at: float | None = None) -> Workflow:
     """Execute and apply what is ready now, and no more."""
     if workflow.has_policies:
         from treadle.runner import bare
 
         return bare.react_once(workflow)
-    workflow, runnables = workflow.prepare_for_dispatch()
+    workflow, runnables = workflow.prepare_for_dispatch(at=at)
     for runnable in runnables:
         workflow = workflow.apply_runnable(execute_runnable(runnable))
-    return workflow.plan_eagerly()
+    return workflow.plan_eagerly(at=at)
 
 
 def react_on(
-    workflow: Workflow, executor: Executor | str | None, max_concurrency: int | None
+    workflow: Workflow,
+    executor: Executor | str | None,
+    max_concurrency: int | None,
+    at: float | None = None,
 ) -> Workflow:
     """React until nothing is ready and all that was submitted here has come back."""
     check_concurrency(max_concurrency)
@@ -53,12 +56,12 @@ def react_on(
 
         return bare.react_under(workflow, executor, max_concurrency)
     if executor is None:  # one at a time is within any limit
-        return workflow.run_inline(NOTHING, None)
+        return workflow.run_inline(NOTHING, None, at)
     if executor == "threads":
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max_concurrency or THREADS_DEFAULT) as threads:
-            return _Submitting(workflow, threads, max_concurrency).run()
+            return _Submitting(workflow, threads, max_concurrency, at).run()
     if isinstance(executor, str):
         from treadle.runner import bare
 
@@ -68,18 +71,21 @@ def react_on(
             f"executor={executor!r} is not an executor.",
             hint='use "threads", any concurrent.futures.Executor, or None for inline.',
         )
-    return _Submitting(workflow, executor, max_concurrency).run()
+    return _Submitting(workflow, executor, max_concurrency, at).run()
 
 
 class _Submitting:
     """One drive over an executor: submits what is ready, applies what comes back, as it comes."""
 
-    def __init__(self, workflow: Workflow, executor: Executor, limit: int | None) -> None:
+    def __init__(
+        self, workflow: Workflow, executor: Executor, limit: int | None, at: float | None
+    ) -> None:
         from queue import SimpleQueue
 
         self.workflow = workflow
         self.executor = executor
         self.limit = limit
+        self.at = at
         self.out: dict[Future[Outcome], Runnable] = {}
         self.back: SimpleQueue[Future[Outcome]] = SimpleQueue()
 
@@ -99,7 +105,7 @@ class _Submitting:
 
     def _submit_ready(self) -> None:
         room = None if self.limit is None else self.limit - len(self.out)
-        self.workflow, runnables = self.workflow.prepare_for_dispatch(room)
+        self.workflow, runnables = self.workflow.prepare_for_dispatch(room, at=self.at)
         for runnable in runnables:
             future = self.executor.submit(execute_runnable, runnable)
             self.out[future] = runnable
@@ -118,7 +124,9 @@ def _outcome_of(future: Future[Outcome], runnable: Runnable) -> Outcome:
     return failed_outcome(runnable, error)
 
 
-async def areact(workflow: Workflow, max_concurrency: int | None) -> Workflow:
+async def areact(
+    workflow: Workflow, max_concurrency: int | None, at: float | None = None
+) -> Workflow:
     """React on the running event loop, with one task per runnable."""
     import asyncio
 
@@ -131,7 +139,7 @@ async def areact(workflow: Workflow, max_concurrency: int | None) -> Workflow:
     try:
         while True:
             room = None if max_concurrency is None else max_concurrency - len(tasks)
-            workflow, runnables = workflow.prepare_for_dispatch(room)
+            workflow, runnables = workflow.prepare_for_dispatch(room, at=at)
             plain = False
             for runnable in runnables:
                 if runnable.is_async:

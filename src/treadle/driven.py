@@ -12,6 +12,7 @@ from treadle.engine.loop import Answered, Drive
 from treadle.engine.prepare import Contexts
 from treadle.engine.replay import fresh
 from treadle.engine.tape import Tape
+from treadle.engine.waits import next_due
 from treadle.handle import Handle
 from treadle.model.definition import Definition, shape_of
 from treadle.model.events import (
@@ -171,12 +172,14 @@ class Driven(Handle):
         budget: int = 0,
         limit: int = 0,
         is_interrupt: Callable[[BaseException], bool] = lambda _: True,
+        at: float | None = None,
     ) -> tuple[Self, Drive]:
         """All that a runner does to a workflow at one go: apply, plan, execute in line, prepare.
 
         At most `limit` runnables are handed out; with `held`, only of these nodes, and work of all others is executed
-        here, at most `budget` units of it (see `Drive.run_some`). The drive tells what came of it. An answer may be a
-        bare outcome, where no policy has a say in it.
+        here, at most `budget` units of it (see `Drive.run_some`). An answer may be a bare outcome, where no policy
+        has a say in it. `at` is the time: waits whose moments have come by then end. The drive tells what came of it,
+        and when to come back for the next wait (`next_due`).
         """
         if self._at is None:
             return self, Drive(fresh(self._definition), self._run_key, (), self._context)
@@ -184,8 +187,10 @@ class Driven(Handle):
         memory = tape.slot.pop(version, None)
         if memory is None:
             tape, _, memory = self._claim()
-        drive = Drive(memory, tape.run_key, tape.branch, self._context)
+        drive = Drive(memory, tape.run_key, tape.branch, self._context, at)
         drive.answer_all(answers, tape.is_ours)
+        if at is not None:
+            drive.pass_time(at)
         if held is None:
             drive.hand_out_ready(limit)
         else:
@@ -193,6 +198,8 @@ class Driven(Handle):
         drive.position = memory.position
         if memory.closed or memory.closed is None:
             drive.look()
+        if memory.waits is not None:
+            drive.next_due = next_due(memory)
         if not drive.entries:
             return self._unchanged(tape, memory), drive
         return self._commit(tape, memory, drive.entries, drive.exceptions), drive

@@ -21,6 +21,7 @@
     |   |-- RunEnded                     the run takes nothing any more
     |   |-- RunElsewhere                 another runner has the run now
     |   |-- AmbiguousSignal              several waits of this name, and no key
+    |   |-- StillWaiting                 an input that is not finished: it waits for a signal or a moment
     |   `-- Overloaded                   the run has as many open inputs as it may have
     |-- WorkError                        your function failed; the cause is attached
     |   |-- StepFailed
@@ -28,7 +29,7 @@
     |   |-- BadValue                     a value its receiver cannot take
     |   |-- EncodeError                  a value that cannot be stored and read back as it is
     |   |-- AmbiguousAttempt             an at-most-once attempt was interrupted; nobody knows how far it came
-    |   |-- TimedOut                     an attempt took longer than its policy allows
+    |   |-- TimedOut                     an attempt took longer than its policy allows, or nobody answered in time
     |   |-- DeadlineExceeded             the time for an input, a run, or all attempts is over
     |   |-- Cancelled                    somebody withdrew the work
     |   |-- CircuitOpen                  not tried: it failed too often of late
@@ -174,6 +175,10 @@ class AmbiguousSignal(UsageError):
     """Several waits have this name and the signal says no key; nothing was recorded."""
 
 
+class StillWaiting(UsageError):
+    """An input was to be finished, and waits for a signal or a moment."""
+
+
 class Overloaded(UsageError):
     """The run has as many open inputs as it may have; nothing was accepted."""
 
@@ -221,7 +226,7 @@ class AmbiguousAttempt(WorkError):
 
 
 class TimedOut(WorkError):
-    """An attempt took longer than `timeout_s` of its policy."""
+    """An attempt took longer than `timeout_s` of its policy, or nobody answered a `wait_for` within its own."""
 
 
 class DeadlineExceeded(WorkError):

@@ -66,6 +66,16 @@ class Reading:
             self._tape.slot[self._version] = self._memory
 
 
+class Inspection(Reading):
+    """A look at a workflow's memory, with the live exceptions of its failures."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> tuple[Memory, dict[int, BaseException]]:  # type: ignore[override]
+        memory = super().__enter__()
+        return memory, {} if self._tape is None else self._tape.exceptions
+
+
 class Handle:
     """A version of a tape: an immutable value, of which `Workflow` is the public kind."""
 
@@ -214,8 +224,9 @@ class Handle:
         """Accept an input, if one is given, and plan: ask the conditions that watch new facts.
 
         `key` makes a second input of the same key a no-op. `run_context` gives values for `context` markers,
-        here and in all that follows from the returned workflow. `at` is the time of acceptance, for the log, and
-        `deadline_at` when a runner is to give the input up.
+        here and in all that follows from the returned workflow. `at` is the time, as a number of seconds: of
+        acceptance, for the log, and for the clocks of waits that begin. `deadline_at` is when a runner is to give the
+        input up.
         """
         if run_context is not None:
             return self.with_context(run_context).plan_eagerly(
@@ -238,16 +249,16 @@ class Handle:
             return self
         tape, _, memory = self._claim()
         if input is NOTHING or (key is not None and key in memory.keys):
-            drive = self._drive(tape, memory)
+            drive = self._drive(tape, memory, at)
         else:
             scope = (memory.next_number,)
             event = InputAccepted(memory.position, scope, input, key, at, deadline_at)
             accept(memory, event)
             if memory.forgotten and is_worth_folding(memory):
                 tape = tape.folded(memory)
-                drive = self._drive(tape, memory)
+                drive = self._drive(tape, memory, at)
             else:
-                drive = self._drive(tape, memory)
+                drive = self._drive(tape, memory, at)
                 drive.entries.append(event)
         go_on(drive)
         for failed in drive.failures:
@@ -256,22 +267,26 @@ class Handle:
             return self._unchanged(tape, memory)
         return self._commit(tape, memory, drive.entries, drive.exceptions)
 
-    def run_inline(self, input: Any, key: str | None) -> Self:
+    def run_inline(self, input: Any, key: str | None, at: float | None = None) -> Self:
         """Accept the input, if there is one, and go on until nothing is ready, as one operation."""
-        return self._driven(input, key, None, Drive.run)
+        return self._driven(input, key, at, Drive.run)
 
-    def _drive(self, tape: Tape, memory: Memory) -> Drive:
-        return Drive(memory, tape.run_key, tape.branch, self._context)
+    def _drive(self, tape: Tape, memory: Memory, at: float | None = None) -> Drive:
+        return Drive(memory, tape.run_key, tape.branch, self._context, at)
 
     def prepare_for_dispatch(
-        self, limit: int | None = None, *, run_context: Context | None = None
+        self,
+        limit: int | None = None,
+        *,
+        run_context: Context | None = None,
+        at: float | None = None,
     ) -> tuple[Self, list[Runnable]]:
         """Hand out ready work, oldest cause first, each runnable once, and mark it in flight.
 
-        `limit`: at most so many. Facts that nobody planned yet are planned first.
+        `limit`: at most so many. Facts that nobody planned yet are planned first; `at` is the time of that.
         """
         if run_context is not None:
-            return self.with_context(run_context).prepare_for_dispatch(limit)
+            return self.with_context(run_context).prepare_for_dispatch(limit, at=at)
         if limit is not None and not is_count(limit):
             raise UsageError(f"limit={limit!r} is no number of runnables.", hint="None means all.")
         if self._at is None:
@@ -280,7 +295,7 @@ class Handle:
         entries: list[Entry] = []
         exceptions: Mapping[int, BaseException] = NO_EXCEPTIONS
         if memory.unplanned:
-            drive = self._drive(tape, memory)
+            drive = self._drive(tape, memory, at)
             drive.plan()
             entries, exceptions = drive.entries, drive.exceptions
             for failed in drive.failures:
@@ -338,7 +353,7 @@ class Handle:
         exceptions: Mapping[int, BaseException] = NO_EXCEPTIONS
         if unit is None:
             event = orphan(memory, outcome)
-        elif unit.status == QUEUED or (outcome.status == FAILED and outcome.attempt < unit.attempt):
+        elif unit.status >= QUEUED or (outcome.status == FAILED and outcome.attempt < unit.attempt):
             event = None
         else:
             if unit.status != OUT:
@@ -469,6 +484,10 @@ class Handle:
         if position == 0:
             return self._like(tape.definition)
         return self._on(*tape.until(position))
+
+    def reading(self) -> Reading:
+        """For the views: the memory, to look at only."""
+        return self._reading()
 
     @property
     def fingerprint(self) -> str:

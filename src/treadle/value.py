@@ -13,28 +13,24 @@ from msgspec import structs
 
 from treadle.components import fitting
 from treadle.components.component import Component
-from treadle.components.fitting import ErrorOf
+from treadle.components.fitting import ErrorOf, TimeoutOf
 from treadle.components.step import Step, as_component
-from treadle.driven import Driven
 from treadle.engine import rerun as again
 from treadle.engine.edit import Edit
 from treadle.engine.memory import Memory
 from treadle.engine.replay import Functions, definition_from, entries_from, rebuild
 from treadle.engine.tape import Entry, Log, Tape
+from treadle.engine.waits import waits_in_order
 from treadle.errors import DefinitionError, LogError, UnknownComponent, UsageError, nearest
-from treadle.handle import NOTHING, RUNS, Reading, is_a
+from treadle.handle import NOTHING, RUNS, Inspection, is_a
 from treadle.model import calls
 from treadle.model import nodes as kinds
 from treadle.model.definition import Definition, shape_of
-from treadle.model.events import (
-    Baseline,
-    ComponentRemoved,
-    Defined,
-    Event,
-)
+from treadle.model.events import Baseline, ComponentRemoved, Defined, Event
 from treadle.model.lowering import prefixed
 from treadle.model.nodes import Context, Lowered, Source
 from treadle.model.sentinels import INPUT, INPUT_KEY, Sentinel
+from treadle.timed import Timed
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -42,10 +38,10 @@ if TYPE_CHECKING:
     from treadle.model.facts import Fact, Failure
     from treadle.policies.matching import Rules
 
-Parent: TypeAlias = "str | Component[Any, Any] | ErrorOf | Sentinel | Workflow"
+Parent: TypeAlias = "str | Component[Any, Any] | ErrorOf | TimeoutOf | Sentinel | Workflow"
 
 
-class Workflow(Driven):
+class Workflow(Timed):
     """A dataflow graph together with all that has happened in it: an immutable value.
 
     Every operation returns a new workflow; the old one stays valid. Make one with `treadle.workflow(name)`,
@@ -61,6 +57,7 @@ class Workflow(Driven):
         *,
         run_context: Context | None = None,
         policies: Rules | None = None,
+        at: float | None = None,
     ) -> Workflow:
         """One generation: accept the input, plan, and execute and apply all that is ready now.
 
@@ -69,7 +66,7 @@ class Workflow(Driven):
         from treadle import drive
 
         given = self if policies is None else self.with_policies(policies)
-        done = drive.react(given.plan_eagerly(input, run_context=run_context))
+        done = drive.react(given.plan_eagerly(input, run_context=run_context, at=at), at)
         return done if policies is None else done.with_policies_of(self)
 
     def react_until_satisfied(
@@ -81,21 +78,24 @@ class Workflow(Driven):
         max_concurrency: int | None = None,
         run_context: Context | None = None,
         policies: Rules | None = None,
+        at: float | None = None,
     ) -> Workflow:
         """Accept the input, if one is given, and go on until nothing is ready.
 
         `executor`: None runs inline, one after the other; `"threads"` or any `concurrent.futures.Executor`
         runs up to `max_concurrency` at once. A failed step does not raise: see `failures()`. `policies` hold for this
-        call, before those attached by `with_policies`.
+        call, before those attached by `with_policies`. `at` is the time, in seconds, for the clocks of waits that
+        begin; it returns with waits open (see `waiting`).
         """
         given = self if run_context is None else self.with_context(run_context)
         if policies is not None:
             given = given.with_policies(policies)
         if executor is None and max_concurrency is None and not given.has_policies:
-            return given.run_inline(input, key)
+            return given.run_inline(input, key, at)
         from treadle import drive
 
-        done = drive.react_on(given.plan_eagerly(input, key=key), executor, max_concurrency)
+        planned = given.plan_eagerly(input, key=key, at=at)
+        done = drive.react_on(planned, executor, max_concurrency, at)
         return done if policies is None else done.with_policies_of(self)
 
     async def areact_until_satisfied(
@@ -106,6 +106,7 @@ class Workflow(Driven):
         max_concurrency: int | None = None,
         run_context: Context | None = None,
         policies: Rules | None = None,
+        at: float | None = None,
     ) -> Workflow:
         """As `react_until_satisfied`, on the running event loop: async steps are awaited side by side.
 
@@ -114,15 +115,19 @@ class Workflow(Driven):
         from treadle import drive
 
         given = self if policies is None else self.with_policies(policies)
-        planned = given.plan_eagerly(input, key=key, run_context=run_context)
-        done = await drive.areact(planned, max_concurrency)
+        planned = given.plan_eagerly(input, key=key, run_context=run_context, at=at)
+        done = await drive.areact(planned, max_concurrency, at)
         return done if policies is None else done.with_policies_of(self)
 
     def run_or_raise(self, input: Any, *, key: str | None = None, **options: Any) -> Workflow:
-        """`react_until_satisfied(input)`, raising `StepFailed` if a step of this input failed for good."""
+        """`react_until_satisfied(input)`, raising `StepFailed` if a step of this input failed for good.
+
+        Errors: `StillWaiting` if the input cannot be finished without a signal, or before some moment.
+        """
         done = self.react_until_satisfied(input, key=key, **options)
         number = done.last_input if key is None else done.input_of_key(key)
         done.results(input=number, raise_on_failure=True)
+        done.refuse_waiting(number)
         return done
 
     def add(
@@ -136,10 +141,10 @@ class Workflow(Driven):
     ) -> Workflow:
         """Add a component below its parents (without any: below the raw input).
 
-        `to`: names, components, `td.INPUT`, `td.error_of(name)`. `join`: `"all"`, `"any"`, a number k, or
-        `"settled"`. `correlate` joins across inputs: `"latest"`, `"arrival"`, or a key function. `backfill`
-        feeds it the facts that exist; without it, it sees what is applied from now on. A workflow is added as
-        its components, named `name.component`.
+        `to`: names, components, `td.INPUT`, `td.error_of(name)`, `td.timeout_of(name)`. `join`: `"all"`, `"any"`, a
+        number k, or `"settled"`. `correlate` joins across inputs: `"latest"`, `"arrival"`, or a key function.
+        `backfill` feeds it the facts that exist; without it, it sees what is applied from now on. A workflow is added
+        as its components, named `name.component`.
 
         Errors: `DefinitionError` and its kinds, at once; nothing is changed.
         """
@@ -154,7 +159,7 @@ class Workflow(Driven):
     def _sources(self, name: str, to: Parent | Iterable[Parent] | None) -> tuple[Source, ...]:
         if to is None:
             return ((INPUT_KEY, kinds.VALUE),)
-        single = isinstance(to, (str, Component, ErrorOf, Sentinel, Workflow))
+        single = isinstance(to, (str, Component, ErrorOf, TimeoutOf, Sentinel, Workflow))
         listed: list[Any] = [to] if single or not isinstance(to, Iterable) else list(to)
         if not listed:
             raise DefinitionError(
@@ -167,12 +172,14 @@ class Workflow(Driven):
             return (INPUT_KEY, kinds.VALUE)
         if isinstance(parent, ErrorOf):
             return (self._output_name(name, parent.name), kinds.ERROR)
+        if isinstance(parent, TimeoutOf):
+            return (self._output_name(name, parent.name), kinds.TIMEOUT)
         if isinstance(parent, (Component, Workflow)):
             parent = parent.name
         if not isinstance(parent, str):
             raise DefinitionError(
                 f"{name!r} names {parent!r:.80} as a parent, which is no component's name.",
-                hint="a parent is a name, a component, td.INPUT or td.error_of(name).",
+                hint="a parent is a name, a component, td.INPUT, td.error_of(name) or td.timeout_of(name).",
             )
         return (self._output_name(name, parent), kinds.VALUE)
 
@@ -399,9 +406,11 @@ class Workflow(Driven):
         with self._reading() as memory:
             open_inputs = sum(1 for root in memory.roots.values() if root.live)
             ready = len(memory.ready) + len(memory.released)
+            waits = len(waits_in_order(memory))
             return (
                 f"<Workflow {self.name!r}: {count} components, {memory.next_number} inputs "
                 f"({open_inputs} open), {ready} ready, {len(memory.out)} in flight, "
+                f"{f'{waits} waiting, ' if waits else ''}"
                 f"{memory.position} events>"
             )
 
@@ -534,16 +543,6 @@ class Workflow(Driven):
     def inspect(self) -> Inspection:
         """For the views: the memory, to look at only, and the live exceptions by position."""
         return Inspection(self)
-
-
-class Inspection(Reading):
-    """A look at a workflow's memory, with the live exceptions of its failures."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> tuple[Memory, dict[int, BaseException]]:  # type: ignore[override]
-        memory = super().__enter__()
-        return memory, {} if self._tape is None else self._tape.exceptions
 
 
 def name_of(name: Any) -> Any:

@@ -41,6 +41,11 @@ EVENTS: dict[str, ev.Event] = {
     "expanded": ev.Expanded(9, "items", (0,), (1, "x", (2,), None), 1, 0, 1, 0.5),
     "wait-opened": ev.WaitOpened(10, "w", (0,), "approved", "k", 100.0),
     "signalled": ev.Signalled(11, "approved", {"by": {"me"}}, "k", 50.0),
+    "wait-opened-full": ev.WaitOpened(
+        10, "w", (0,), "approved", "k", 100.0, 9, 50.0, 50.0, 1, 8, ERROR
+    ),
+    "signalled-wait": ev.Signalled(11, "approved", True, None, 50.0, "w", (0, 2)),
+    "timer-set": ev.TimerSet(12, "w", (0,), 100.0, 50.0),
     "timer-fired": ev.TimerFired(12, "w", (0,), 100.0),
     "scope-cancelled": ev.ScopeCancelled(13, (0, 1), "no need", 101.0),
     "component-added": ev.ComponentAdded(14, SHAPE, backfill=True),

@@ -8,7 +8,7 @@ compares graphs whose results depend on it, and raises `Diverged` where the orac
 
 from typing import Any
 
-from tests.oracle.graph import INPUT, error_kind, shown
+from tests.oracle.graph import INPUT, Graph, act, error_kind, shown
 from tests.oracle.interpreter import Result
 from tests.oracle.orders import Action, chooser
 
@@ -25,8 +25,12 @@ def run_engine(
     *,
     leave_out: frozenset[str] = frozenset(),
     trace: list[Action] | None = None,
+    waits_of: Graph | None = None,
 ) -> Result:
-    """Run all inputs, in flight together; facts of the components in `leave_out` do not count."""
+    """Run all inputs, in flight together; facts of the components in `leave_out` do not count.
+
+    What the waits of the graph `waits_of` are to give is signalled, and those that raise are left to end by themselves.
+    """
     import treadle as td
 
     choose, followed = chooser(order), [] if trace is None else trace
@@ -38,12 +42,16 @@ def run_engine(
             possible += [("dispatch", 1), ("dispatch", 2), ("dispatch", None)]
         if accepted < len(inputs):
             possible.append(("accept", accepted))
+        possible += [] if waits_of is None else waits_to_end(w)
         if not possible:
             break
         action = choose(possible)
         if action[0] == "accept":
             w, accepted = w.plan_eagerly(inputs[accepted]), accepted + 1
             followed.append(action)
+        elif action[0] in ("signal", "tick"):
+            before, w = w.position, end_wait(w, action, waits_of, td.ABSENT)
+            followed += ended_since(w, before)
         elif action[0] == "finish":
             w = w.apply_runnable(td.execute_runnable(hand.pop(action[1:])))
             w = w if trace is None else w.plan_eagerly()
@@ -56,6 +64,37 @@ def run_engine(
             followed += [("start", *label(runnable)) for runnable in runnables]
     assert w.is_satisfied(), "nothing is left to do, yet it is not satisfied"
     return read(w, td.ABSENT, {*leave_out, INPUT, td.INPUT, None})
+
+
+def waits_to_end(w: Any) -> list[Action]:
+    """What may be said to the waits of a workflow, and whether time may pass."""
+    waiting = w.waiting()
+    said = [("signal", each["name"], each["key"]) for each in waiting if each["timeout_s"] is None]
+    return said + ([("tick", None)] if len(said) < len(waiting) else [])
+
+
+def end_wait(w: Any, action: Action, graph: Graph | None, absent: Any) -> Any:
+    """Let all that nobody answers end, or say to one wait what its node gives."""
+    if action[0] == "tick":
+        return w.tick(w.position)
+    (value,) = [
+        each["value"]
+        for each in w.waiting()
+        if (each["name"], each["key"]) == (action[1], action[2])
+    ]
+    assert graph is not None
+    return w.signal(action[1], act(graph[action[1]], (value,), absent), action[2])
+
+
+def ended_since(w: Any, position: int) -> list[Action]:
+    """What came of waits, as the oracle names it."""
+    waits = {name for name in w.components() if w[name].kind == "wait_for"}
+    return [
+        (verb, event.node, event.scope)
+        for event in w.log()[position:]
+        if type(event).__name__ in ("Applied", "Failed", "Skipped") and event.node in waits
+        for verb in ("start", "finish")
+    ]
 
 
 def read(w: Any, absent: Any, leave_out: set[Any]) -> Result:

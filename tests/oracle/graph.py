@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 INPUT = "INPUT"
+WAIT = "wait"  # a step that somebody outside takes: what it gives is signalled, where it raises nobody answers
 KINDS = ("step", "condition", "rule", "map", "reduce", "collect", "accumulator")
 LONG = 70  # a longer argument is told by its checksum, or values would double at every diamond
 
@@ -24,6 +25,10 @@ class Bang(ValueError):
 
 
 USER_ERRORS = {"Boom", "Bang"}
+
+
+class Late(Exception):
+    """Nobody answered a wait."""
 
 
 class _Missing:
@@ -147,6 +152,8 @@ def given(node: Node, args: tuple[Any, ...]) -> Any:
 
 def act(node: Node, args: tuple[Any, ...], absent: Any) -> Any:
     """The body of a step, a reaction, a map's function, a reducer: raise, skip or give."""
+    if is_late(node, args, absent):
+        raise Late(node.name)
     args = told(args, absent)
     if happens(node.behaviour.raises, node, "raises", args):
         error = Boom if checksum("error", node.name, args) % 2 else Bang
@@ -154,6 +161,11 @@ def act(node: Node, args: tuple[Any, ...], absent: Any) -> Any:
     if happens(node.behaviour.skips, node, "skips", args):
         return absent
     return given(node, args)
+
+
+def is_late(node: Node, args: tuple[Any, ...], absent: Any) -> bool:
+    """Whether this is a wait that nobody answers."""
+    return node.kind == WAIT and happens(node.behaviour.raises, node, "raises", told(args, absent))
 
 
 def check(node: Node, args: tuple[Any, ...], absent: Any) -> bool:
@@ -247,7 +259,9 @@ def _node_faults(node: Node, graph: Graph) -> list[str]:
     above = [at[origin(parent)] for parent in node.to]
     deepest, many, ports = max(above, key=len), len(node.to) > 1, ports_of(node)
     rules = {
-        "kind": node.kind in KINDS,
+        "kind": node.kind in (*KINDS, WAIT),
+        "a wait": node.kind != WAIT
+        or (not many and ports == 1 and node.join == "all" and node.behaviour.skips == "never"),
         "parents' places": all(deepest[: len(place)] == place for place in above),
         "a map's other parents": node.kind != "map" or deepest == above[0],
         "one parent": not many
@@ -266,7 +280,7 @@ def _node_faults(node: Node, graph: Graph) -> list[str]:
         ),
         "ports": ports in ("*", 1 if node.join == "any" else len(node.to))
         or (not many and node.kind in ("step", "map")),
-        "on_failure": node.on_failure == "block" or node.kind == "step",
+        "on_failure": node.on_failure == "block" or node.kind in ("step", WAIT),
     }
     return [name for name, kept in rules.items() if not kept]
 
@@ -295,9 +309,14 @@ def component(node: Node, td: Any) -> Any:
     def predicate(*args: Any) -> bool:
         return check(node, args, absent)
 
+    def ends(value: Any) -> int | None:
+        return 0 if is_late(node, (value,), absent) else None
+
     with_ports = _ARITIES[ports_of(node)]
     if node.kind == "step":
         return td.step(with_ports(body), name=name, on_failure=node.on_failure)
+    if node.kind == WAIT:
+        return td.wait_for(name, timeout_s=ends, on_failure=node.on_failure)
     if node.kind == "condition":
         return td.condition(with_ports(predicate), name=name)
     if node.kind == "rule":

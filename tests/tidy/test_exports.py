@@ -79,7 +79,10 @@ CALLS: dict[str, Callable[[], object]] = {
     "regex": lambda: td.regex("a+"),
     "rule": lambda: td.rule(name="big", condition=is_big, reaction=double),
     "state_of": lambda: td.state_of("total"),
+    "sleep": lambda: td.sleep(60),
     "step": lambda: td.step(double),
+    "timeout_of": lambda: td.timeout_of("approval"),
+    "wait_for": lambda: td.wait_for("approval"),
     "workflow": lambda: td.workflow("doubling", steps=[td.step(double)]),
 }
 

@@ -16,7 +16,8 @@ MAY_IMPORT = {
     "policies": "errors model engine",
     "handle": "errors model engine policies",
     "driven": "errors model engine policies handle",
-    "value": "errors model engine components policies handle driven",
+    "timed": "errors model engine policies handle driven",
+    "value": "errors model engine components policies handle driven timed",
     "upgrade": "errors model engine components policies value",
     "build": "errors model components policies value",
     "interfaces": "errors model engine policies",
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "wiring": "errors model policies interfaces codec",
     "runner": "errors model engine components policies value upgrade interfaces wiring",
     "drive": "errors model engine policies handle value interfaces",
-    "views": "errors model engine components policies value",
+    "views": "errors model engine components policies value timed",
     "render": "errors model value views",
     "testing": "errors model engine components policies value upgrade interfaces codec stores schedulers"
     " executors runner drive views",
@@ -46,6 +47,7 @@ MAY_IMPORT_LATE = {
     "handle": "model",
     "driven": "policies",
     "value": "views render drive",
+    "timed": "views",
     "drive": "runner",
     "wiring": "codec stores schedulers executors",
 }

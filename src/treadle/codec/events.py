@@ -43,6 +43,7 @@ HAS_NONE: Final[frozenset[type]] = frozenset(
         events.Failed,
         events.Skipped,
         events.WaitOpened,
+        events.TimerSet,
         events.TimerFired,
         events.ScopeCancelled,
     }

@@ -46,6 +46,34 @@ def error_of(component: str | Component[Any, Any]) -> ErrorOf:
     return ErrorOf(name)
 
 
+class TimeoutOf:
+    """The timeout port of a wait, as a parent."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"timeout_of({self.name!r})"
+
+
+def timeout_of(component: str | Component[Any, Any]) -> TimeoutOf:
+    """Name the path of a wait that nobody answered in time: `add(remind, to=td.timeout_of("approval"))`.
+
+    It gives what the wait was waiting with: the fact of its parent. Where somebody takes it, a timeout is no failure.
+
+    >>> timeout_of("approval")
+    timeout_of('approval')
+    """
+    name = component if isinstance(component, str) else getattr(component, "name", None)
+    if not isinstance(name, str):
+        raise DefinitionError(
+            f"timeout_of takes a wait_for or its name, and was given {component!r:.80}."
+        )
+    return TimeoutOf(name)
+
+
 def make_wiring(
     name: str,
     sources: tuple[Source, ...],
@@ -90,6 +118,9 @@ def rewire_children(program: Program, old: Lowered) -> tuple[Lowered, ...]:
             continue
         if kinds.ERROR in ports:
             faults.append(f"{child.name!r} handles its failures")
+            continue
+        if kinds.TIMEOUT in ports:
+            faults.append(f"{child.name!r} takes its timeouts")
             continue
         try:
             rewired.append(_rewired(child, old))

@@ -15,7 +15,17 @@ from treadle.engine.joins import catch_up
 from treadle.engine.memory import Memory, enliven
 from treadle.engine.watch import holds
 from treadle.model import nodes as kinds
-from treadle.model.events import Applied, Expanded, Failed, InputAccepted, Planned, Skipped
+from treadle.model.events import (
+    Applied,
+    Expanded,
+    Failed,
+    InputAccepted,
+    Path,
+    Planned,
+    Skipped,
+    TimerFired,
+    WaitOpened,
+)
 from treadle.model.program import RACE, SETTLED, Node
 from treadle.model.sentinels import INPUT_KEY
 from treadle.model.work import Root, Scope, Unit, Unplanned
@@ -30,7 +40,13 @@ def feed(memory: Memory, added: list[Node]) -> None:
         if not root.folded and not root.halted
         for event in root.events
     ]
-    for _, event, root in sorted(remembered, key=lambda entry: entry[0]):
+    remembered.sort(key=lambda entry: entry[0])
+    feeding.gave = {
+        (event.node, event.scope)
+        for _, event, _ in remembered
+        if isinstance(event, (Applied, Failed, Skipped))
+    }
+    for _, event, root in remembered:
         feeding.feed(event, root)
 
 
@@ -43,6 +59,9 @@ class Feeding:
         self.joins = [node for node in added if node.arrival in (RACE, SETTLED)]
         self.events: dict[int, Any] = {}
         self.facts: dict[tuple[str, tuple[int, ...]], tuple[Any, int]] = {}
+        self.gave: set[tuple[str, Path]] = set()
+        """What gave or failed: a wait that did neither when its time was over took its timeout path."""
+        self.waits: dict[tuple[str, Path], WaitOpened] = {}
 
     def feed(self, event: Any, root: Root) -> None:
         """Give one old event to the new nodes."""
@@ -57,6 +76,10 @@ class Feeding:
             self.items(node, self.scope(root, event.scope, node.place), event)
         elif isinstance(event, Planned):
             self.gates(node, root, event)
+        elif isinstance(event, WaitOpened):
+            self.waits[event.node, event.scope] = event
+        elif isinstance(event, TimerFired) and (event.node, event.scope) not in self.gave:
+            self.timeout(node, self.scope(root, event.scope, node.place), event)
         elif isinstance(event, (Failed, Skipped)) and event.error is not None:
             self.failure(node, self.scope(root, event.scope, node.place), event)
 
@@ -123,6 +146,17 @@ class Feeding:
                 if old and gate.key not in failed and expression and holds(expression, held):
                     self.value(gate, scope, *fact)
                     stack.append(gate)
+
+    def timeout(self, node: Node, scope: Scope, event: TimerFired) -> None:
+        """What a wait waited with, for new takers of its timeouts."""
+        opened = self.waits.get((event.node, event.scope))
+        if opened is None:
+            return
+        (position,) = opened.sources
+        for child, port in node.timeout_children:
+            if child.index in self.fresh:
+                value = self.given(position, scope.path)
+                route.arrive(self.memory, child, port, scope, (value, position))
 
     def failure(self, node: Node, scope: Scope, event: Failed | Skipped) -> None:
         """A failure, for new handlers."""

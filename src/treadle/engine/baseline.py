@@ -13,14 +13,16 @@ from typing import Any
 from treadle.engine.edit import recount
 from treadle.engine.memory import Memory, keep_unit, new_root, units_of, walk
 from treadle.engine.state import cell_of
+from treadle.engine.waits import keep, stand, waits_in_order, waits_of
 from treadle.errors import ItemsFailed
 from treadle.model.definition import Definition
-from treadle.model.events import Baseline, Path
+from treadle.model.events import Baseline, Path, Signalled
 from treadle.model.markers import READS_HISTORY
-from treadle.model.program import compile_program
+from treadle.model.program import Node, compile_program
 from treadle.model.work import (
     QUEUED,
     READY,
+    WAITING,
     Group,
     Partners,
     Root,
@@ -28,6 +30,8 @@ from treadle.model.work import (
     Track,
     Unit,
     Unplanned,
+    UnplannedWait,
+    Wait,
     Waiting,
 )
 
@@ -53,8 +57,16 @@ def snapshot(memory: Memory, roots: Iterable[Root] | None = None) -> dict[str, A
             node.key: node.generation for node in memory.program.by_key.values() if node.generation
         },
         "retired": dict(sorted(memory.program.retired.items())),
+        "signals": _signals(memory),
         "unplanned": [
-            (entry.node.key, entry.scope.path, entry.value, entry.position, _only(memory, entry))
+            (
+                entry.node.key,
+                entry.scope.path,
+                entry.value,
+                entry.position,
+                _only(memory, entry),
+                isinstance(entry, UnplannedWait),
+            )
             for entry in memory.unplanned
         ],
     }
@@ -188,6 +200,7 @@ def _unit(unit: Unit) -> dict[str, Any]:
         "problem": (problem.message, problem.items) if isinstance(problem, ItemsFailed) else None,
         "failed": unit.failed,
         "kept": _kept(unit),
+        "wait": (unit.opened, unit.due_at, unit.answer) if isinstance(unit, Wait) else None,
     }
 
 
@@ -202,6 +215,13 @@ def _kept(unit: Unit) -> dict[str, Any] | None:
         for name, marker in unit.node.code.injected
         if marker.kind in READS_HISTORY and not callable(marker.key)
     }
+
+
+def _signals(memory: Memory) -> list[Signalled]:
+    """The signals that nobody waits for yet, in the order in which they came."""
+    kept = {} if memory.waits is None else memory.waits.kept
+    found = [event for by_key in kept.values() for events in by_key.values() for event in events]
+    return sorted(found, key=lambda event: event.position)
 
 
 def _cells(memory: Memory) -> dict[str, dict[Any, tuple[bool, Any, list[Path]]]]:
@@ -266,6 +286,7 @@ def load(definition: Definition, baseline: Baseline) -> Memory:
     for key, (count, latest, values) in state["tracks"].items():
         kept = None if values is None else list(values)
         memory.tracks[program.by_key[key].index] = Track(count, latest, kept)
+    _load_waits(memory, state)
     _load_unplanned(memory, state)
     ready = [unit for unit, queued in units if not queued]
     ready.sort(key=lambda unit: (unit.made_at, unit.node.index, unit.scope.path))
@@ -318,6 +339,9 @@ def _load_scope(
     nodes = memory.program.by_key
     for entry in told["units"]:
         node = nodes[entry["node"]]
+        if entry["wait"] is not None:
+            _load_wait(memory, scope, node, entry)
+            continue
         unit = Unit(
             node,
             scope,
@@ -359,6 +383,28 @@ def _load_scope(
         scope.broken = {nodes[key].index for key in told["broken"]}
 
 
+def _load_wait(memory: Memory, scope: Scope, node: Node, told: dict[str, Any]) -> None:
+    unit = Wait(
+        node,
+        scope,
+        tuple(told["args"]),
+        told["made_from"],
+        told["made_at"],
+        WAITING,
+        told["generation"],
+    )
+    unit.opened, unit.due_at, unit.answer = told["wait"]
+    keep_unit(scope, unit)
+    waits_of(memory).units[unit] = None
+
+
+def _load_waits(memory: Memory, state: dict[str, Any]) -> None:
+    for event in state["signals"]:
+        keep(waits_of(memory), event)
+    for unit in waits_in_order(memory):
+        stand(waits_of(memory), unit, unit.due_at)
+
+
 def _load_cells(memory: Memory, state: dict[str, Any], units: list[tuple[Unit, bool]]) -> None:
     by_place = {(unit.node.key, unit.scope.path): unit for unit, _ in units}
     for name, cells in state["cells"].items():
@@ -370,10 +416,11 @@ def _load_cells(memory: Memory, state: dict[str, Any], units: list[tuple[Unit, b
 
 def _load_unplanned(memory: Memory, state: dict[str, Any]) -> None:
     by_key = memory.program.by_key
-    for key, path, value, position, only in state["unplanned"]:
+    for key, path, value, position, only, is_wait in state["unplanned"]:
         node = by_key[key]
         scope: Scope = memory.roots[path[0]]
         for opener, index in zip(node.inner, path[1:], strict=True):
             scope = (scope.children or {})[opener][index]
         indices = None if only is None else frozenset(by_key[name].index for name in only)
-        memory.unplanned.append(Unplanned(node, scope, value, position, indices))
+        kind = UnplannedWait if is_wait else Unplanned
+        memory.unplanned.append(kind(node, scope, value, position, indices))

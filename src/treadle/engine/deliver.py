@@ -27,10 +27,11 @@ from treadle.engine.memory import (
     walk,
 )
 from treadle.engine.state import arrive_at_state, leave_cells
+from treadle.engine.waits import arrive_at_wait, forget_waits
 from treadle.model import nodes as kinds
 from treadle.model.events import Path, Work
 from treadle.model.facts import Failure
-from treadle.model.program import ALL, CORRELATE, DIRECT, GROUP, RACE, SETTLED, STATE, Node
+from treadle.model.program import ALL, CORRELATE, DIRECT, GROUP, RACE, SETTLED, STATE, WAIT, Node
 from treadle.model.sentinels import ABSENT
 from treadle.model.work import READY, Arrival, Root, Scope, Track, Unit, Unplanned
 
@@ -84,6 +85,8 @@ def arrive(
             arrive_at_state(memory, node, scope, arrival, key)
     elif how == CORRELATE:
         arrive_at_correlation(memory, node, port, scope, arrival, key)
+    elif how == WAIT:
+        arrive_at_wait(memory, node, scope, arrival)
 
 
 def _absent_at(memory: Memory, node: Node, scope: Scope) -> None:
@@ -161,6 +164,11 @@ def fail(
         give_absent(memory, node, scope)
         return
     note_failure(node, scope, failure, position)
+    give_nothing(memory, node, scope)
+
+
+def give_nothing(memory: Memory, node: Node, scope: Scope) -> None:
+    """The node ran and gives nothing on its value port: settled joins are to know."""
     for child, port in node.children:
         if child.arrival == SETTLED:
             arrive_at_join(memory, child, port, scope, None)
@@ -177,6 +185,7 @@ def halt(memory: Memory, root: Root, in_flight: set[Work]) -> None:
                 drop_unit(scope, unit)
     root.live -= len(gone)
     forget_ready(memory, gone)
+    forget_waits(memory, gone)
     start = len(memory.ready)
     leave_cells(memory, gone)
     sort_tail(memory, start)

@@ -17,6 +17,7 @@ from treadle.engine.memory import (
     walk,
 )
 from treadle.engine.state import cell_of
+from treadle.engine.waits import forget_waits, to_planning, waits_of
 from treadle.errors import DefinitionError, LogError
 from treadle.model import nodes as kinds
 from treadle.model.events import (
@@ -27,7 +28,7 @@ from treadle.model.events import (
 )
 from treadle.model.nodes import Lowered
 from treadle.model.program import Node, Program, compile_program
-from treadle.model.work import QUEUED, READY, Root, Scope, Unit
+from treadle.model.work import QUEUED, READY, WAITING, Root, Scope, Unit, UnplannedWait, Wait
 
 EditEvent = ComponentAdded | ComponentReplaced | ComponentRemoved
 
@@ -55,6 +56,8 @@ def rebind(memory: Memory, program: Program) -> None:
     for cells in memory.cells.values():
         for cell in cells.values():
             units.extend(cell.queue)
+    if memory.waits is not None:
+        units.extend(memory.waits.units)
     for unit in units:
         unit.node = _same(program, unit.node)
     for entry in memory.unplanned:
@@ -102,7 +105,7 @@ def _keep_from(memory: Memory, fresh: set[int]) -> None:
     """
     for entry in memory.unplanned:
         watchers = {watcher.index for watcher in entry.node.watchers}
-        if entry.only is None and watchers & fresh:
+        if entry.only is None and watchers & fresh and type(entry) is not UnplannedWait:
             entry.only = frozenset(watchers - fresh)
 
 
@@ -118,6 +121,7 @@ def _replace(memory: Memory, program: Program, lowered: Lowered, *, reset: bool)
         for index in old:
             memory.cells.pop(index, None)
             memory.partners.pop(index, None)
+        _drop_signals(memory, lowered.name)
     for unit in pending:
         if unit.node.index in nodes:
             _again(memory, nodes[unit.node.index], unit)
@@ -188,10 +192,13 @@ def _pending(memory: Memory, indices: set[int]) -> list[Unit]:
 def _withdraw(memory: Memory, unit: Unit) -> None:
     """Take a unit out; should an outcome of it come, the first will be recorded as orphaned.
 
-    Whether it is in flight is not asked: the log does not say, and a fold must not depend on it.
+    Whether it is in flight is not asked: the log does not say, and a fold must not depend on it. A wait never is.
     """
-    memory.withdrawn[unit.node.key, unit.generation, unit.scope.path] = None
-    forget_ready(memory, {unit})
+    if isinstance(unit, Wait):
+        forget_waits(memory, [unit])
+    else:
+        memory.withdrawn[unit.node.key, unit.generation, unit.scope.path] = None
+        forget_ready(memory, {unit})
     drop_unit(unit.scope, unit)
     unit.scope.root.live -= 1
     cell = unit.cell
@@ -204,6 +211,9 @@ def _withdraw(memory: Memory, unit: Unit) -> None:
 
 def _again(memory: Memory, node: Node, old: Unit) -> None:
     """The same work under new code."""
+    if isinstance(old, Wait):
+        _wait_again(memory, node, old)
+        return
     unit = Unit(node, old.scope, old.args, old.made_from, memory.position, READY, node.generation)
     unit.problem = old.problem
     keep_unit(old.scope, unit)
@@ -218,6 +228,24 @@ def _again(memory: Memory, node: Node, old: Unit) -> None:
     memory.ready.append(unit)
 
 
+def _wait_again(memory: Memory, node: Node, old: Wait) -> None:
+    """A wait under new code is opened anew, unless it was ended already; what was to be planned still is."""
+    unit = Wait(node, old.scope, old.args, old.made_from, memory.position, WAITING, node.generation)
+    keep_unit(old.scope, unit)
+    old.scope.root.live += 1
+    waits_of(memory).units[unit] = None
+    if old.answer is not None:
+        unit.opened, unit.answer = old.opened, old.answer
+    elif old.opened is not None and old.opened.error is None:
+        to_planning(memory, unit)
+
+
+def _drop_signals(memory: Memory, name: str) -> None:
+    """Signals that were kept for a component are gone with it."""
+    if memory.waits is not None:
+        memory.waits.kept.pop(name, None)
+
+
 def _remove(memory: Memory, program: Program, name: str, rewired: tuple[Lowered, ...]) -> None:
     """Drop a component with its work; its children take from its parents from now on."""
     names = [name, *[lowered.name for lowered in rewired]]
@@ -228,6 +256,7 @@ def _remove(memory: Memory, program: Program, name: str, rewired: tuple[Lowered,
     }
     program.remove(name, rewired)
     program.settle()
+    _drop_signals(memory, name)
     stale = {
         index
         for key, (index, width) in before.items()

@@ -25,6 +25,16 @@ from treadle.engine.memory import (
     walk,
 )
 from treadle.engine.state import leave_cell
+from treadle.engine.waits import (
+    leave_wait,
+    lie_down,
+    opened,
+    signalled,
+    timer_fired,
+    timer_set,
+    wait_at,
+    waits_of,
+)
 from treadle.engine.watch import watch_of
 from treadle.errors import LogError, TreadleBug
 from treadle.model import nodes as kinds
@@ -43,13 +53,14 @@ from treadle.model.events import (
     Signalled,
     Skipped,
     TimerFired,
+    TimerSet,
     WaitOpened,
     positions,
 )
 from treadle.model.facts import Failure
 from treadle.model.program import Node
 from treadle.model.sentinels import INPUT_KEY
-from treadle.model.work import Mark, Root, Unit, Unplanned
+from treadle.model.work import WAITING, Mark, Root, Unit, Unplanned, UnplannedWait, Wait
 
 
 def accept(memory: Memory, event: InputAccepted) -> None:
@@ -296,6 +307,26 @@ def retry(memory: Memory, unit: Unit, event: AttemptFailed) -> None:
     put_back(memory, unit)
 
 
+def fire(memory: Memory, unit: Wait, event: TimerFired) -> None:
+    """The moment of a wait has come: where somebody takes its timeouts, the fact it waited with goes on there."""
+    node, scope, root = unit.node, unit.scope, unit.scope.root
+    if not node.timeout_children:
+        timer_fired(memory, unit, event)
+        return
+    root.events.append(event)
+    waits = waits_of(memory)
+    waits.units.pop(unit, None)
+    lie_down(waits, unit)
+    drop_unit(scope, unit)
+    start = len(memory.ready)
+    arrival = (unit.args[0], positions(unit.made_from)[0])
+    for child, port in node.timeout_children:
+        route.arrive(memory, child, port, scope, arrival)
+    route.give_nothing(memory, node, scope)
+    retire(memory, node, scope)
+    _finish(memory, root, start)
+
+
 def cancel(memory: Memory, event: ScopeCancelled) -> None:
     """Withdraw all that is left to do for an input; the first outcome of each piece will be orphaned."""
     root = memory.roots.get(event.scope[0]) if len(event.scope) == 1 else None
@@ -308,7 +339,8 @@ def cancel(memory: Memory, event: ScopeCancelled) -> None:
     root.has_failed = True
     for scope in walk(root):
         for unit in units_of(scope):
-            memory.withdrawn[unit.node.key, unit.generation, scope.path] = None
+            if unit.status != WAITING:
+                memory.withdrawn[unit.node.key, unit.generation, scope.path] = None
     route.halt(memory, root, set())
     _finish(memory, root, len(memory.ready))
 
@@ -333,9 +365,7 @@ def replay(memory: Memory, entry: Event | Mark) -> None:
         return
     handler = _REPLAY.get(type(entry))
     if handler is None:
-        waits = type(entry) in (WaitOpened, Signalled, TimerFired)
-        hint = "it was written by a later version." if waits else "it is damaged."
-        raise LogError(f"a log cannot go on with {type(entry).__name__}.", hint=hint)
+        raise LogError(f"a log cannot go on with {type(entry).__name__}.", hint="it is damaged.")
     check_position(memory, entry)
     handler(memory, entry)
 
@@ -385,12 +415,45 @@ def _unit_of(memory: Memory, event: Any) -> Unit:
             f"event {event.position} answers work of {event.node!r} in {event.scope} that was not pending.",
             hint="the log is damaged, or belongs to another definition.",
         )
-    if unit in memory.out:
+    if isinstance(unit, Wait):
+        _take_entry(memory, unit, event)
+        leave_wait(memory, unit)
+    elif unit in memory.out:
         del memory.out[unit]
     else:
         take_out(memory, unit)
         del memory.out[unit]
     return unit
+
+
+def _take_entry(memory: Memory, unit: Wait, event: Any) -> None:
+    """Planning did with a wait what an event says: it is no longer to be planned."""
+    for entry in memory.unplanned:
+        if type(entry) is UnplannedWait and entry.node is unit.node and entry.scope is unit.scope:
+            memory.unplanned.remove(entry)
+            return
+    raise LogError(
+        f"event {event.position} is about a wait of {event.node!r} in {event.scope} that had nothing to do.",
+        hint="the log is damaged, or belongs to another definition.",
+    )
+
+
+def _replay_opened(memory: Memory, event: WaitOpened) -> None:
+    node = memory.program.by_key.get(event.node)
+    unit = None
+    if node is not None:
+        unit = unit_at(scope_at(memory, event.scope, node.place), node.index)
+    if not isinstance(unit, Wait) or unit.opened is not None or unit.generation != event.generation:
+        raise LogError(
+            f"event {event.position} opens a wait of {event.node!r} in {event.scope} that was not there.",
+            hint="the log is damaged, or belongs to another definition.",
+        )
+    _take_entry(memory, unit, event)
+    opened(memory, unit, event)
+
+
+def _replay_fired(memory: Memory, event: TimerFired) -> None:
+    fire(memory, wait_at(memory, event.node, event.scope, event.position), event)
 
 
 def _replay_settled(memory: Memory, event: Any) -> None:
@@ -407,7 +470,8 @@ def _replay_retry(memory: Memory, event: AttemptFailed) -> None:
 
 def _replay_planned(memory: Memory, event: Planned) -> None:
     for entry in memory.unplanned:
-        if entry.node.key == event.node and entry.scope.path == event.scope:
+        same = entry.node.key == event.node and entry.scope.path == event.scope
+        if same and type(entry) is not UnplannedWait:
             memory.unplanned.remove(entry)
             planned(memory, entry, event)
             return
@@ -425,6 +489,10 @@ _REPLAY: dict[type, Callable[[Memory, Any], None]] = {
     Skipped: _replay_settled,
     Failed: _replay_failed,
     AttemptFailed: _replay_retry,
+    WaitOpened: _replay_opened,
+    Signalled: signalled,
+    TimerSet: timer_set,
+    TimerFired: _replay_fired,
     ScopeCancelled: cancel,
     Orphaned: orphaned,
 }

@@ -7,10 +7,12 @@ leaves out the runnable and the outcome, which nobody would see. Measured: that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
+from treadle.engine.answers import open_wait, signal_for
+from treadle.engine.answers import outcome_of as outcome_of_wait
 from treadle.engine.apply import conclude, orphan, pending_unit, try_again
 from treadle.engine.edit import Edit
 from treadle.engine.execute import (
@@ -21,17 +23,29 @@ from treadle.engine.execute import (
     odd_value,
     outcome_of,
 )
-from treadle.engine.fold import planned, settle_value, take_out
+from treadle.engine.fold import fire, planned, settle_value, take_out
 from treadle.engine.memory import Memory, hand_out, put_back, take_ready, unit_at
 from treadle.engine.plan import plan_fact
 from treadle.engine.prepare import make_runnable
+from treadle.engine.waits import leave_wait, next_timer, opened, signalled, timer_set
+from treadle.errors import TreadleBug
 from treadle.model import nodes as kinds
 from treadle.model.errordata import ErrorData
-from treadle.model.events import Applied, Event, Failed, Path, Skipped
+from treadle.model.events import (
+    Applied,
+    Event,
+    Failed,
+    Path,
+    Signalled,
+    Skipped,
+    TimerFired,
+    TimerSet,
+    WaitOpened,
+)
 from treadle.model.nodes import Context
 from treadle.model.runnables import FAILED, OK, Again, Branch, Outcome, Runnable
 from treadle.model.sentinels import ABSENT
-from treadle.model.work import OUT, QUEUED, Mark, Scope, Unit, mark_of
+from treadle.model.work import OUT, QUEUED, Mark, Scope, Unit, UnplannedWait, Wait, mark_of
 
 Exceptions = dict[int, BaseException]
 
@@ -59,6 +73,8 @@ class Drive(Struct, eq=False):
     run_key: str | None
     branch: Branch
     context: Context
+    at: float | None = None
+    """The time, as far as whoever drives says it."""
     entries: list[Event | Mark | Edit] = []
     exceptions: Exceptions = {}
     failures: list[tuple[str, Path, ErrorData]] = []
@@ -74,18 +90,78 @@ class Drive(Struct, eq=False):
     """How long the log is at the end of the operation."""
     closed: list[int] = []
     """Inputs that finished since the last look (at the first look: all that are finished)."""
+    next_due: float | None = None
+    """The moment at which the first of all waits ends, as of the end of the operation."""
 
     def plan(self) -> None:
         """Plan all facts that nobody has planned yet."""
         memory = self.memory
         while memory.unplanned:
             entry = memory.unplanned.popleft()
+            if type(entry) is UnplannedWait:
+                self._plan_wait(entry)
+                continue
             event, errors = plan_fact(memory, entry, self.context)
             if errors:
                 self.exceptions[event.position] = errors[0]
             planned(memory, entry, event)
             self.entries.append(event)
             self.failures.extend((key, event.scope, error) for key, error in event.failed)
+
+    def _plan_wait(self, entry: UnplannedWait) -> None:
+        """Open a wait; or record what came of one that was ended."""
+        memory = self.memory
+        unit = unit_at(entry.scope, entry.node.index)
+        if not isinstance(unit, Wait):
+            raise TreadleBug(f"the wait {entry.node.key!r} holds work of another kind.")
+        if unit.opened is None:
+            event = open_wait(memory, unit, self.at)
+            opened(memory, unit, event)
+            self.entries.append(event)
+            return
+        outcome = outcome_of_wait(unit)
+        leave_wait(memory, unit)
+        self.apply(unit, outcome)
+
+    def signal(self, name: str, value: Any, key: str | None) -> None:
+        """Record a signal, and what it led to: it ends a wait, or is kept.
+
+        Errors: `AmbiguousSignal`; nothing was changed, if nothing was left to be planned.
+        """
+        self.plan()
+        event = signal_for(self.memory, name, value, key, self.at)
+        signalled(self.memory, event)
+        self.entries.append(event)
+        self.plan()
+
+    def pass_time(self, at: float) -> None:
+        """It is `at`: begin the clocks that stand still, and end the waits whose moments have come, in their order."""
+        self.at = at
+        self.plan()
+        memory = self.memory
+        for unit in [] if memory.waits is None else list(memory.waits.unset):
+            lasts = 0.0 if unit.opened is None else unit.opened.timeout_s or 0.0
+            begun = TimerSet(memory.position, unit.node.key, unit.scope.path, at + lasts, at)
+            timer_set(memory, begun)
+            self.entries.append(begun)
+        while True:
+            due = next_timer(memory)
+            if due is None or due.due_at is None or due.due_at > at:
+                return
+            event = TimerFired(memory.position, due.node.key, due.scope.path, at)
+            fire(memory, due, event)
+            self.entries.append(event)
+            self.plan()
+
+    @property
+    def opened(self) -> list[WaitOpened]:
+        """The waits that were opened; `due_at` is when they end, unless a signal comes."""
+        return [entry for entry in self.entries if isinstance(entry, WaitOpened)]
+
+    @property
+    def ended(self) -> list[Signalled | TimerFired]:
+        """The signals that came (those without a `node` are kept), and the moments that ended waits."""
+        return [entry for entry in self.entries if isinstance(entry, (Signalled, TimerFired))]
 
     def run(self) -> None:
         """Plan, execute and apply until nothing is ready."""
@@ -320,7 +396,7 @@ class Drive(Struct, eq=False):
                 self.entries.append(orphaned)
             return False
         stale = outcome.status == FAILED and outcome.attempt < unit.attempt
-        if unit.status == QUEUED or stale:
+        if unit.status >= QUEUED or stale:
             return False
         if unit.status != OUT:
             take_out(memory, unit)

@@ -26,6 +26,7 @@ from treadle.model.events import (
     Orphaned,
     Planned,
     ScopeCancelled,
+    Signalled,
     positions,
 )
 from treadle.model.markers import READS_HISTORY
@@ -208,6 +209,8 @@ class Cut:
         node = getattr(event, "node", None)
         if isinstance(event, Orphaned) or (node is not None and self.is_out(node)):
             return None
+        if isinstance(event, Signalled) and event.name in self.names:
+            return None
         if isinstance(event, Failed):
             out = tuple([work for work in event.in_flight if not self.is_out(work[0])])
             return structs.replace(event, in_flight=out)
@@ -274,6 +277,8 @@ def _numbered(
             changes["made_from"] = new[0] if isinstance(sources, int) else new
         if getattr(found, "read_at", None) is not None:
             changes["read_at"] = moved(found.read_at)
+        if getattr(found, "signal", None) is not None:
+            changes["signal"] = moved(found.signal)
         kept.append(structs.replace(found, **changes))
         old.append(event.position)
     return kept

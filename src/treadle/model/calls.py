@@ -157,6 +157,16 @@ class PassOn(Portable):
         return value
 
 
+class Constant(Portable):
+    """The same for every value."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self, _: Any) -> Any:
+        return self.value
+
+
 class Fold(Portable):
     """A whole reduce: fold the values in item order, from `initial` where there is one."""
 

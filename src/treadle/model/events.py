@@ -168,8 +168,13 @@ class Expanded(MadeFrom, frozen=True, array_like=True, tag=7):
     seconds: float | None = None
 
 
-class WaitOpened(Struct, frozen=True, array_like=True, tag=8):
-    """A node began to wait for a signal or a moment."""
+class WaitOpened(MadeFrom, frozen=True, array_like=True, tag=8):
+    """A node began to wait for a signal of this name and key, or for a moment.
+
+    It waits for `timeout_s`, which is over at `due_at` (None as long as nobody has told the time). `signal` says
+    at which position the signal stands that came before the wait and answers it; `error`, that its key or its time
+    could not be told, which fails it.
+    """
 
     position: int
     node: str
@@ -177,16 +182,34 @@ class WaitOpened(Struct, frozen=True, array_like=True, tag=8):
     name: str
     key: str | None = None
     due_at: float | None = None
+    made_from: Positions = ()
+    timeout_s: float | None = None
+    at: float | None = None
+    generation: int = 0
+    signal: int | None = None
+    error: ErrorData | None = None
 
 
 class Signalled(Struct, frozen=True, array_like=True, tag=9):
-    """A signal arrived; it answers one wait of this name and key, or is kept until one opens."""
+    """A signal arrived: it answers the wait of `node` in `scope`, or is kept until one of its name and key opens."""
 
     position: int
     name: str
     value: Any
     key: str | None = None
     at: float | None = None
+    node: str | None = None
+    scope: Path = ()
+
+
+class TimerSet(Struct, frozen=True, array_like=True, tag=17):
+    """A wait that was opened when nobody told the time has its moment now: `at` is when its clock began."""
+
+    position: int
+    node: str
+    scope: Path
+    due_at: float
+    at: float
 
 
 class TimerFired(Struct, frozen=True, array_like=True, tag=10):
@@ -265,6 +288,7 @@ Event: TypeAlias = (
     | Expanded
     | WaitOpened
     | Signalled
+    | TimerSet
     | TimerFired
     | ScopeCancelled
     | ComponentAdded

@@ -27,21 +27,31 @@ REDUCE: Final = "reduce"
 """Closes a fan-out: a barrier that folds what arrived from each item."""
 STATE: Final = "state"
 """Folds values into a state that outlives their scopes; one at a time per key."""
+WAIT: Final = "wait"
+"""Waits for a signal from outside, and gives what it brings; or until its time is over."""
+SLEEP: Final = "sleep"
+"""Passes its parent's fact on when its time has come."""
 
 VALUE: Final = "value"
 """The port on which a node gives its facts."""
 ERROR: Final = "error"
 """The port on which a node gives a `Failure` for each failed runnable."""
+TIMEOUT: Final = "timeout"
+"""The port on which a wait passes its parent's fact on when nobody answered in time."""
 
 Source: TypeAlias = tuple[str, str]
-"""A parent: the key of a node and the port it gives on, `"value"` or `"error"`."""
+"""A parent: the key of a node and the port it gives on, `"value"`, `"error"` or `"timeout"`."""
 
 Expression: TypeAlias = tuple[Any, ...]
 """`("is", condition)`, `("all", e, ...)`, `("any", e, ...)` or `("not", e)`."""
 
 
 class NodeShape(Struct, frozen=True, omit_defaults=True, gc=False):
-    """One node as data: its stable key, its kind, its parents, and how it treats what they give."""
+    """One node as data: its stable key, its kind, its parents, and how it treats what they give.
+
+    Of a wait, `on_timeout` says what follows when its time is over: `"fail"` or `"default"`, or None if it has no
+    end; `schema` is the JSON Schema of what answers it, as text, where its type has one.
+    """
 
     key: str
     kind: str
@@ -53,6 +63,8 @@ class NodeShape(Struct, frozen=True, omit_defaults=True, gc=False):
     keyed: bool = False
     on_failure: str = "block"
     on_item_failure: str = "fail"
+    on_timeout: str | None = None
+    schema: str | None = None
 
 
 class ComponentShape(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -112,7 +124,8 @@ class NodeCode(Struct, frozen=True):
 
     `call` takes one argument per port (its wrapper unpacks where one parent feeds several ports). `takes` and
     `gives` are annotations, `None` where nothing is said. `key_of` is the key function of a keyed state,
-    or of a join that correlates by key.
+    or of a join that correlates by key. Of a wait, `call` gives how long it waits at most, in seconds, `key_of` the
+    key of the signal that answers it, and `initial` what it gives when nobody does.
     """
 
     call: Callable[..., Any] | None = None

@@ -67,12 +67,28 @@ def _check_sources(
                 f"{nearest(key, program.components)}",
                 hint="add the parent first, or correct the name in `to=`.",
             )
+        if source[1] == kinds.TIMEOUT:
+            _check_timeout(program, lowered.name, key)
         if source in seen:
             raise DefinitionError(
                 f"{lowered.name!r} names its parent {key!r} twice.",
                 hint="n ports need n distinct parents; pass the value on through a step of its own.",
             )
         seen.add(source)
+
+
+def _check_timeout(program: Program, name: str, key: str) -> None:
+    """Only what may come to the end of its time, and gives nothing else then, has a path for that."""
+    shape = program.by_key[key].shape
+    if shape.on_timeout == "fail":
+        return
+    if shape.kind != kinds.WAIT:
+        why, hint = "is no wait_for", "timeout_of names a wait_for."
+    elif shape.on_timeout is None:
+        why, hint = "waits without end", "give it a `timeout_s=`."
+    else:
+        why, hint = "gives its `default=` then", "leave out one of the two."
+    raise DefinitionError(f"{name!r} cannot take the timeouts of {key!r}, which {why}.", hint=hint)
 
 
 def _refuse_cycle(name: str) -> None:
@@ -211,7 +227,7 @@ def _check_types(
             narrows = True
         if wanted is None or key in own:
             continue
-        given = None if port == kinds.ERROR else gives(program.by_key[key])
+        given = _given(program.by_key[key], port)
         outside = spec.shape.kind == kinds.REDUCE and not program.by_key[key].inner
         if spec.shape.kind == kinds.ITEMS or outside:
             _check_element(lowered.name, key, given, wanted)
@@ -219,9 +235,16 @@ def _check_types(
             _refuse_types(lowered.name, key, given, wanted)
 
 
+def _given(node: Node, port: str) -> Any:
+    """The annotation of what a node gives on a port."""
+    if port == kinds.ERROR:
+        return None
+    return gives(node.sources[0][0] if port == kinds.TIMEOUT else node)
+
+
 def gives(node: Node) -> Any:
-    """The annotation of what a node gives; a gate and a check give what came to them."""
-    while node.kind in (kinds.GATE, kinds.CHECK) and node.sources:
+    """The annotation of what a node gives; a gate, a check and a sleep give what came to them."""
+    while node.kind in (kinds.GATE, kinds.CHECK, kinds.SLEEP) and node.sources:
         node = node.sources[0][0]
     hint = node.code.gives
     return types.element_of(hint) if node.kind == kinds.ITEMS else hint
@@ -256,6 +279,12 @@ def check_replacement(program: Program, old: Lowered, new: Lowered) -> None:
             f"the new {new.name!r} ({new.kind}) would move its children into or out of a fan-out.",
             hint="remove the component and its children, then add them as you want them.",
         )
+    if output.timeout_children and specs[new.output].shape.on_timeout != "fail":
+        raise DefinitionError(
+            f"the new {new.name!r} would never time out, and "
+            f"{output.timeout_children[0][0].component!r} takes its timeouts.",
+            hint="remove that first.",
+        )
     given = specs[new.output].code.gives
     for child in program.outgoing(output):
         for (parent, _), wanted in zip(child.sources, child.code.takes, strict=False):
@@ -284,4 +313,5 @@ def find_near_barriers(nodes: list[Node]) -> None:
 
 def below(node: Node) -> list[Node]:
     """All that takes something from a node: its value, its failures, or a look at its facts."""
-    return [child for child, _ in node.children + node.error_children] + node.watchers
+    edges = node.children + node.error_children + node.timeout_children
+    return [child for child, _ in edges] + node.watchers

@@ -28,6 +28,8 @@ GROUP: Final = "group"
 """A reduce that closes a fan-out."""
 STATE: Final = "state"
 GATE: Final = "gate"
+WAIT: Final = "wait"
+"""A wait or a sleep: what arrives is work for planning, and never ready."""
 
 
 NO_EDGES: Final[list[Any]] = []
@@ -61,6 +63,7 @@ class Node:
         "quick",
         "shape",
         "sources",
+        "timeout_children",
         "tracked",
         "tracks_all",
         "watchers",
@@ -78,6 +81,7 @@ class Node:
         self.sources: list[tuple[Node, str]] = []
         self.children: list[tuple[Node, int]] = []
         self.error_children: list[tuple[Node, int]] = NO_EDGES
+        self.timeout_children: list[tuple[Node, int]] = NO_EDGES
         self.watchers: list[Node] = NO_NODES
         """Gates and keyed children: what must be planned when this node gives a fact."""
         self.tracked = False
@@ -126,6 +130,8 @@ def _arrival(node: Node) -> str:
         return GATE
     if node.kind == kinds.STATE:
         return STATE
+    if node.kind in (kinds.WAIT, kinds.SLEEP):
+        return WAIT
     if node.closes is not None:
         return GROUP
     if node.shape.correlate is not None:
@@ -231,6 +237,9 @@ class Program:
             if gives == kinds.ERROR:
                 parent.error_children = [*parent.error_children]
                 _insert(parent.error_children, node, port)
+            elif gives == kinds.TIMEOUT:
+                parent.timeout_children = [*parent.timeout_children]
+                _insert(parent.timeout_children, node, port)
             elif node.kind == kinds.GATE or node.shape.keyed:
                 if parent.watchers is NO_NODES:
                     parent.watchers = []
@@ -325,6 +334,9 @@ class Program:
         for parent, _ in node.sources:
             parent.children = [edge for edge in parent.children if edge[0] is not node]
             parent.error_children = [edge for edge in parent.error_children if edge[0] is not node]
+            if parent.timeout_children:
+                edges = [edge for edge in parent.timeout_children if edge[0] is not node]
+                parent.timeout_children = edges
             parent.watchers = [watcher for watcher in parent.watchers if watcher is not node]
             parent.plans = bool(parent.watchers)
         node.sources = []

@@ -13,7 +13,15 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct, field
 
 from treadle.model.definition import Definition
-from treadle.model.events import AttemptFailed, Event, Path, Positions
+from treadle.model.events import (
+    AttemptFailed,
+    Event,
+    Path,
+    Positions,
+    Signalled,
+    TimerFired,
+    WaitOpened,
+)
 from treadle.model.facts import Failure
 from treadle.model.program import Node, Program
 
@@ -22,6 +30,8 @@ OUT: Final = 1
 """Handed out by `prepare_for_dispatch` and not yet answered."""
 QUEUED: Final = 2
 """Waiting for its turn at a stateful node."""
+WAITING: Final = 3
+"""Waiting for a signal or a moment: never ready, never out."""
 
 Arrival: TypeAlias = tuple[Any, int]
 """A value and the position of the event that gave it."""
@@ -94,6 +104,29 @@ class Unit(Struct, eq=False):
     """What its markers read of history for its first attempt, where that was found again by a replay."""
 
 
+class Wait(Unit, eq=False):
+    """A unit that waits: how it was opened, when its time is over, and what ended it."""
+
+    opened: WaitOpened | None = None
+    due_at: float | None = None
+    answer: Signalled | TimerFired | None = None
+
+
+class Waits(Struct, eq=False):
+    """All that waits for a signal or a moment, and the signals that came before their waits."""
+
+    units: dict[Wait, None] = {}
+    """From the arrival of the value to wait with, until the wait gave something or was withdrawn."""
+    open: dict[str, dict[str, dict[Wait, None]]] = {}
+    """Those that a signal can answer, by its name and key, in the order of opening."""
+    kept: dict[str, dict[str | None, deque[Signalled]]] = {}
+    """Signals that nobody waits for yet, by name and key, in the order of arrival."""
+    timers: list[tuple[float, int, Wait]] = []
+    """A heap of moments; what was answered or withdrawn stays in it until it comes up, or is too much."""
+    unset: dict[Wait, None] = {}
+    """Opened when nobody told the time: their clocks have not begun."""
+
+
 class Waiting(Struct, eq=False):
     """A join that has some of its values: per port what arrived."""
 
@@ -150,6 +183,10 @@ class Unplanned(Struct, eq=False):
     """After a backfill: the new watchers, which alone are still to be asked."""
 
 
+class UnplannedWait(Unplanned, eq=False):
+    """A wait that is to be opened, or brought to its end; the value is what it waits with."""
+
+
 class Mark(Struct, frozen=True):
     """A journal entry that is no event: work handed out (`out`) or put back."""
 
@@ -203,6 +240,8 @@ class Memory(Struct, eq=False):
     """Inputs that finished since somebody looked, where somebody does."""
     withdrawn: dict[tuple[str, int, Path], None] = {}
     """Work whose first outcome, should one come, is to be recorded as orphaned."""
+    waits: Waits | None = None
+    """Made when something waits for the first time, or a signal comes."""
     absents: deque[tuple[Node, Scope]] = field(default_factory=deque)
     """Nodes that give ABSENT, to be followed up before the event is over."""
     checks: deque[tuple[Node, Scope]] = field(default_factory=deque)

@@ -185,4 +185,5 @@ def every_event() -> tuple[Event, ...]:
         logged.ComponentReplaced(15, shape, reset=True),
         logged.ComponentRemoved(16, "gone", (shape,)),
         logged.Orphaned(17, "each", (1, 0), 2, 3, error, "late"),
+        logged.TimerSet(18, "wait", (1,), 5.5, 2.0),
     )

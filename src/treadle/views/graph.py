@@ -42,6 +42,9 @@ CONDITION: Final = "condition"
 
 COUNTS: Final = ("done", "failed", "skipped", "ready", "in_flight", "waiting")
 
+PASSING: Final = (kinds.GATE, kinds.CHECK, kinds.WAIT)
+"""Nodes that pass on what is not their own (a wait, on its timeout port)."""
+
 FEW_EVENTS: Final = 40
 """A story of at most so many events is told from the first input; of a longer one, the last input."""
 
@@ -78,10 +81,10 @@ class Graph(TypedDict):
 def graph(workflow: Workflow, *, state: bool = False, input: Any = None) -> Graph:
     """The components in the order of adding, and the edges between them.
 
-    Kinds of edges: `"value"`, `"error"` (from an error port), `"state"` (a marker reads the source), and
-    `"condition"` (the target's condition names the source). With `state`, each component has `counts` over all
-    remembered inputs, or for one (`failed` as in `failures()`, `skipped`: gave ABSENT without failing), and the
-    `status` that matters most: `"failed"`, `"ready"` (or in flight), `"waiting"`, `"done"`, `"idle"`.
+    Kinds of edges: `"value"`, `"error"` (from an error port), `"timeout"` (from that of a wait), `"state"` (a marker
+    reads the source), and `"condition"` (the target's condition names the source). With `state`, each component has
+    `counts` over all remembered inputs, or for one (`failed` as in `failures()`, `skipped`: gave ABSENT without
+    failing), and the `status` that matters most: `"failed"`, `"ready"` (or in flight), `"waiting"`, `"done"`, `"idle"`.
     """
     pending = status.work(workflow, input) if state else {}
     with workflow.inspect() as (memory, _):
@@ -120,7 +123,7 @@ def _edges(program: Program, name: str) -> Iterator[EdgeEntry]:
     for node in nodes:
         for parent, port in node.sources:
             if parent.component != name:
-                found[parent.component, kinds.ERROR if port == kinds.ERROR else kinds.VALUE] = None
+                found[parent.component, port] = None
     for node in nodes:
         for asked in conditions_in(node.shape.expression):
             if asked in program.components and asked != name:
@@ -272,7 +275,7 @@ class _Story:
                 giver = above.component if giver == target else giver
                 if above.key == origin:
                     return giver
-                if above.kind not in (kinds.GATE, kinds.CHECK) or not above.sources:
+                if above.kind not in PASSING or not above.sources:
                     break
                 above = above.sources[0][0]
         return self.reader.split(origin)[0]

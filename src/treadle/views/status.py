@@ -8,7 +8,7 @@ from treadle.engine.memory import Memory, units_of, walk
 from treadle.model.events import InputAccepted, ScopeCancelled
 from treadle.model.markers import NOT_GIVEN
 from treadle.model.placing import markers_of
-from treadle.model.work import OUT, QUEUED, Root
+from treadle.model.work import OUT, QUEUED, WAITING, Root
 from treadle.views import failures as failing
 from treadle.views.reading import roots_of
 
@@ -103,7 +103,7 @@ def required_context(workflow: Workflow) -> dict[str, dict[str, list[str]]]:
 
 
 def work(workflow: Workflow, input: Any = None) -> dict[str, dict[str, int]]:
-    """By component: how many units are ready, in flight and queued, and how many joins wait."""
+    """By component: how many units are ready, in flight and queued, and how many joins and waits wait."""
     counted: dict[str, dict[str, int]] = {}
     with workflow.inspect() as (memory, _):
         for name in memory.program.components:
@@ -115,7 +115,7 @@ def work(workflow: Workflow, input: Any = None) -> dict[str, dict[str, int]]:
 
 
 def _count_work(memory: Memory, root: Root, counted: dict[str, dict[str, int]]) -> None:
-    names = {OUT: "in_flight", QUEUED: "queued"}
+    names = {OUT: "in_flight", QUEUED: "queued", WAITING: "waiting"}
     for scope in walk(root):
         for unit in units_of(scope):
             counted[unit.node.component][names.get(unit.status, "ready")] += 1
