@@ -189,7 +189,7 @@ class Driven(Handle):
             tape, _, memory = self._claim()
         drive = Drive(memory, tape.run_key, tape.branch, self._context, at)
         drive.answer_all(answers, tape.is_ours)
-        if at is not None:
+        if at is not None and memory.waits is not None:
             drive.pass_time(at)
         if held is None:
             drive.hand_out_ready(limit)

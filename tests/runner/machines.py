@@ -92,7 +92,7 @@ class Desk:
                 self.out[instruction.number] = instruction.bundle
             elif isinstance(instruction, say.Store):
                 self.keep(instruction)
-        return [line(instruction) for instruction in told]
+        return [line(instruction) for instruction in told if type(instruction) is not say.Rests]
 
     def keep(self, order: say.Store) -> None:
         """Store events as a store does."""
@@ -279,6 +279,7 @@ _WORDS: dict[type, Any] = {
     say.Reply: _reply,
     say.InputFinished: _finished,
     say.Became: _became,
+    say.Rests: lambda _told: "rests",
     say.Tell: _tell,
     say.Accepted: lambda told: f"accepted {told.input}",
     say.Warn: lambda told: f"warn: {told.text}",

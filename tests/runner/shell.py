@@ -425,6 +425,7 @@ _PERFORM: dict[type, Callable[[Shell, Any], None]] = {
     say.Accepted: lambda _shell, _told: None,
     say.InputFinished: Shell.input_finished,
     say.Became: Shell.became,
+    say.Rests: lambda _shell, _told: None,
     say.Tell: lambda _shell, _told: None,
     say.Warn: lambda _shell, _told: None,
 }

@@ -16,6 +16,7 @@ Arrow = tuple[str, type, str]
 TELL: dict[str, Callable[[Desk], Any]] = {
     "begin": lambda d: say.Begin(d.now),
     "submit": lambda d: say.Submit(request=9, value=3, at=d.now),
+    "signal": lambda d: say.Signal(request=9, name="ok", payload=True, at=d.now),
     "change nothing": lambda d: say.Change(request=9, change=same, at=d.now),
     "add a step": lambda d: say.Change(
         request=9, change=lambda w: w.add(td.step(same, name="new"), backfill=True), at=d.now

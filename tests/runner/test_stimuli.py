@@ -61,6 +61,7 @@ def drive_of(d: Desk) -> Any:
 MAKE: dict[type, Callable[[Desk], Any]] = {
     say.Begin: lambda d: say.Begin(1.0),
     say.Submit: lambda d: say.Submit(request=9, value=3, at=1.0),
+    say.Signal: lambda d: say.Signal(request=9, name="ok", payload=True, at=1.0),
     say.Change: lambda d: say.Change(request=9, change=lambda w: w, at=1.0),
     say.CancelInput: lambda d: say.CancelInput(request=9, input=0, at=1.0),
     say.CancelRun: lambda d: say.CancelRun(request=9, at=1.0),

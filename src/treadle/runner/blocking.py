@@ -193,6 +193,10 @@ class Runner:
         """As `AsyncRunner.cancel`."""
         self._do(self._runner.cancel(id, input=input, reason=reason))
 
+    def signal(self, id: str, name: Any, payload: Any = None, key: str | int | None = None) -> None:
+        """As `AsyncRunner.signal`."""
+        self._do(self._runner.signal(id, name, payload, key))
+
     def checkpoint(self, id: str) -> int:
         """As `AsyncRunner.checkpoint`."""
         return int(self._do(self._runner.checkpoint(id)))

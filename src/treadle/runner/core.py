@@ -16,6 +16,7 @@ from treadle.components.step import as_component
 from treadle.errors import (
     DuplicateRun,
     PlugError,
+    RunElsewhere,
     RunEnded,
     StoreUnavailable,
     TreadleError,
@@ -200,7 +201,10 @@ class Core(Keeping):
         if input is None and run.machine is None and run.status in {say.STOPPED, say.PARKED}:
             self._set_status(run, say.CANCELLED, reason or "asked for")
             return settled(None)
-        run = self.awake(id)
+        try:
+            run = self.awake(id)
+        except RunElsewhere:
+            return self._leave_message(id, "cancel", {"input": input, "reason": reason})
         if input is None:
             return self.loop.ask(
                 run, lambda request, at: say.CancelRun(request=request, at=at, reason=reason)
@@ -215,7 +219,11 @@ class Core(Keeping):
 
     def take_message(self, run: Run, message: Message) -> None:
         """Do what a message asks for; the store hears that it was taken with what comes of it."""
-        wanted: dict[str, Any] = json.loads(message.body)
+        try:
+            wanted = self._read(message)
+        except (ValueError, TreadleError) as error:
+            self._discard(run, message, f"cannot be read: {error}")
+            return
         run.asks[request := next(self.loop.requests)] = Ask()
         at, reason = self.clock.now(), str(wanted.get("reason", ""))
         if message.kind == "cancel" and wanted.get("input") is not None:
@@ -230,9 +238,66 @@ class Core(Keeping):
             self.loop.tell(
                 run, say.CancelRun(request=request, at=at, reason=reason, message=message.id)
             )
+        elif message.kind == "signal":
+            ask = run.asks[request]
+            ask.then = lambda asked: note_refusal(run, message, asked)
+            signal = say.Signal(
+                request=request,
+                name=str(wanted.get("name")),
+                payload=wanted.get("payload"),
+                key=wanted.get("key"),
+                at=at,
+                message=message.id,
+            )
+            self.loop.tell(run, signal)
         else:
             run.asks.pop(request)
-            logger.warning("run %s: a message of kind %r is not known here", run.id, message.kind)
+            self._discard(run, message, f"is of the unknown kind {message.kind!r}")
+
+    def _discard(self, run: Run, message: Message, why: str) -> None:
+        """A message that says nothing: it is told of, and does not come again."""
+        logger.warning("run %s: the message %s %s", run.id, message.id, why)
+        epoch = self.epoch_of(run)
+        append = Append(run_id=run.id, expected=None, consumed=(message.id,), epoch=epoch)
+        self.write(run, append, None)
+
+    def _read(self, message: Message) -> dict[str, Any]:
+        """What a message says: JSON, or what a runner wrote by the codec of the store."""
+        if message.body[:1] == b"{" or self.codec is None:
+            found: Any = json.loads(message.body)
+        else:
+            found = self.codec.decode(message.body)
+        if not isinstance(found, dict):
+            raise UsageError("it is no object with names.")
+        return found
+
+    def signal(self, id: str, name: Any, payload: Any, key: str | int | None) -> Ask:
+        """Answer a wait of a run, wherever the run is; answered when that is stored."""
+        self._check_open()
+        try:
+            run = self.awake(id)
+        except RunElsewhere:
+            wanted = getattr(name, "name", name)
+            body = {"name": wanted, "payload": payload, "key": key}
+            return self._leave_message(id, "signal", body)
+        if self.codec is not None and run.options.is_stored:
+            self.codec.check(payload)
+        return self.loop.ask(
+            run,
+            lambda request, at: say.Signal(
+                request=request, name=name, payload=payload, key=key, at=at
+            ),
+        )
+
+    def _leave_message(self, id: str, kind: str, body: dict[str, Any]) -> Ask:
+        """Tell the runner that has a run; answered when the message is stored."""
+        inbox: Any = self.store
+        written = json.dumps(body).encode() if self.codec is None else self.codec.encode(body)
+        message = Message(
+            id=uuid.uuid4().hex, run_id=id, kind=kind, body=written, at=self.clock.now()
+        )
+        inbox.post(message)
+        return settled(None)
 
     def change(
         self, id: str, change: Callable[[Workflow], Workflow], extra: Mapping[str, Any]
@@ -397,7 +462,7 @@ class Core(Keeping):
     def when_idle(self, id: str) -> Ask:
         """Answered when the run has nothing left to do, or is at its end."""
         run = self.find(id)
-        if run.machine is None and run.status == say.RUNNING:
+        if run.machine is None and run.status in {say.RUNNING, say.WAITING}:
             run = self.awake(id)  # left behind by a runner that is no more
         machine = run.machine
         if machine is None or machine.status in say.FINAL:
@@ -446,12 +511,18 @@ class Core(Keeping):
         for run in list(self.runs.values()):
             if run.status in say.FINAL:
                 continue
-            if run.machine is None and self.custody.leases is not None:
-                continue  # it sleeps in the store, and whoever runs next finds it there
+            if self.custody.leases is not None and self._sleeps(run):
+                continue  # whoever runs next finds it in the store
             ask = self.stop(run.id)
             if not ask.done:
                 asks.append(ask)
         return asks
+
+    def _sleeps(self, run: Run) -> bool:
+        """Whether a run has nothing out and all of it is stored: it may just be left where it is."""
+        if run.machine is not None:
+            self._put_away(run)
+        return run.machine is None
 
     def hand_back(self) -> int:
         """Stop all that did not end in time; what is out stays to be done. Says how many bundles that is."""
@@ -508,6 +579,12 @@ def check_id(id: Any) -> str:
             hint='an id like "order-123".',
         )
     return id
+
+
+def note_refusal(run: Run, message: Message, asked: Ask) -> None:
+    """Who left a message is not there to be told that it was refused."""
+    if asked.error is not None:
+        logger.warning("run %s: the message %s was refused: %s", run.id, message.id, asked.error)
 
 
 def settled(value: Any) -> Ask:

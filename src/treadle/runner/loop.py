@@ -29,7 +29,7 @@ from treadle.runner import stimuli as say
 from treadle.runner.admission import Admission, Claim
 from treadle.runner.holdups import Holdups
 from treadle.runner.live import Live, verdict_of
-from treadle.runner.record import FULL, Ask, Run
+from treadle.runner.record import FULL, Ask, Run, status_to_store
 from treadle.runner.remote import fetch_values, has_foreign_values
 from treadle.runner.slowness import SLOW_S, warn_of_slowness
 from treadle.runner.storing import storable
@@ -248,6 +248,7 @@ class Loop:
                 budget=self.budget,
                 limit=limit,
                 is_interrupt=self.host.is_interrupt,
+                at=self.clock.now(),
             )
         except BaseException as error:
             if self.host.is_interrupt(error):
@@ -446,7 +447,7 @@ class Loop:
             run_id=run.id,
             expected=order.expected,
             events=order.events,
-            status=run.status,
+            status=status_to_store(run),
             at=order.at,
             epoch=self.supervisor.epoch_of(run),
             wake_at=order.wake_at,
@@ -505,6 +506,9 @@ class Loop:
 
     def _input_finished(self, run: Run, order: say.InputFinished) -> None:
         self.supervisor.input_finished(run, order.input, order.reason)
+
+    def _rests(self, run: Run, _: say.Rests) -> None:
+        self.supervisor.rests(run)
 
     def _became(self, run: Run, order: say.Became) -> None:
         self.supervisor.became(run, order.status, order.note)
@@ -587,6 +591,7 @@ _PERFORM: Final[dict[type, Callable[[Loop, Run, Any], None]]] = {
     say.Reply: Loop._reply,  # noqa: SLF001
     say.Accepted: Loop._accepted,  # noqa: SLF001
     say.InputFinished: Loop._input_finished,  # noqa: SLF001
+    say.Rests: Loop._rests,  # noqa: SLF001
     say.Became: Loop._became,  # noqa: SLF001
     say.Tell: Loop._tell,  # noqa: SLF001
     say.Warn: Loop._warn,  # noqa: SLF001

@@ -137,6 +137,8 @@ class Machine(Requests):
             elif kind == "input":
                 if number in self.open:
                     late.append(number)
+            elif kind == "wait":
+                self.wait_due, self.has_more = None, True
             else:
                 self.withdraw(number, kind)
         if late:
@@ -169,10 +171,12 @@ class Machine(Requests):
         if self.where.get(key) == number:
             del self.where[key]
         room = self.config.window - len(self.where)
-        self.workflow, drive = self.workflow.advance((Answered(outcomes[0]),), limit=room)
+        self.workflow, drive = self.workflow.advance(
+            (Answered(outcomes[0]),), limit=room, at=stimulus.at
+        )
         self.position = drive.position
         self.has_more = drive.has_more
-        if drive.closed or drive.failures:
+        if drive.closed or drive.failures or drive.next_due is not None:
             self._took(drive)
         for runnable in drive.handed:
             self.send(runnable, stimulus.at)
@@ -202,7 +206,7 @@ class Machine(Requests):
                 if self.has_more:
                     self._prepare(at)
             elif self.has_more:
-                self._look()
+                self._look(at)
             if not self.answers:
                 break
         if self.planned and self.status in OPEN:
@@ -212,6 +216,23 @@ class Machine(Requests):
         self._settle_status()
         if self.delayed or self.moments or self.kept_back:
             self._arm(at)
+        if not self.out:
+            self._rest()
+
+    @property
+    def has_nothing_to_do(self) -> bool:
+        """Whether inputs are open, and all of them wait for a moment or for somebody."""
+        is_at_work = self.out or self.planned or self.kept_back or self.is_driving or self.has_more
+        return self.status == say.RUNNING and not is_at_work
+
+    def _rest(self) -> None:
+        """Say, once, that nothing can be done now, when all that has happened is stored."""
+        is_storing = self.storing_to is not None or self.waiting_for_store
+        if not self.has_nothing_to_do or is_storing:
+            self.is_resting = False
+        elif not self.is_resting:
+            self.is_resting = True
+            self.told.append(say.Rests())
 
     def _drives(self) -> bool:
         """Whether work is executed in line: not where an input brought policies, or outcomes wait for the store."""
@@ -222,31 +243,30 @@ class Machine(Requests):
             self.take_back()
         answers, self.answers = self.answers, []
         room = self.room() if self.status in OPEN and not self._drives() else 0
-        self.workflow, drive = self.workflow.advance(answers, limit=room)
+        self.workflow, drive = self.workflow.advance(answers, limit=room, at=at)
         self._took(drive)
         self.has_more = drive.has_more
         self.take_in(drive.handed, at)
 
     def _prepare(self, at: float) -> None:
         if self._drives():
-            self._drive()
+            self._drive(at)
             return
-        self.workflow, drive = self.workflow.advance(limit=self.room())
+        self.workflow, drive = self.workflow.advance(limit=self.room(), at=at)
         self._took(drive)
         self.has_more = drive.has_more
         self.take_in(drive.handed, at)
 
-    def _drive(self) -> None:
+    def _drive(self, at: float) -> None:
         if self.is_driving:
             return
+        self._look(at)  # what has waited for this moment may be ready now
         is_runnable = self.workflow.is_runnable()
         if is_runnable and self.room():
             self.has_more = False
             self.is_driving = True
             self.emit(say.DriveOn())
             return
-        if self.open:
-            self._look()
         self.has_more = is_runnable
 
     def in_line(self) -> tuple[frozenset[str], Mapping[str, bool], int]:
@@ -259,15 +279,18 @@ class Machine(Requests):
             return frozenset(self.wishes.program.by_key), {}, self.room()
         return self.wishes.held(), self.wishes.tries(), self.room()
 
-    def _look(self) -> None:
-        """Notice inputs that were finished by an edit, a cancellation, or by being accepted."""
-        self.workflow, drive = self.workflow.advance()
+    def _look(self, at: float) -> None:
+        """Notice inputs that were finished by an edit, a cancellation, or by being accepted, and waits that ended."""
+        self.workflow, drive = self.workflow.advance(at=at)
         self._took(drive)
         self.has_more = False
 
     def _took(self, drive: Drive) -> None:
         """Note what an operation on the workflow came to: how far the log is, what failed, what is finished."""
         self.position = drive.position or self.position
+        if drive.next_due is not None and drive.next_due != self.wait_due:
+            self.wait_due = drive.next_due
+            self.note_moment(drive.next_due, 0, "wait")
         for node, path, error in drive.failures:
             place = ".".join(map(str, path))
             self.told.append(say.Warn(f"{node} failed for input {place}: {error}"))
@@ -333,6 +356,7 @@ class Machine(Requests):
 _HANDLERS: Final[dict[type, Callable[[Machine, Any], None]]] = {
     say.Begin: Machine._begin,  # noqa: SLF001 - the table of this class's own handlers
     say.Submit: Machine._submit,  # noqa: SLF001
+    say.Signal: Machine._signal,  # noqa: SLF001
     say.Change: Machine._change,  # noqa: SLF001
     say.CancelInput: Machine._cancel_input,  # noqa: SLF001
     say.CancelRun: Machine._cancel_run,  # noqa: SLF001

@@ -11,7 +11,7 @@ from treadle.interfaces import RunInfo, Scheduler
 from treadle.model.nodes import Context
 from treadle.policies.matching import NO_POLICIES, Policies
 from treadle.runner.machine import Machine
-from treadle.runner.stimuli import NEW
+from treadle.runner.stimuli import NEW, RUNNING, WAITING
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
 
@@ -184,9 +184,17 @@ class Run:
             id=self.id,
             workflow=self.definition.name,
             run_key=self.run_key,
-            status=self.status,
+            status=status_to_store(self),
             position=machine.workflow.position if machine is not None else 0,
             created_at=self.created_at,
             updated_at=self.updated_at,
             note=self.note,
         )
+
+
+def status_to_store(run: Run) -> str:
+    """A run's status as it is listed: one that rests is waiting."""
+    machine = run.machine
+    if machine is not None and run.status == RUNNING and machine.has_nothing_to_do:
+        return WAITING
+    return run.status

@@ -228,7 +228,15 @@ class Registry:
             if kept is not None and run.machine is None:
                 info = structs.replace(info, position=kept.position)
             if kept is not None:
-                info = structs.replace(info, fingerprint=kept.fingerprint)
+                info = structs.replace(
+                    info,
+                    fingerprint=kept.fingerprint,
+                    epoch=kept.epoch,
+                    owner=kept.owner,
+                    lease_until=kept.lease_until,
+                    wake_at=kept.wake_at,
+                    crashes=kept.crashes,
+                )
             if workflow is None or info.workflow == workflow:
                 listed[run.id] = info
         found = [info for info in listed.values() if status is None or info.status == status]

@@ -63,6 +63,10 @@ class Requests(Dispatch):
         """How long the stored log is to be when the store has answered."""
         self.consumed: list[str] = []
         """Messages that were taken, and of which the store does not know that yet."""
+        self.wait_due: float | None = None
+        """The moment that was noted at which the first wait ends."""
+        self.is_resting = False
+        """That nothing can be done now was told."""
         self.is_driving = False
         self.has_more = True
         """Something may be ready, or finished, that was not looked at yet."""
@@ -194,6 +198,20 @@ class Requests(Dispatch):
         self.drop_withdrawn()
         self.unchain_planned()
         self._find_open(after=stimulus.at)  # what an edit opens again was finished in time
+        self.emit(say.Reply(stimulus.request))
+
+    def _signal(self, stimulus: say.Signal) -> None:
+        self._heard(stimulus.message)
+        if self._is_over(stimulus.request):
+            return
+        try:
+            signalled = self.workflow.signal(
+                stimulus.name, stimulus.payload, stimulus.key, at=stimulus.at
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it was refused with
+            self.told.append(say.Reply(stimulus.request, error=error))
+            return
+        self._set_workflow(signalled)
         self.emit(say.Reply(stimulus.request))
 
     def _heard(self, message: str | None) -> None:

@@ -350,6 +350,16 @@ class AsyncRunner:
         """
         await self._answer(self._core.cancel(id, input, reason))
 
+    async def signal(
+        self, id: str, name: Any, payload: Any = None, key: str | int | None = None
+    ) -> None:
+        """Answer a `wait_for` of a run by its name, and key where several wait; it is stored when this returns.
+
+        Where another runner has the run, it is left in the inbox for that one, and checked there.
+        Errors: `UnknownRun`, `RunEnded`, `AmbiguousSignal`, `BadValue`, `UnknownComponent`.
+        """
+        await self._answer(self._core.signal(id, name, payload, key))
+
     async def checkpoint(self, id: str) -> int:
         """Wait until all that has happened in the run is stored; say the length of its log."""
         return int(await self._answer(self._core.checkpoint(id)))

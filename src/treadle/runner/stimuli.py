@@ -38,10 +38,12 @@ CANCELLING: Final = "cancelling"
 """All open inputs are withdrawn; what is out is waited for."""
 CANCELLED: Final = "cancelled"
 """Somebody ended it for good."""
+WAITING: Final = "waiting"
+"""How a running run is listed that rests: its inputs wait for a moment or for somebody."""
 PARKED: Final = "parked"
 """Treadle gave it up (`poisoned`, `unknown_definition`): the note says why. It may be resumed."""
 
-STATUSES: Final = (NEW, RUNNING, IDLE, STOPPING, STOPPED, CANCELLING, CANCELLED, PARKED)
+STATUSES: Final = (NEW, RUNNING, WAITING, IDLE, STOPPING, STOPPED, CANCELLING, CANCELLED, PARKED)
 FINAL: Final = frozenset({STOPPED, CANCELLED, PARKED})
 
 
@@ -74,6 +76,17 @@ class Change(Struct, frozen=True, kw_only=True):
     request: int
     change: Callable[[Workflow], Workflow]
     at: float
+
+
+class Signal(Struct, frozen=True, kw_only=True):
+    """Somebody says what a wait of this name is waiting for."""
+
+    request: int
+    name: str
+    payload: Any
+    at: float
+    key: str | int | None = None
+    message: str | None = None
 
 
 class CancelInput(Struct, frozen=True, kw_only=True):
@@ -145,6 +158,7 @@ class Woke(Struct, frozen=True):
 Stimulus: TypeAlias = (
     Begin
     | Submit
+    | Signal
     | Change
     | CancelInput
     | CancelRun
@@ -243,6 +257,10 @@ class Became(Struct, frozen=True):
     note: str | None = None
 
 
+class Rests(Struct, frozen=True):
+    """Inputs are open, and nothing can be done for them until a moment comes or somebody says something."""
+
+
 class Tell(Struct, frozen=True):
     """For observers: an attempt ended. `then` is "" after a success, else retry, fallback or give_up."""
 
@@ -268,6 +286,7 @@ Instruction: TypeAlias = (
     | Accepted
     | InputFinished
     | Became
+    | Rests
     | Tell
     | Warn
 )
@@ -283,6 +302,7 @@ ANSWERS: Final[Mapping[type, tuple[type, ...]]] = MappingProxyType(
         Accepted: (),
         InputFinished: (),
         Became: (),
+        Rests: (),
         Tell: (),
         Warn: (),
     }
@@ -290,7 +310,7 @@ ANSWERS: Final[Mapping[type, tuple[type, ...]]] = MappingProxyType(
 """Each instruction with the stimulus that answers it; those that need none are done when they are given."""
 
 _OPEN: Final = (RUNNING, IDLE)
-_ASKED: Final = (Submit, Change, CancelInput, Began)
+_ASKED: Final = (Submit, Signal, Change, CancelInput, Began)
 """What brings nothing back: a run that waits for what is out does not come to its end by these."""
 _CAME: Final = (Finished, Drove, Stored)
 """What may be the last that a run waits for."""
@@ -300,7 +320,7 @@ TRANSITIONS: Final[Mapping[tuple[str, type], tuple[str, ...]]] = MappingProxyTyp
         (NEW, Begin): _OPEN,
         **{(RUNNING, stimulus): _OPEN for stimulus in (*_ASKED, *_CAME)},
         **{(IDLE, stimulus): _OPEN for stimulus in (Submit, Change)},
-        **{(IDLE, stimulus): (IDLE,) for stimulus in (CancelInput, Began, *_CAME)},
+        **{(IDLE, stimulus): (IDLE,) for stimulus in (Signal, CancelInput, Began, *_CAME)},
         (RUNNING, Woke): (*_OPEN, CANCELLING, CANCELLED),
         (IDLE, Woke): (IDLE, CANCELLING, CANCELLED),
         **{(status, CancelRun): (CANCELLING, CANCELLED) for status in _OPEN},

@@ -271,6 +271,11 @@ class Supervisor(Registry):
             self._call_back(run, machine.workflow.detached())
         self._keep_warm(run)
 
+    def rests(self, run: Run) -> None:
+        """A run whose inputs all wait may be put away, too, where somebody else wakes it when its moment comes."""
+        if self.custody.leases is not None:
+            self._keep_warm(run)
+
     def _keep_warm(self, run: Run) -> None:
         """Note that a run is idle; put the longest idle away if there are too many."""
         if self.store is None or not run.options.is_stored:
@@ -301,13 +306,15 @@ class Supervisor(Registry):
     def _put_away(self, run: Run) -> None:
         """Let an idle run's machine go: its log is in the store, and it comes back when touched."""
         machine = run.machine
-        if machine is None or machine.status != say.IDLE:
+        if machine is None or not (machine.status == say.IDLE or machine.is_resting):
             return
         if machine.out or machine.stored != machine.workflow.position or run.is_busy:
             return
         if (
             run.options.deadline_at is None and not run.unwritten
         ):  # who waits for that moment stays awake
+            if machine.is_resting:
+                run.status = say.WAITING
             run.machine = None
             self.custody.leave(run.id)
 
@@ -324,8 +331,11 @@ class Supervisor(Registry):
 
     def _store_status(self, store: Store, run: Run) -> None:
         status = run.status
+        machine = run.machine
         if self.is_closing and status == say.STOPPED and self.custody.leases is not None:
-            status = say.RUNNING  # whoever runs next goes on with it
+            # whoever runs next goes on with it, if there is anything to go on with
+            is_open = machine is None or machine.open
+            status = say.RUNNING if is_open else say.IDLE
         append = Append(
             run_id=run.id,
             expected=None,

@@ -47,6 +47,9 @@ class Overseer(Protocol):
     def became(self, run: Run, status: str, note: str | None) -> None:
         """A run is idle, or at its end."""
 
+    def rests(self, run: Run) -> None:
+        """Nothing can be done for a run now, though inputs are open."""
+
     def epoch_of(self, run: Run) -> int:
         """Under which claim a run is written to."""
         ...
