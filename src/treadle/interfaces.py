@@ -160,6 +160,8 @@ class Append(Struct, frozen=True, kw_only=True):
     """With a status: when the run next has something to do by itself; None: when somebody touches it."""
     consumed: tuple[str, ...] = ()
     """The ids of the run's messages that these events answer: they leave the inbox in the same transaction."""
+    intents: tuple[bytes, ...] = ()
+    """The marks of attempts that are about to begin, and must never begin twice."""
     create: RunInfo | None = None
     """The run is noted first, in the same transaction; one of its id that is there already is a `DuplicateRun`."""
     is_synced: bool = True
@@ -195,6 +197,8 @@ class StoredRun(Struct, frozen=True, kw_only=True):
 
     info: RunInfo
     events: tuple[Event, ...]
+    intents: frozenset[bytes] = frozenset()
+    """The marks of the attempts that were about to begin."""
 
 
 class Message(Struct, frozen=True, kw_only=True):

@@ -11,8 +11,8 @@ from treadle.model.events import Baseline
 from treadle.model.runnables import Outcome
 from treadle.policies.matching import Policies, policies_from
 from treadle.runner import stimuli as say
-from treadle.runner.out import Config
 from treadle.runner.machine import Machine
+from treadle.runner.out import Config
 from treadle.runner.wishes import ASYNCIO, INLINE, Places, Wishes
 
 CAPACITIES: dict[str, int | None] = {INLINE: None, ASYNCIO: None, "threads": 4, "cluster": 8}
@@ -280,6 +280,7 @@ _WORDS: dict[type, Any] = {
     say.InputFinished: _finished,
     say.Became: _became,
     say.Rests: lambda _told: "rests",
+    say.Ambiguous: lambda told: f"ambiguous: {told.runnable.id}",
     say.Tell: _tell,
     say.Accepted: lambda told: f"accepted {told.input}",
     say.Warn: lambda told: f"warn: {told.text}",

@@ -18,8 +18,8 @@ from treadle.model.events import Applied, Baseline, Expanded, Failed, Skipped
 from treadle.model.runnables import Outcome, Runnable
 from treadle.policies.matching import policies_from
 from treadle.runner import stimuli as say
-from treadle.runner.out import DELAYED
 from treadle.runner.machine import Machine
+from treadle.runner.out import DELAYED
 from treadle.runner.stimuli import ANSWERS
 
 LOST = ConnectionError("the worker is lost")
@@ -426,6 +426,7 @@ _PERFORM: dict[type, Callable[[Shell, Any], None]] = {
     say.InputFinished: Shell.input_finished,
     say.Became: Shell.became,
     say.Rests: lambda _shell, _told: None,
+    say.Ambiguous: lambda _shell, _told: None,
     say.Tell: lambda _shell, _told: None,
     say.Warn: lambda _shell, _told: None,
 }

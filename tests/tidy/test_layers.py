@@ -53,7 +53,10 @@ MAY_IMPORT_LATE = {
 }
 
 # Values, meaning, vocabulary and wishes know no outside world.
-PURE_RUNNER = "machine dispatch out requests stimuli wishes fallback bundling story admission gates parking urgency budget"
+PURE_RUNNER = (
+    "machine dispatch out requests stimuli wishes fallback bundling story admission gates parking"
+    " urgency budget"
+)
 PURE = (
     *("model", "engine", "components", "policies", "upgrade", "schedulers"),
     *[f"runner/{name}.py" for name in PURE_RUNNER.split()],

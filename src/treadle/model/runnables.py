@@ -79,6 +79,14 @@ class Runnable(Struct, frozen=True, kw_only=True):
         return idempotency_key(self.run_key, self.node, self.generation, self.scope)
 
     @property
+    def mark(self) -> bytes:
+        """A short name of this very attempt, within its run."""
+        import hashlib
+
+        text = f"{self.node}|{self.generation}|{self.scope}|{self.attempt}"
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+
+    @property
     def input(self) -> int:
         """The number of the input that this works for."""
         return self.scope[0]

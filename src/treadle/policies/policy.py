@@ -89,6 +89,10 @@ class CircuitBreaker(Struct, frozen=True):
         _one_of("CircuitBreaker.when_open", self.when_open, ("fail", "wait"))
 
 
+AT_MOST_ONCE: Final = "at_most_once"
+EFFECTS: Final = ("at_least_once", AT_MOST_ONCE)
+
+
 class Policy(Struct, frozen=True, kw_only=True):
     """How hard to try a component, for how long, where, and what to do in the end.
 
@@ -124,6 +128,12 @@ class Policy(Struct, frozen=True, kw_only=True):
     max_concurrency: int | Limit | None = None
     """How many of it may run at once, over all runs of the runner."""
     circuit_breaker: CircuitBreaker | None = None
+    effects: str = "at_least_once"
+    """`"at_most_once"`: no attempt begins twice. That it begins is stored first; one that was interrupted (by the end
+    of the process) is not made again by itself: `reconcile` says what became of it, or the run is parked."""
+    reconcile: Callable[..., Any] | None = None
+    """Called with the `Failure` and the idempotency key of an interrupted attempt: gives what it would have given, if
+    it took effect, or a `RetryWith()`, if it did not and is to be made again."""
 
     def __post_init__(self) -> None:
         _at_least("max_retries", self.max_retries, 0)
@@ -141,6 +151,14 @@ class Policy(Struct, frozen=True, kw_only=True):
             _at_least("max_concurrency", self.max_concurrency, 1)
         _check_kind("rate_limit", self.rate_limit, RateLimit, "RateLimit(10, per_s=1.0)")
         _check_kind("circuit_breaker", self.circuit_breaker, CircuitBreaker, "CircuitBreaker()")
+        _one_of("effects", self.effects, EFFECTS)
+        if self.reconcile is not None and not callable(self.reconcile):
+            raise UsageError(f"reconcile={self.reconcile!r:.80} is no function.")
+        if self.reconcile is not None and self.effects != AT_MOST_ONCE:
+            raise UsageError(
+                "reconcile= is for attempts that must not be made twice.",
+                hint='say effects="at_most_once", too.',
+            )
         _check_kind("executor", self.executor, str, '"threads"')
         _check_retry_on(self.retry_on)
 
@@ -161,6 +179,7 @@ class Policy(Struct, frozen=True, kw_only=True):
             and self.rate_limit is None
             and self.max_concurrency is None
             and self.circuit_breaker is None
+            and self.effects != AT_MOST_ONCE
         )
 
     @property

@@ -185,9 +185,9 @@ class Runner:
         """As `AsyncRunner.stop`."""
         return str(self._do(self._runner.stop(id, now=now, persist=persist)))
 
-    def resume(self, id: str) -> str:
+    def resume(self, id: str, *, settled: Mapping[str, Any] | None = None) -> str:
         """As `AsyncRunner.resume`."""
-        return str(self._do(self._runner.resume(id)))
+        return str(self._do(self._runner.resume(id, settled=settled)))
 
     def cancel(self, id: str, *, input: int | None = None, reason: str = "") -> None:
         """As `AsyncRunner.cancel`."""

@@ -21,6 +21,7 @@ from treadle.errors import (
     StoreUnavailable,
     TreadleError,
     UsageError,
+    nearest,
 )
 from treadle.interfaces import Append, Message, RunInfo, Store
 from treadle.model.events import Baseline
@@ -420,10 +421,18 @@ class Core(Keeping):
         if self.store is not None and run.options.is_stored:
             self.store.delete(run.id)
 
-    def resume(self, id: str, options: Options | None = None) -> Ask:
+    def resume(
+        self,
+        id: str,
+        options: Options | None = None,
+        settled_as: Mapping[str, Any] | None = None,
+    ) -> Ask:
         """Let a stopped, parked or left-behind run go on; one that is at work just goes on."""
         self._check_open()
         run = self.find(id)
+        if settled_as is not None:
+            check_settled(run, settled_as)
+            run.decisions = dict(settled_as)
         if run.machine is not None and run.status not in say.FINAL:
             if options is None:
                 return settled(id)
@@ -463,7 +472,8 @@ class Core(Keeping):
         """Answered when the run has nothing left to do, or is at its end."""
         run = self.find(id)
         if run.machine is None and run.status in {say.RUNNING, say.WAITING}:
-            run = self.awake(id)  # left behind by a runner that is no more
+            with suppress(RunEnded):  # what cannot go on is parked, and that is the answer
+                run = self.awake(id)  # left behind by a runner that is no more
         machine = run.machine
         if machine is None or machine.status in say.FINAL:
             return settled(run.status)
@@ -579,6 +589,14 @@ def check_id(id: Any) -> str:
             hint='an id like "order-123".',
         )
     return id
+
+
+def check_settled(run: Run, given: Mapping[str, Any]) -> None:
+    """Refuse what is said of components that there are not."""
+    for name in given:
+        if name not in run.definition and name not in run.extra:
+            known = [*run.definition.components(), *run.extra]
+            raise UsageError(f"{run.id!r} has no component {name!r}.{nearest(name, known)}")
 
 
 def note_refusal(run: Run, message: Message, asked: Ask) -> None:

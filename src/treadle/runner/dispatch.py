@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import structs
 
@@ -18,12 +18,19 @@ from treadle.engine.loop import Answered
 from treadle.errors import Cancelled, PlugError, UsageError
 from treadle.model.bundles import Bundle
 from treadle.model.runnables import FAILED, OK, Again, Outcome, Runnable
-from treadle.policies.policy import NO_FALLBACK, Policy, RetryWith
+from treadle.policies.policy import AT_MOST_ONCE, NO_FALLBACK, Policy, RetryWith
 from treadle.policies.retry import FALLBACK, GIVE_UP, RETRY, Verdict, decide
 from treadle.runner import stimuli as say
 from treadle.runner.budget import not_retried
 from treadle.runner.bundling import RunView, are_in_order, explained, explained_delay, misplaced
-from treadle.runner.fallback import fall_back, retry_with, wants_retry
+from treadle.runner.fallback import (
+    Reconcile,
+    decided,
+    fall_back,
+    reconciling,
+    retry_with,
+    wants_retry,
+)
 from treadle.runner.out import (
     CANCELLING,
     DELAYED,
@@ -40,6 +47,8 @@ from treadle.runner.stimuli import Instruction, Terms
 from treadle.runner.wishes import INLINE, Wishes
 from treadle.value import Workflow
 
+MISSING: Final = object()
+
 
 class Dispatch:
     """What a machine knows of its work, and how work comes and goes."""
@@ -49,6 +58,8 @@ class Dispatch:
         "config",
         "delayed",
         "halting",
+        "intended",
+        "intents",
         "kept_back",
         "moments",
         "numbers",
@@ -94,6 +105,10 @@ class Dispatch:
         """Inputs that an answer is about to halt."""
         self.told: list[Instruction] = []
         self.waiting_for_store: deque[tuple[int, Instruction]] = deque()
+        self.intents: list[bytes] = []
+        """The marks of attempts that must not begin twice, and that the store does not know of yet."""
+        self.intended: list[say.Execute] = []
+        """Their orders, which are given when it does."""
         self.stored = 0
         self.position = 0
         self.ordinal = 0
@@ -286,6 +301,9 @@ class Dispatch:
             # It is no attempt at the same service: its limits and breaker do not hold it up.
             executor = wishes.executor_for(is_async=first.is_async, wanted=policy.executor)
             terms = Terms(executor, terms.rank)
+        is_once = policy.effects == AT_MOST_ONCE and self.config.is_stored and not first.is_fallback
+        if is_once and not self._may_begin(first, policy, at):
+            return
         number = next(self.numbers)
         out = self.out[number] = Out(
             bundle,
@@ -298,7 +316,29 @@ class Dispatch:
             where[runnable.node, runnable.scope, runnable.generation] = number
         if out.ends_at is not None:
             self.note_moment(out.ends_at, number, "deadline")
-        self.emit(say.Execute(number, bundle, terms, policy.timeout_s is not None))
+        order = say.Execute(number, bundle, terms, policy.timeout_s is not None)
+        if is_once and self.config.is_slow:
+            self.intended.append(order)
+        else:
+            self.emit(order)
+
+    def _may_begin(self, runnable: Runnable, policy: Policy, at: float) -> bool:
+        """Note that an attempt begins which must not begin twice; or find out what became of it, if it began before."""
+        mark = runnable.mark
+        decision = self.config.decisions.get(runnable.component, MISSING)
+        is_new = mark not in self.config.interrupted
+        if is_new or isinstance(decision, RetryWith):
+            self.intents.append(mark)
+            return True
+        self.config.interrupted -= {mark}
+        kind = self.wishes.program.by_key[runnable.node].kind
+        if decision is not MISSING:
+            self._execute_instead(runnable, decided(runnable, decision, kind), at)
+        elif policy.reconcile is not None:
+            self._execute_instead(runnable, reconciling(runnable, policy.reconcile, kind), at)
+        else:
+            self.told.append(say.Ambiguous(runnable))
+        return False
 
     def adopt(self, bundles: Mapping[int, Bundle]) -> None:
         """Work that was out when the run crashed is out still."""
@@ -444,6 +484,9 @@ class Dispatch:
 
     def judge(self, runnable: Runnable, outcome: Outcome, out: Out | None, at: float) -> None:
         """Decide what an outcome leads to, and have it applied."""
+        if isinstance(runnable.call, Reconcile) and outcome.status == FAILED:
+            self.told.append(say.Ambiguous(runnable, f"; reconcile failed: {outcome.error}"))
+            return
         if runnable.is_fallback:
             wish = wants_retry(runnable, outcome)
             if wish is not None:

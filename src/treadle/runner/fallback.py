@@ -9,9 +9,9 @@ from typing import Any
 from msgspec import structs
 
 from treadle.engine.execute import failed_outcome, outcome_of
-from treadle.errors import BadValue
+from treadle.errors import AmbiguousAttempt, BadValue
 from treadle.model import nodes as kinds
-from treadle.model.errordata import ErrorData
+from treadle.model.errordata import ErrorData, describe
 from treadle.model.facts import Failure
 from treadle.model.portable import Portable
 from treadle.model.runnables import OK, Outcome, Runnable
@@ -60,6 +60,56 @@ class InsteadAsync(Instead):
     async def __call__(self, *_: Any, **__: Any) -> Any:
         """Await it with the failure."""
         return fit(await self.function(self.failure), self.kind)
+
+
+class Reconcile(Instead):
+    """What became of an interrupted attempt, in the place of the attempt."""
+
+    def __init__(self, function: Callable[..., Any], failure: Failure, kind: str, key: str) -> None:
+        super().__init__(function, failure, kind)
+        self.key = key
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Ask the function."""
+        return fit(self.function(self.failure, self.key), self.kind)
+
+
+class ReconcileAsync(Reconcile):
+    """The same for an async function."""
+
+    async def __call__(self, *_: Any, **__: Any) -> Any:
+        """Await the function."""
+        return fit(await self.function(self.failure, self.key), self.kind)
+
+
+def reconciling(runnable: Runnable, function: Callable[..., Any], kind: str) -> Runnable:
+    """What is executed in the place of an attempt that was interrupted."""
+    is_async = is_async_callable(function)
+    failure = structs.replace(
+        failure_of(runnable), error=describe(interrupted(runnable)), attempt=runnable.attempt
+    )
+    make = ReconcileAsync if is_async else Reconcile
+    call = make(function, failure, kind, runnable.idempotency_key)
+    return structs.replace(runnable, call=call, is_async=is_async, problem=None, is_fallback=True)
+
+
+def decided(runnable: Runnable, value: Any, kind: str) -> Runnable | Outcome:
+    """What somebody said became of an interrupted attempt."""
+    if isinstance(value, RetryWith):
+        return retry_with(runnable, value)
+    try:
+        return outcome_of(runnable, fit(value, kind))
+    except BadValue as error:
+        return failed_outcome(runnable, error)
+
+
+def interrupted(runnable: Runnable) -> AmbiguousAttempt:
+    """Nobody knows how far an attempt came."""
+    return AmbiguousAttempt(
+        f"attempt {runnable.attempt} of {runnable.id} was interrupted, and may have taken effect "
+        f"(its key is {runnable.idempotency_key}).",
+        hint="find out, then resume the run with settled={...}: what it gave, or td.RetryWith() to make it again.",
+    )
 
 
 def fit(value: Any, kind: str) -> Any:

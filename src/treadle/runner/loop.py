@@ -27,6 +27,7 @@ from treadle.model.one_line import one_line
 from treadle.model.runnables import FAILED, Outcome
 from treadle.runner import stimuli as say
 from treadle.runner.admission import Admission, Claim
+from treadle.runner.fallback import interrupted
 from treadle.runner.holdups import Holdups
 from treadle.runner.live import Live, verdict_of
 from treadle.runner.record import FULL, Ask, Run, status_to_store
@@ -452,6 +453,7 @@ class Loop:
             epoch=self.supervisor.epoch_of(run),
             wake_at=order.wake_at,
             consumed=order.consumed,
+            intents=order.intents,
             is_synced=run.options.durability == FULL,
         )
         if self.store.is_instant:
@@ -509,6 +511,11 @@ class Loop:
 
     def _rests(self, run: Run, _: say.Rests) -> None:
         self.supervisor.rests(run)
+
+    def _ambiguous(self, run: Run, order: say.Ambiguous) -> None:
+        error = interrupted(order.runnable)
+        error.message += order.why
+        self.supervisor.park(run, "ambiguous", error)
 
     def _became(self, run: Run, order: say.Became) -> None:
         self.supervisor.became(run, order.status, order.note)
@@ -591,6 +598,7 @@ _PERFORM: Final[dict[type, Callable[[Loop, Run, Any], None]]] = {
     say.Reply: Loop._reply,  # noqa: SLF001
     say.Accepted: Loop._accepted,  # noqa: SLF001
     say.InputFinished: Loop._input_finished,  # noqa: SLF001
+    say.Ambiguous: Loop._ambiguous,  # noqa: SLF001
     say.Rests: Loop._rests,  # noqa: SLF001
     say.Became: Loop._became,  # noqa: SLF001
     say.Tell: Loop._tell,  # noqa: SLF001

@@ -123,6 +123,8 @@ class Machine(Requests):
         waiting = self.waiting_for_store
         while waiting and waiting[0][0] <= self.stored:
             self.told.append(waiting.popleft()[1])
+        self.told += self.beginning
+        self.beginning = []
 
     def _woke(self, stimulus: say.Woke) -> None:
         if self.status in FINAL:
@@ -211,7 +213,7 @@ class Machine(Requests):
                 break
         if self.planned and self.status in OPEN:
             self.dispatch(at)
-        if self.config.is_stored and (self.position > self.stored or self.consumed):
+        if self.config.is_stored and (self.position > self.stored or self.consumed or self.intents):
             self._store(at)
         self._settle_status()
         if self.delayed or self.moments or self.kept_back:
@@ -314,7 +316,9 @@ class Machine(Requests):
                 events = [each for each in events[1:] if each.position >= self.stored]
         consumed, self.consumed = tuple(self.consumed), []
         due = self.next_due()
-        order = say.Store(self.stored, self.position, tuple(events), at, due, consumed)
+        intents, self.intents = tuple(self.intents), []
+        self.beginning, self.intended = self.intended, []
+        order = say.Store(self.stored, self.position, tuple(events), at, due, consumed, intents)
         if self.config.is_instant:
             self.stored = self.position
             self.told.insert(0, order)

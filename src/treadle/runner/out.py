@@ -5,8 +5,9 @@ Pure, like all that a machine is made of.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct, structs
 
@@ -50,6 +51,10 @@ class Config(Struct, kw_only=True):
     """Whether values may stay in a cluster: not where the log is to have them."""
     is_observed: bool = False
     deadline_at: float | None = None
+    interrupted: frozenset[bytes] = frozenset()
+    """The attempts that were about to begin, or had begun, when the run was last at work."""
+    decisions: Mapping[str, Any] = MappingProxyType({})
+    """What somebody found out about interrupted attempts: by component, what it gave, or a `RetryWith`."""
     purse: Purse | None = None
     """What may be spent on retries, shared with all runs of the runner; None: as much as policies wish."""
 

@@ -112,6 +112,7 @@ class Run:
         "begins_at",
         "crashes",
         "created_at",
+        "decisions",
         "definition",
         "edited",
         "evidence",
@@ -119,6 +120,7 @@ class Run:
         "flushing",
         "heard",
         "id",
+        "interrupted",
         "is_busy",
         "machine",
         "note",
@@ -166,6 +168,10 @@ class Run:
         """Who waits until nothing of it is on its way to the store."""
         self.heard: set[str] = set()
         """The messages that its machine was told of, and that are not answered in the store yet."""
+        self.interrupted: frozenset[bytes] = frozenset()
+        """The attempts that had begun, or were about to, when it was brought back."""
+        self.decisions: Mapping[str, Any] = {}
+        """What somebody found out about interrupted attempts, by component."""
         self.begins_at = 0
         """Where the log begins that it was brought back from: what is before that is in the store alone."""
         self.snapshot_at = 0

@@ -63,6 +63,8 @@ class Requests(Dispatch):
         """How long the stored log is to be when the store has answered."""
         self.consumed: list[str] = []
         """Messages that were taken, and of which the store does not know that yet."""
+        self.beginning: list[say.Execute] = []
+        """The orders that are given when the store has answered."""
         self.wait_due: float | None = None
         """The moment that was noted at which the first wait ends."""
         self.is_resting = False
@@ -265,7 +267,9 @@ class Requests(Dispatch):
     def _take_back(self, queued: tuple[int, ...]) -> None:
         """Forget bundles that never began, and those whose turn comes when something is stored."""
         waiting = self.waiting_for_store
-        unsaid = {told.number for _, told in waiting if isinstance(told, say.Execute)}
+        held = [told for _, told in waiting] + self.intended + self.beginning
+        unsaid = {told.number for told in held if isinstance(told, say.Execute)}
+        self.intended, self.beginning = [], []
         self.waiting_for_store = deque(
             entry
             for entry in waiting

@@ -339,9 +339,13 @@ class AsyncRunner:
         """
         return str(await self._answer(self._core.stop(id, now=now, persist=persist)))
 
-    async def resume(self, id: str) -> str:
-        """Let a stopped or parked run go on from its log. Errors: `UnknownRun`, `RunEnded`."""
-        return str(await self._answer(self._core.resume(id)))
+    async def resume(self, id: str, *, settled: Mapping[str, Any] | None = None) -> str:
+        """Let a stopped or parked run go on from its log.
+
+        `settled`: what was found out about interrupted attempts of at-most-once steps, by component: what it gave, or
+        `td.RetryWith()` if it is to be made again. Errors: `UnknownRun`, `RunEnded`, `RunElsewhere`, `CodeChanged`.
+        """
+        return str(await self._answer(self._core.resume(id, settled_as=settled)))
 
     async def cancel(self, id: str, *, input: int | None = None, reason: str = "") -> None:
         """Withdraw all that is left to do for one input, or for the whole run, which ends with that.

@@ -220,6 +220,8 @@ class Store(Struct, frozen=True):
     """When the run next has something to do by itself."""
     consumed: tuple[str, ...] = ()
     """The messages that are answered by this."""
+    intents: tuple[bytes, ...] = ()
+    """The attempts that begin when this is stored, and must not begin twice."""
 
 
 class WakeAt(Struct, frozen=True):
@@ -261,6 +263,13 @@ class Rests(Struct, frozen=True):
     """Inputs are open, and nothing can be done for them until a moment comes or somebody says something."""
 
 
+class Ambiguous(Struct, frozen=True):
+    """An attempt that must not be made twice was interrupted, and nobody knows how far it came: park the run."""
+
+    runnable: Runnable
+    why: str = ""
+
+
 class Tell(Struct, frozen=True):
     """For observers: an attempt ended. `then` is "" after a success, else retry, fallback or give_up."""
 
@@ -287,6 +296,7 @@ Instruction: TypeAlias = (
     | InputFinished
     | Became
     | Rests
+    | Ambiguous
     | Tell
     | Warn
 )
@@ -303,6 +313,7 @@ ANSWERS: Final[Mapping[type, tuple[type, ...]]] = MappingProxyType(
         InputFinished: (),
         Became: (),
         Rests: (),
+        Ambiguous: (),
         Tell: (),
         Warn: (),
     }

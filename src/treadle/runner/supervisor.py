@@ -121,6 +121,8 @@ class Supervisor(Registry):
             may_keep=self.store is None or not options.is_stored,
             is_observed=self.is_observed,
             deadline_at=options.deadline_at,
+            interrupted=run.interrupted,
+            decisions=run.decisions,
             purse=self.purse,
         )
         are_seen = self.is_observed or options.scheduler is not None or self.purse is not None
@@ -216,6 +218,7 @@ class Supervisor(Registry):
             self.park(run, "unknown_definition", lacking)
             return
         first = stored.events[0] if stored.events else None
+        run.interrupted = stored.intents
         run.begins_at = run.snapshot_at = first.position if isinstance(first, Baseline) else 0
         self._begin(run, workflow, stored=stored.info.position, adopted=adopted, old=old)
 

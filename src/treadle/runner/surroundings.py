@@ -47,6 +47,9 @@ class Overseer(Protocol):
     def became(self, run: Run, status: str, note: str | None) -> None:
         """A run is idle, or at its end."""
 
+    def park(self, run: Run, reason: str, error: BaseException | None) -> None:
+        """Give a run up, with the evidence, until somebody resumes it."""
+
     def rests(self, run: Run) -> None:
         """Nothing can be done for a run now, though inputs are open."""
 

@@ -15,11 +15,12 @@ from treadle.model.events import Baseline, Event
 class Kept:
     """One run: what was said of it when it was created, what changed since, and its events."""
 
-    __slots__ = ("created", "events", "note", "position", "status", "updated_at")
+    __slots__ = ("created", "events", "intents", "note", "position", "status", "updated_at")
 
     def __init__(self, created: RunInfo) -> None:
         self.created = created
         self.events: list[Event] = []
+        self.intents: frozenset[bytes] = frozenset()
         self.position = 0
         self.status = created.status
         self.note = created.note
@@ -46,6 +47,8 @@ class Kept:
             self.position += len(events)
         if append.status is not None:
             self.status, self.note = append.status, append.note
+        if append.intents:
+            self.intents |= frozenset(append.intents)
         if append.at is not None:
             self.updated_at = append.at
 
@@ -110,7 +113,7 @@ class MemoryStore:
             kept = self._runs.get(run_id)
             if kept is None:
                 raise unknown(run_id)
-            return StoredRun(info=kept.info(), events=tuple(kept.events))
+            return StoredRun(info=kept.info(), events=tuple(kept.events), intents=kept.intents)
 
     def info(self, run_id: str) -> RunInfo | None:
         """A run without its log, if there is one."""

@@ -292,6 +292,11 @@ class SqliteLog:
             connection.executemany(
                 "INSERT INTO applied VALUES (?, ?)", [(pk, mark) for mark in written.marks]
             )
+        if written.append.intents:
+            connection.executemany(
+                "INSERT OR IGNORE INTO intent VALUES (?, ?)",
+                [(pk, mark) for mark in written.append.intents],
+            )
         if written.blobs:
             self.write_blobs(connection, pk, written.blobs)
         if written.append.consumed:
@@ -330,7 +335,7 @@ class SqliteLog:
                 return False
             row, run_key = found[:1], found[1:]
             connection.execute("DELETE FROM completed WHERE run_key = ?", run_key)
-            for table in ("event", "applied", "snapshot", "message", "blob_use"):
+            for table in ("event", "applied", "intent", "snapshot", "message", "blob_use"):
                 connection.execute(f"DELETE FROM {table} WHERE run = ?", row)  # noqa: S608 - our own names
             connection.execute("DELETE FROM run WHERE pk = ?", row)
         return True
@@ -395,7 +400,9 @@ class SqliteLog:
             ).fetchall()
             check_chain(run_id, rows, begin=begin, head=info.position, link=link, last=last)
             events += [self._decode(connection, row[2], run_id, row[0]) for row in rows]
-        return StoredRun(info=info, events=tuple(events))
+            intents = connection.execute("SELECT attempt FROM intent WHERE run = ?", (pk,))
+            marks = frozenset(mark for (mark,) in intents)
+        return StoredRun(info=info, events=tuple(events), intents=marks)
 
     def _decode(
         self, connection: sqlite3.Connection, body: bytes, run_id: str, position: int

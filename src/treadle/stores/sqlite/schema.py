@@ -60,6 +60,14 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY(run, runnable)
         ) STRICT, WITHOUT ROWID
         """,
+        # Attempts of at-most-once steps that were about to begin.
+        """
+        CREATE TABLE intent(
+            run INTEGER NOT NULL,
+            attempt BLOB NOT NULL,
+            PRIMARY KEY(run, attempt)
+        ) STRICT, WITHOUT ROWID
+        """,
         # `link` is that of the last event before `position`; `seal` covers all of it.
         """
         CREATE TABLE snapshot(

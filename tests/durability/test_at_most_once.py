@@ -1,0 +1,144 @@
+"""Attempts that must not be made twice: stored before they begin, and never begun again by themselves."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import treadle as td
+from treadle import errors
+
+PATIENCE_S = 30
+
+
+def payments(place: Path, **policy: Any) -> td.Workflow:
+    """A payment that leaves a trace when it begins, and then may hang for ever."""
+
+    def pay(amount: int) -> str:
+        with (place / "begun").open("a") as trace:
+            trace.write(f"{amount}\n")
+        if (place / "hang").exists():
+            os.write(int((place / "hang").read_text()), b"!")
+            signal.pause()
+        return f"paid {amount}"
+
+    once = td.Policy(effects="at_most_once", **policy)
+    return (
+        td.workflow("payments")
+        .add(td.step(pay))
+        .add(td.step(str.upper, name="receipt"), to="pay")
+        .with_policies({"pay": once})
+    )
+
+
+def url_of(place: Path) -> str:
+    """The store."""
+    return f"sqlite:///{place / 'runs.db'}"
+
+
+def killed_in_the_middle(place: Path) -> None:
+    """A runner whose process ends while the payment is being made."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            (place / "hang").write_text(str(writing))
+            with td.Runner(store=url_of(place), workflows=[payments(place)]) as runner:
+                runner.start(payments(place), "a")
+                runner.run("a", 5).result()
+        finally:
+            os._exit(1)
+    os.close(writing)
+    assert select.select([reading], [], [], PATIENCE_S)[0]
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(reading)
+    (place / "hang").unlink()
+
+
+def begun(place: Path) -> int:
+    """How often the payment began."""
+    return len((place / "begun").read_text().splitlines())
+
+
+def test_what_is_not_interrupted_runs_as_ever(tmp_path: Path):
+    """With every store, and after failures, too."""
+    for store in ("memory", url_of(tmp_path)):
+        with td.Runner(store=store) as runner:
+            runner.start(payments(tmp_path, max_retries=1), "a")
+            assert runner.run("a", 5).result(PATIENCE_S) == {"receipt": "PAID 5"}
+
+
+def test_an_interrupted_attempt_parks_the_run(tmp_path: Path):
+    """It is not made again; somebody finds out, and the run goes on with what he says."""
+    killed_in_the_middle(tmp_path)
+    workflow = payments(tmp_path)
+    with td.Runner(store=url_of(tmp_path), workflows=[workflow]) as runner:
+        runner.wait("a", PATIENCE_S)
+        (info,) = runner.runs()
+        assert info.status == "parked"
+        assert info.note is not None and "ambiguous" in info.note and "attempt 1 of pay" in info.note
+        assert begun(tmp_path) == 1
+        with pytest.raises(errors.UsageError, match="no component 'pya'"):
+            runner.resume("a", settled={"pya": 1})
+        runner.resume("a", settled={"pay": "paid by hand"})
+        runner.wait("a", PATIENCE_S)
+        assert runner.get_results("a") == {"receipt": "PAID BY HAND"}
+    assert begun(tmp_path) == 1
+
+
+def test_it_is_made_again_when_somebody_says_so(tmp_path: Path):
+    """`RetryWith()`: it did not take effect."""
+    killed_in_the_middle(tmp_path)
+    with td.Runner(store=url_of(tmp_path), workflows=[payments(tmp_path)]) as runner:
+        runner.wait("a", PATIENCE_S)
+        runner.resume("a", settled={"pay": td.RetryWith()})
+        runner.wait("a", PATIENCE_S)
+        assert runner.get_results("a") == {"receipt": "PAID 5"}
+    assert begun(tmp_path) == 2
+
+
+def test_a_function_may_find_out(tmp_path: Path):
+    """It is given the failure and the key under which the other side knows the attempt."""
+    killed_in_the_middle(tmp_path)
+    asked: list[Any] = []
+
+    def look_up(failure: td.Failure, key: str) -> Any:
+        asked.append((failure.component, failure.inputs, failure.error.name, len(key)))
+        return "paid indeed"
+
+    workflow = payments(tmp_path, reconcile=look_up)
+    with td.Runner(store=url_of(tmp_path), workflows=[workflow]) as runner:
+        assert runner.wait("a", PATIENCE_S) == "idle"
+        assert runner.get_results("a") == {"receipt": "PAID INDEED"}
+    assert asked == [("pay", (5,), "AmbiguousAttempt", 32)]
+    assert begun(tmp_path) == 1
+
+
+def test_a_function_that_fails_leaves_it_to_a_person(tmp_path: Path):
+    """The evidence says why."""
+    killed_in_the_middle(tmp_path)
+
+    def look_up(failure: td.Failure, key: str) -> Any:
+        raise ConnectionError("nobody answers")
+
+    workflow = payments(tmp_path, reconcile=look_up)
+    with td.Runner(store=url_of(tmp_path), workflows=[workflow]) as runner:
+        runner.wait("a", PATIENCE_S)
+        (info,) = runner.runs()
+        assert info.status == "parked"
+        assert "nobody answers" in str(info.note)
+    assert begun(tmp_path) == 1
+
+
+def test_reconcile_goes_with_at_most_once():
+    """Else it would never be asked."""
+    with pytest.raises(errors.UsageError, match="at_most_once"):
+        td.Policy(reconcile=print)
+    with pytest.raises(errors.UsageError, match="effects"):
+        td.Policy(effects="exactly_once")
