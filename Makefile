@@ -20,21 +20,26 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 # Two pips must not work on one .venv at a time.
 .NOTPARALLEL:
 
-.PHONY: help setup demo test check format bench docs lock clean
+.PHONY: help setup demo test kills check format bench docs lock clean
 
 help:  ## show this list
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.project  ## make .venv with the pinned dependencies and the project in it
 
-demo: setup  ## run the order fulfilment example, by the command line and as a program
-	@echo "treadle run examples/order_fulfillment.py --inputs examples/orders.jsonl"
-	@$(BIN)/treadle run examples/order_fulfillment.py --inputs examples/orders.jsonl
+demo: setup  ## run the order fulfilment example, killed in the middle and resumed, and as a program
+	@$(BIN)/python examples/killed.py
 	@echo; echo "python examples/order_fulfillment.py"
 	@$(BIN)/python examples/order_fulfillment.py
 
 test: setup $(VENV)/.cluster  ## run the tests and the doctests
 	$(BIN)/python -m pytest
+
+kills: setup  ## kill processes CYCLES times (2000) and cut the power as often, from SEED (1) on
+	$(BIN)/python -m tests.durability.hunt --cycles $(or $(CYCLES),2000) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.durability.crash_points
+	$(BIN)/python -m tests.durability.power --images $(or $(CYCLES),2000) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.stores.sqlite.flips --count $(or $(CYCLES),2000) --seed $(or $(SEED),1)
 
 check: $(VENV)/.project $(VENV)/.dev  ## format, lint and types
 	$(BIN)/python -m ruff format --check $(CODE)
@@ -60,7 +65,7 @@ lock: $(VENV)/.dev  ## pin anew what requirements/*.in ask for (UPGRADE=1: in ne
 		../$(LOCK) $(if $(UPGRADE),--upgrade) $$name.in --output-file $$name.txt || exit 1; done
 
 clean:  ## remove everything that make has made
-	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site dist .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests $(wildcard bench examples) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------------------------------- stamps

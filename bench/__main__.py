@@ -22,6 +22,7 @@ from bench import (
     comparisons,
     durable,
     growth,
+    postgres,
     recorded,
     rules,
     runner_orders,
@@ -38,7 +39,7 @@ def all_benches() -> list[Bench]:
     """Every row, those of one workload together."""
     groups = (
         *(steps, comparisons, growth, rules, building, recorded),
-        *(runner_orders, runner_steps, clusters, durable),
+        *(runner_orders, runner_steps, clusters, durable, postgres),
     )
     listed = [bench for group in groups for bench in group.BENCHES]
     order = list(dict.fromkeys(workload_of(bench) for bench in listed))

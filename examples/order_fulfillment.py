@@ -4,7 +4,7 @@
     python examples/order_fulfillment.py
 
 The first feeds all orders into one workflow, and shows the tree while it runs. The second is a program of one's own:
-it keeps a run for each order, and some customers cancel theirs.
+it keeps a run for each order, and some customers cancel theirs. `killed.py` kills the first in the middle.
 
 Malformed orders are rejected with reasons. The carrier is asked again if it does not answer, and after that a flat
 rate is taken. Where the fraud service is down, a rule of thumb decides on small orders; the others fail, each alone,
@@ -13,6 +13,7 @@ and are listed. The services are small tables in this file that take their time,
 
 import json
 import logging
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -103,6 +104,18 @@ pace = td.context("pace", default=1.0)
 """How long the services take: 0 for no time at all (`treadle run --context '{"_global": {"pace": 0}}'`)."""
 
 
+BOOK = os.environ.get("ORDERS_BOOK")
+"""A file in which the services note their calls, if somebody wants to count them."""
+
+
+def call(service, order, seconds):
+    """Stand in for a call of a service: it is noted there, and takes its time."""
+    if BOOK is not None:
+        with Path(BOOK).open("a", encoding="utf-8") as book:
+            book.write(f"{service} {order['order_id']}\n")
+    time.sleep(seconds)
+
+
 def number_of(order):
     """The number in an order's id."""
     return int(order["order_id"].removeprefix("SO-"))
@@ -116,7 +129,7 @@ def total_of(order):
 @td.step
 def check_inventory(order, *, pace=pace):
     """Ask the warehouse for every article; two lines of the same article add up."""
-    time.sleep(0.02 * pace)
+    call("warehouse", order, 0.02 * pace)
     wanted: dict[str, int] = {}
     for line in order["items"]:
         wanted[line["sku"]] = wanted.get(line["sku"], 0) + line["quantity"]
@@ -131,7 +144,7 @@ def check_inventory(order, *, pace=pace):
 @td.step
 def screen_fraud(order, *, pace=pace):
     """Add up what makes an order suspicious."""
-    time.sleep(0.08 * pace)
+    call("fraud service", order, 0.08 * pace)
     if number_of(order) in FRAUD_SERVICE_OUTAGE:
         raise TimeoutError("the fraud service did not answer")
     signs = {
@@ -157,7 +170,7 @@ def rule_of_thumb(order):
 @td.step
 def estimate_shipping(order, *, attempt=td.attempt(), pace=pace):
     """Ask the carrier how long it takes, and what it costs. It loses every seventh call, and sometimes two."""
-    time.sleep(0.04 * pace)
+    call("carrier", order, 0.04 * pace)
     number = number_of(order)
     is_lost = number % 7 == 0 and attempt <= (2 if number % 5 == 0 else 1)
     if is_lost or number in CARRIER_OUTAGE:

@@ -195,6 +195,28 @@ class Driven(Handle):
             drive.hand_out_ready(limit)
         else:
             drive.run_some(held, tries, budget, limit, is_interrupt)
+        return self._after(tape, drive)
+
+    def follow(self, outcome: Outcome, limit: int, at: float) -> tuple[Self, Drive]:
+        """`advance` for one bare outcome where nothing is executed here: what a step comes to."""
+        if self._at is None:
+            return self.advance((outcome,), limit=limit, at=at)
+        tape, version = self._at
+        memory = tape.slot.pop(version, None)
+        if memory is None:
+            tape, _, memory = self._claim()
+        drive = Drive(memory, tape.run_key, tape.branch, self._context, at)
+        is_known = outcome.branch is tape.branch and outcome.run_key is tape.run_key
+        if is_known or tape.is_ours(outcome):
+            drive.answer_one(outcome)
+        if memory.waits is not None:
+            drive.pass_time(at)
+        drive.hand_out_ready(limit)
+        return self._after(tape, drive)
+
+    def _after(self, tape: Tape, drive: Drive) -> tuple[Self, Drive]:
+        """This workflow after a drive, and what the drive has to tell."""
+        memory = drive.memory
         drive.position = memory.position
         if memory.closed or memory.closed is None:
             drive.look()

@@ -44,6 +44,7 @@
     |       |-- OutcomeUnknown           a commit was cut off; whether it counts is not known yet
     |       |-- Corrupt                  what is stored is not what was written
     |       |-- StoreFull                no room is left
+    |       |-- StoreTaken               another process runs the workflows of this store
     |       |-- ReadOnly                 nothing can be written there
     |       |-- SchemaTooNew             a later version of the library wrote it
     |       |-- UnknownType              stored data names a type that nobody registered
@@ -297,6 +298,10 @@ class Corrupt(StoreError):
 
 class StoreFull(StoreError):
     """No room is left: nothing was written."""
+
+
+class StoreTaken(StoreError):
+    """Another process runs the workflows of this store, and it takes one alone."""
 
 
 class ReadOnly(StoreError):

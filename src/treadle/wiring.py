@@ -140,13 +140,17 @@ def make_scheduler(wanted: Any) -> Scheduler:
     return makers[wanted]()
 
 
-STORES: Final = ("memory", "sqlite:///PATH")
+STORES: Final = ("memory", "sqlite:///PATH", "postgresql://...")
 
 
-def make_store(wanted: Any, codec: Codec | None = None) -> Store | None:
+def make_store(
+    wanted: Any, codec: Codec | None = None, *, read_only: bool = False, is_lenient: bool = False
+) -> Store | None:
     """A store: from a word (`"memory"`, `"sqlite:///orders.db"`), a path, or itself; None keeps nothing.
 
-    `codec` turns values into bytes there. Errors: `UsageError` naming the words there are.
+    `codec` turns values into bytes there. `read_only`: it has to be there, and is only looked at. `is_lenient`:
+    without a codec, values of classes that nobody registered are stood in for. Errors: `UsageError` naming the words
+    there are; `MissingExtra` where what one needs is not installed.
     """
     if wanted is None:
         return None
@@ -157,9 +161,11 @@ def make_store(wanted: Any, codec: Codec | None = None) -> Store | None:
     if not isinstance(wanted, (str, type)) and isinstance(wanted, Store):
         return wanted
     if isinstance(wanted, str) and wanted.startswith("sqlite:///"):
-        return _sqlite(wanted.removeprefix("sqlite:///"), codec)
+        return _sqlite(wanted.removeprefix("sqlite:///"), codec, read_only, is_lenient)
+    if isinstance(wanted, str) and wanted.startswith(("postgresql://", "postgres://")):
+        return _postgres(wanted, codec, is_lenient)
     if isinstance(wanted, PathLike):
-        return _sqlite(fspath(wanted), codec)
+        return _sqlite(fspath(wanted), codec, read_only, is_lenient)
     known = ", ".join(map(repr, STORES))
     raise UsageError(
         f"store={wanted!r:.80} is no store.", hint=f"{known}, a path, None, or a plug."
@@ -176,8 +182,21 @@ def make_transactions(store: Store | None) -> Executor | None:
     return TransactionExecutor(database)
 
 
-def _sqlite(path: str, codec: Codec | None) -> Store:
+def _sqlite(
+    path: str,
+    codec: Codec | None,
+    read_only: bool,  # noqa: FBT001
+    is_lenient: bool,  # noqa: FBT001
+) -> Store:
     from treadle.codec import Codec as Standard
     from treadle.stores.sqlite import SqliteStore
 
-    return SqliteStore(path, Standard() if codec is None else codec)
+    made = Standard(is_lenient=is_lenient) if codec is None else codec
+    return SqliteStore(path, made, read_only=read_only)
+
+
+def _postgres(conninfo: str, codec: Codec | None, is_lenient: bool) -> Store:  # noqa: FBT001
+    from treadle.codec import Codec as Standard
+    from treadle.stores.postgres import PostgresStore
+
+    return PostgresStore(conninfo, Standard(is_lenient=is_lenient) if codec is None else codec)

@@ -39,7 +39,7 @@ def timeless(text: str) -> str:
 def environment(**changes: str) -> dict[str, str]:
     """What a process needs to find this checkout wherever it stands, and whatever else it is to find."""
     source = str(Path(__file__).parents[2] / "src")
-    return {**os.environ, "PYTHONPATH": source, **changes}
+    return {**os.environ, "PYTHONPATH": source, "TREADLE_STORE": "memory", **changes}
 
 
 Call = Callable[..., Called]

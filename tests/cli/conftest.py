@@ -38,6 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that is the current one and has `shop.py`; what was imported from it is forgotten."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("TREADLE_STORE", "memory")
     (tmp_path / "shop.py").write_text(SHOP, encoding="utf-8")
     yield tmp_path
     for name, module in list(sys.modules.items()):

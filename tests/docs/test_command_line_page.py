@@ -7,7 +7,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from tests.docs.tables import code, table
-from treadle.cli import interrupts
+from treadle.cli import ending, interrupts
 
 PAGE = "docs/command-line.md"
 app = import_module("treadle.cli.app")  # the package has the program itself under that name
@@ -32,7 +32,7 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
 
     assert listed == [one or other for one, other in codes]
     assert {str(interrupts.code_of(number)) for number in interrupts.SIGNALS} < set(listed)
-    assert {str(app.FAILED), str(app.USAGE)} < set(listed)
+    assert {str(ending.FAILED), str(ending.USAGE)} < set(listed)
 
 
 def test_each_signal_that_counts_is_told() -> None:

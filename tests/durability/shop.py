@@ -73,10 +73,49 @@ def count(so_far, number):
     return so_far + number
 
 
-def shop() -> td.Workflow:
+def gift(number, *, key=td.idempotency_key(), attempt=td.attempt()):
+    """What is added to a run that is at work."""
+    LEDGER.note("gift", key, attempt, number)
+    return -number
+
+
+def edited_shop() -> td.Workflow:
+    """The workflow as a run that is at work is made to be: the next process finds the functions here."""
+    return shop().add(td.step(gift), to="check")
+
+
+def number_of(number):
+    """Whom an approval is for."""
+    return number
+
+
+def pay(word, *, key=td.idempotency_key(), attempt=td.attempt()):
+    """What comes after the wait."""
+    LEDGER.note("pay", key, attempt, word)
+    return word
+
+
+def patient_shop() -> td.Workflow:
+    """A workflow that sleeps, and waits for somebody's word."""
+    return (
+        td.workflow("patient-shop")
+        .add(td.step(check))
+        .add(td.sleep(0.004, name="rest"), to="check")
+        .add(td.wait_for("approval", key=number_of, timeout_s=3600.0), to="rest")
+        .add(td.step(pay), to="approval")
+        .with_policies({"check": td.Policy(max_retries=2, base_delay_s=0.001)})
+    )
+
+
+def short_shop() -> td.Workflow:
+    """The workflow with a short memory: now and then its log begins anew."""
+    return shop("short-shop", retain=4)
+
+
+def shop(name: str = "shop", retain: int | str = "all") -> td.Workflow:
     """The workflow."""
     return (
-        td.workflow("shop")
+        td.workflow(name, retain=retain)
         .add(td.step(check))
         .add(td.step(items))
         .add(td.map(pack), to="items")

@@ -90,6 +90,99 @@ def test_many_answers_are_single_answers(inputs: list[list[int]], on_failure: An
     assert whole == single
 
 
+@settings(max_examples=50)
+@given(
+    inputs=st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=2),
+    on_failure=st.sampled_from(["block", "skip", "halt"]),
+    seed=st.integers(0, 2**16),
+)
+def test_following_an_answer_is_applying_it_and_preparing(
+    inputs: list[list[int]], on_failure: Any, seed: int
+):
+    """One by one and in any order, some twice, some put back meanwhile, some of an input that was cancelled."""
+    choose = Random(seed)
+    followed = graph(on_failure)
+    for value in inputs:
+        followed = followed.plan_eagerly(value)
+    single = followed.at(followed.position)
+    followed, drive = followed.advance(limit=LIMIT)
+    single, ready = single.prepare_for_dispatch()
+    mine, theirs = drive.handed, ready
+    while mine:
+        if choose.random() < 0.05:
+            number = choose.randrange(len(inputs))
+            followed, single = followed.cancel(number), single.cancel(number)
+        at = choose.randrange(len(mine))
+        if choose.random() < 0.05:
+            followed, single = followed.release(mine[at]), single.release(theirs[at])
+        outcomes = td.execute_runnable(mine[at]), td.execute_runnable(theirs[at])
+        if choose.random() < 0.9:
+            del mine[at], theirs[at]
+        followed, drive = followed.follow(outcomes[0], LIMIT, 0.0)
+        single, ready = single.apply_runnable(outcomes[1]).prepare_for_dispatch()
+        assert drive.handed == [
+            structs.replace(each, branch=drive.branch, position=mine_too.position)
+            for each, mine_too in zip(ready, drive.handed, strict=True)
+        ]
+        assert drive.position == single.position
+        mine, theirs = [*mine, *drive.handed], [*theirs, *ready]
+
+    assert list(followed.log()) == list(single.log())
+    assert followed == single
+
+
+def test_an_exception_beside_a_value_that_is_followed_is_kept():
+    """As in a batch."""
+    workflow = td.workflow("w").add(td.step(unless_odd, name="only")).plan_eagerly(1)
+    workflow, drive = workflow.advance(limit=LIMIT)
+    fault = OSError("the second copy was lost")
+    outcome = structs.replace(td.execute_runnable(drive.handed[0]), exception=fault)
+
+    _, drive = workflow.follow(outcome, LIMIT, 0.0)
+
+    assert drive.exceptions == {drive.position - 1: fault}
+
+
+def test_an_outcome_of_another_branch_is_not_followed():
+    """What was prepared after two versions parted is of one of them only; what is ready goes out all the same."""
+    workflow = td.workflow("w").add(td.step(unless_odd, name="only")).plan_eagerly(1)
+    ahead = workflow.plan_eagerly(2)
+    _, other = workflow.prepare_for_dispatch()  # rebuilt, on a branch of its own
+
+    after, drive = ahead.follow(td.execute_runnable(other[0]), LIMIT, 0.0)
+
+    assert after.position == ahead.position
+    assert [each.id for each in drive.handed] == ["only@0", "only@1"]
+
+
+def test_what_is_handed_out_in_short_is_whole():
+    """Plain, async and with markers, it is what anybody else would be given."""
+
+    async def later(item: int) -> int:
+        return item
+
+    workflow = td.workflow("w").add(td.step(unless_odd, name="now")).add(td.step(later))
+    workflow = workflow.add(td.step(lambda item, n=td.attempt(): (item, n), name="marked"))
+    workflow = workflow.plan_eagerly(1)
+    ready = workflow.next_runnables()
+
+    _, drive = workflow.advance(limit=LIMIT)
+
+    assert [each.is_async for each in ready] == [False, True, False]
+    assert drive.handed == ready
+
+
+def test_what_no_input_was_given_to_follows_nothing():
+    """A workflow that was not begun knows no work."""
+    fresh = td.workflow("w").add(td.step(unless_odd, name="only"))
+    _, other = fresh.plan_eagerly(1).prepare_for_dispatch()
+
+    same, drive = fresh.follow(td.execute_runnable(other[0]), LIMIT, 0.0)
+
+    assert same.position == 0
+    assert drive.handed == []
+
+
 def test_an_exception_beside_a_value_is_kept():
     """An executor may say of a value what went wrong on the way to it; it stays beside the log."""
     workflow = td.workflow("w").add(td.map(unless_odd, name="each")).plan_eagerly([0, 1])

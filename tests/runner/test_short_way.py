@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import treadle as td
 from tests.oracle.graph import build
 from tests.oracle.strategies import cases
-from tests.runner.machines import Desk, desk, line_of
+from tests.runner.machines import Desk, desk, line_of, same
 from treadle.policies.matching import policies_from
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -44,6 +44,18 @@ def test_short_way_is_the_long_way(case: Any, seed: int, retries: int):
     short = told_of(case, seed, policies, may_step=True)
 
     assert short == told_of(case, seed, policies, may_step=False)
+
+
+def test_a_run_rests_after_a_step_that_leads_to_a_wait():
+    """Nothing is out then, and nothing more can be done before somebody signals; with work beside it, there is."""
+    d = desk(line_of("a").add(td.wait_for("go"), to="a").add(td.step(same, name="b")))
+    d.submit(1)
+
+    d.finish(1)
+    assert not d.machine.is_resting
+
+    d.finish(2)
+    assert d.machine.is_resting
 
 
 def test_runs_that_somebody_watches_go_the_long_way():

@@ -93,6 +93,24 @@ def test_a_story_tells_of_attempts_bundles_and_drives():
     }
 
 
+def test_a_story_tells_of_a_step_as_of_anything_else():
+    """Of what came back, was stored and led to the next bundle; its row is kept in short."""
+    d = desk(line_of("a", "b", "c"))
+    d.submit(1)
+    d.finish(1)
+    d.now = 4.0
+    d.finish(2)
+
+    assert d.machine.story()[-1] == {
+        "n": 4,
+        "at": 4.0,
+        "stimulus": "Finished",
+        "of": [2],
+        "status": "running",
+        "led_to": ["Store 4", "Execute 3: c@0"],
+    }
+
+
 def test_only_the_latest_is_remembered():
     """However long a run lives; the count goes on."""
     d = desk(line_of("a"))

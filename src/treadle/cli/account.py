@@ -24,6 +24,7 @@ CANCELLED: Final = "cancelled"
 UNFINISHED: Final = "unfinished"
 MALFORMED: Final = "malformed"
 NOT_RUN: Final = "not_run"
+LET_GO: Final = "let_go"
 ENDINGS: Final = (
     RESULT,
     NO_RESULT,
@@ -32,8 +33,10 @@ ENDINGS: Final = (
     UNFINISHED,
     MALFORMED,
     NOT_RUN,
+    LET_GO,
 )
-"""How a line can end. Failed: something failed and nobody handled it, also where there are results."""
+"""How a line can end. Failed: something failed and nobody handled it, also where there are results.
+Let go: it is finished, and how is no longer remembered."""
 
 UNUSUAL: Final = (MALFORMED, NO_RESULT, CANCELLED, UNFINISHED)
 """Endings of which a reader wants to see some examples; failures are told by their kinds."""
@@ -151,6 +154,11 @@ class Account:
         self.given_up: str | None = None
         """Why the runner gave it up, if it did."""
         self.is_closed = False
+        self.before = 0
+        """How many of the inputs were finished before this began."""
+        self.run_id: str | None = None
+        self.store: str | None = None
+        """Under which id and where the run is kept, if it is."""
         self.folder = folder
         self.endings: Counter[str] = Counter()
         self.work = {name: Work() for name in workflow.components()}
@@ -177,7 +185,7 @@ class Account:
         for name, value in record.results.items():
             self.outputs.setdefault(name, Output()).add(value)
         for failure in record.failures:
-            self.work[failure.component].failed += 1
+            self.work.setdefault(failure.component, Work()).failed += 1  # it may be gone by now
             group = self.group(failure.component, failure.error, how_ended(failure))
             group.add(failure.error, failure.input, record.given)
 

@@ -4,110 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Generator
 from importlib import metadata
-from signal import SIGINT
-from typing import Annotated, Literal
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
 from msgspec import structs
 
+from treadle.cli import history, options, outside, upkeep
 from treadle.cli.account import CANCELLED, FAILED_INPUT, MALFORMED, UNFINISHED, Account
-from treadle.cli.feed import Feed, from_file, from_options
+from treadle.cli.ending import FAILED, complain, usage_errors
+from treadle.cli.feed import Feed, Keys, from_file, from_options
 from treadle.cli.interrupts import EndNow, code_of
 from treadle.cli.loading import Loaded, load, split_target
+from treadle.cli.places import feed_of, place_for, shown, url_of
 from treadle.cli.planning import planned, show_plan
 from treadle.cli.plugging import Asked, plugs_from
+from treadle.cli.resuming import resume_all
 from treadle.cli.running import How, run_for_people, run_for_programs
 from treadle.cli.screen import make_console
-from treadle.errors import MissingExtra, UsageError
+from treadle.errors import UsageError
 from treadle.value import Workflow
-
-FAILED = 1
-USAGE = 2
 
 app = typer.Typer(
     name="treadle",
-    help="Run workflows, and draw their graphs.",
+    help="Run workflows, see what became of runs, and draw graphs.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-Target = Annotated[
-    str,
-    typer.Argument(
-        metavar="FILE[:NAME]",
-        help="A Python file, and the name of the workflow if it holds several: a variable's or its own.",
-    ),
-]
-
-
-Inputs = Annotated[
-    list[str] | None, typer.Option("--input", metavar="JSON", help="An input; may be repeated.")
-]
-InputFile = Annotated[
-    str | None,
-    typer.Option("--inputs", metavar="FILE.jsonl", help="Inputs, one in JSON a line; - is stdin."),
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object per input, then one for the run.")
-]
-AsPlan = Annotated[bool, typer.Option("--json", help="Print one JSON object per bundle.")]
-Executor = Annotated[
-    str,
-    typer.Option(
-        metavar="WORD",
-        help="Where steps run: inline, threads, processes, asyncio, pool, dask, ray; threads:16 for so many.",
-    ),
-]
-Scheduler = Annotated[
-    Literal["default", "chains", "batches", "adaptive", "priority"],
-    typer.Option(help="What is dispatched together, and in which order."),
-]
-Concurrency = Annotated[
-    int | None,
-    typer.Option(min=1, help="How many run at once; by default 1 inline, and 64 in threads."),
-]
-MaxOpen = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="How many inputs are under way at most; by default two for each that can run at once.",
-    ),
-]
-Deadline = Annotated[
-    float | None,
-    typer.Option(help="How many seconds an input may take; what is left of it then is cancelled."),
-]
-Drain = Annotated[
-    float,
-    typer.Option(min=0, help="How many seconds to wait for what is under way at an interrupt."),
-]
-RunContext = Annotated[
-    str | None,
-    typer.Option(
-        "--context",
-        metavar="JSON",
-        help='Values for td.context markers: {"component": {"key": value}}, "_global" for all.',
-    ),
-]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Exit with 1 if an input failed or was cancelled.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only how many inputs ended how.")]
-Format = Annotated[
-    Literal["mermaid", "dot", "cytoscape", "edges"],
-    typer.Option("--format", "-f", help="Edges are lines of parent, child and kind."),
-]
 Version = Annotated[bool, typer.Option("--version", help="Show the version and exit.")]
 
 
 @app.callback(invoke_without_command=True)
 def root(*, version: Version = False) -> None:
-    """Run workflows, and draw their graphs."""
+    """Run workflows, see what became of runs, and draw graphs."""
     if version:
         try:
             print(f"treadle {metadata.version('treadle')}")
@@ -118,27 +51,36 @@ def root(*, version: Version = False) -> None:
 
 @app.command()
 def run(
-    target: Target,
+    target: options.Target,
     *,
-    input: Inputs = None,
-    inputs: InputFile = None,
-    json: AsJson = False,
-    executor: Executor = "threads",
-    scheduler: Scheduler = "default",
-    max_concurrency: Concurrency = None,
-    max_open: MaxOpen = None,
-    deadline_s: Deadline = None,
-    drain_s: Drain = 60.0,
-    context: RunContext = None,
-    strict: Strict = False,
-    quiet: Quiet = False,
+    input: options.Inputs = None,
+    inputs: options.InputFile = None,
+    key: options.KeyField = None,
+    again: options.Again = False,
+    id: options.NewId = None,
+    store: options.StoreUrl = None,
+    ephemeral: options.Ephemeral = False,
+    json: options.AsJson = False,
+    executor: options.Executor = "threads",
+    scheduler: options.Scheduler = "default",
+    max_concurrency: options.Concurrency = None,
+    max_open: options.MaxOpen = None,
+    deadline_s: options.Deadline = None,
+    drain_s: options.Drain = 60.0,
+    context: options.RunContext = None,
+    strict: options.Strict = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run a workflow over inputs, watch it, and say what came of each.
 
-    All inputs go into one workflow, under a runner: as many at once as the executor takes, with the policies
+    All inputs go into one run, under a runner: as many at once as the executor takes, with the policies
     attached to the workflow, and then those that its file calls `policies`. A failure concerns its own input only: it
     is listed with the line of your code that raised it, and the others go on. For one input after the other, in
     order: --executor inline.
+
+    The run is kept in a store as it goes. However it ends, also by kill -9 or a power cut: the same command with --id
+    goes on where it was. What was finished is not executed again, what was under way is, and no input is taken twice:
+    a line of a file is known by its number and content, or by --key. Lines from a pipe are known by --key alone.
 
     With --json, what came of an input is written in the order of the inputs.
 
@@ -150,16 +92,16 @@ def run(
     0: every line was an input and was run to its end. Failures are among the results; see --strict.
 
     1: a line was not JSON; or, with --strict, an input failed (something raised and no handler took it) or was
-    cancelled; or the runner gave the run up, and stderr says why.
+    cancelled; or the runner gave the run up, or somebody cancelled it, and stderr says why.
 
-    2: nothing was run: no such file, workflow or option, or the file itself raised.
+    2: nothing was run: no such file, workflow, run or option, or the file itself raised, or the store is not to be had.
 
     130: interrupted (143: terminated by SIGTERM), however far it came.
     """
     with usage_errors():
-        feed = given_by(input, inputs)
-        with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
-            loaded = with_context(load(target), context)
+        keys = None if again else Keys(key)
+        feed = given_by(input, inputs, keys)
+        loaded = loaded_for(target, context, is_json=json)
         asked = Asked(
             executor=executor,
             scheduler=scheduler,
@@ -167,12 +109,91 @@ def run(
             max_open=max_open,
             deadline_s=seconds_of(deadline_s),
         )
-        how = How(plugs_from(loaded, asked), drain_s, quiet)
-        account = Account(loaded.workflow, feed, split_target(target)[0].resolve().parent)
-        show = run_for_programs if json else run_for_people
-        show(account, loaded.workflow, how)
+        plugs = plugs_from(loaded, asked)
+        place = place_for(loaded, url_of(store, is_ephemeral=ephemeral), id)
+        account = carried_out(target, loaded, feed, How(plugs, place, drain_s, quiet), is_json=json)
+    end(account, strict=strict)
+
+
+@app.command()
+def resume(
+    id: options.SomeRunId = None,
+    target: Annotated[
+        str | None, typer.Argument(metavar="FILE[:NAME]", help="The file with the run's workflow.")
+    ] = None,
+    *,
+    all: Annotated[
+        str | None,
+        typer.Option("--all", metavar="FILE[:NAME]", help="Let all runs of this workflow go on."),
+    ] = None,
+    store: options.StoreUrl = None,
+    json: options.AsJson = False,
+    executor: options.Executor = "threads",
+    scheduler: options.Scheduler = "default",
+    max_concurrency: options.Concurrency = None,
+    drain_s: options.Drain = 60.0,
+    context: options.RunContext = None,
+    strict: options.Strict = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Let a run go on from where it was, and say what came of all its inputs; or all runs that have something to do.
+
+    What was finished is not executed again. A run that was stopped or parked goes on, too, if it is named. Inputs that
+    it was never given are not known to the run: the command that feeds them goes on with them, see `treadle run --id`.
+
+    With --all, each run is one line: its id, how it stands, and how many of its inputs ended how. Those that are
+    running go on, and those whose moment has come; runs that were stopped, parked or cancelled stay so.
+
+    Exit codes:
+
+    0: everything was run to its end. Failures are among the results; see --strict.
+
+    1: with --strict, an input failed or was cancelled; or a run was given up or cancelled, and stderr says why.
+
+    2: nothing was run: no such file, workflow, run or store, or another process runs the workflows of the store.
+
+    130: interrupted (143: terminated by SIGTERM), however far it came.
+    """
+    with usage_errors():
+        url = url_of(store)
+        named = all if all is not None else target
+        if (all is None) != (id is not None) or named is None:
+            raise UsageError(
+                "which run is to go on, and where is its workflow?",
+                hint="treadle resume ID FILE, or treadle resume --all FILE.",
+            )
+        loaded = loaded_for(named, context, is_json=json)
+        asked = Asked(executor=executor, scheduler=scheduler, max_concurrency=max_concurrency)
+        plugs = plugs_from(loaded, asked)
+        if all is not None:
+            code = resume_all(loaded, plugs, url, drain_s, is_json=json, is_strict=strict)
+            raise typer.Exit(code)
+        place = place_for(loaded, url, id, is_resumed=True)
+        feed = feed_of(place.past)
+        account = carried_out(named, loaded, feed, How(plugs, place, drain_s, quiet), is_json=json)
+    end(account, strict=strict)
+
+
+def loaded_for(target: str, context: str | None, *, is_json: bool) -> Loaded:
+    """The workflow of a file; what the file prints goes to stderr where stdout is for programs."""
+    with contextlib.redirect_stdout(sys.stderr) if is_json else contextlib.nullcontext():
+        return with_context(load(target), context)
+
+
+def carried_out(target: str, loaded: Loaded, feed: Feed, how: How, *, is_json: bool) -> Account:
+    """Run, show what comes of it, and give the account."""
+    account = Account(loaded.workflow, feed, split_target(target)[0].resolve().parent)
+    if how.place.url is not None:
+        account.run_id, account.store = how.place.run_id, shown(how.place.url)
+    show = run_for_programs if is_json else run_for_people
+    show(account, loaded.workflow, how)
+    return account
+
+
+def end(account: Account, *, strict: bool) -> NoReturn:
+    """End the process as the account wants it."""
     if account.given_up is not None:
-        print(f"treadle: {account.given_up}", file=sys.stderr)
+        complain(account.given_up)
     code = exit_code(account, strict=strict)
     if account.stopped_by is not None and account.endings[UNFINISHED]:
         raise EndNow(code)
@@ -181,15 +202,15 @@ def run(
 
 @app.command()
 def plan(
-    target: Target,
+    target: options.Target,
     *,
-    input: Inputs = None,
-    inputs: InputFile = None,
-    json: AsPlan = False,
-    executor: Executor = "threads",
-    scheduler: Scheduler = "default",
-    max_concurrency: Concurrency = None,
-    context: RunContext = None,
+    input: options.Inputs = None,
+    inputs: options.InputFile = None,
+    json: options.AsPlan = False,
+    executor: options.Executor = "threads",
+    scheduler: options.Scheduler = "default",
+    max_concurrency: options.Concurrency = None,
+    context: options.RunContext = None,
 ) -> None:
     """Say what would be dispatched first: together with what, where to, and why. No step is executed.
 
@@ -238,7 +259,7 @@ def with_context(loaded: Loaded, text: str | None) -> Loaded:
 
 
 @app.command()
-def graph(target: Target, *, format: Format = "mermaid") -> None:
+def graph(target: options.Target, *, format: options.Format = "mermaid") -> None:
     """Draw the graph of a workflow, without running it.
 
     Exit codes: 0; 2 if there is no such file, workflow or option, or the file itself raised.
@@ -259,14 +280,14 @@ def drawn(workflow: Workflow, format: str) -> str:
     return "\n".join("\t".join(edge) for edge in workflow.to_edgelist())
 
 
-def given_by(texts: list[str] | None, path: str | None) -> Feed:
+def given_by(texts: list[str] | None, path: str | None, keys: Keys | None = None) -> Feed:
     """The inputs that the options name."""
     if texts and path is not None:
         raise UsageError("--input and --inputs do not go together.", hint="give one of them.")
     if path is not None:
-        return from_file(path)
+        return from_file(path, keys)
     if texts:
-        return from_options(texts)
+        return from_options(texts, keys)
     raise UsageError(
         "there is nothing to run on.", hint="give --input JSON or --inputs FILE.jsonl."
     )
@@ -281,14 +302,9 @@ def exit_code(account: Account, *, strict: bool) -> int:
     return FAILED if is_bad or account.given_up is not None else 0
 
 
-@contextlib.contextmanager
-def usage_errors() -> Generator[None]:
-    """Say what is wrong with the call, without a traceback of ours."""
-    try:
-        yield
-    except (UsageError, MissingExtra) as error:
-        print(f"treadle: {error}", file=sys.stderr)
-        raise typer.Exit(USAGE) from error
-    except KeyboardInterrupt:  # while the file was loaded, or the account printed
-        print("treadle: interrupted", file=sys.stderr)
-        raise typer.Exit(code_of(SIGINT)) from None
+for command in (
+    *(history.ls, history.show, history.logs),
+    *(outside.signal, outside.cancel),
+    *(upkeep.verify, upkeep.export, upkeep.import_, upkeep.fork, upkeep.gc, upkeep.backup),
+):
+    app.command(name=command.__name__.rstrip("_"))(command)

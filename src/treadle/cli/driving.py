@@ -16,6 +16,8 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct
 
 from treadle.cli.account import MALFORMED, Account, Record
+from treadle.cli.feed import Given
+from treadle.cli.places import Place
 from treadle.cli.watching import Watcher
 from treadle.errors import PlugError, RunEnded
 from treadle.interfaces import Executor, Scheduler
@@ -23,9 +25,6 @@ from treadle.policies.matching import Policies
 from treadle.runner.runner import AsyncRunner
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
-
-RUN: Final = "treadle run"
-"""The id of the one run."""
 
 UNWRITTEN_MAX: Final = 10_000
 """How many lines may be taken and not yet accounted for: one that takes long holds back what comes after it, since
@@ -47,9 +46,13 @@ class Plugs(Struct, frozen=True):
 
 
 class Closed(Struct, frozen=True):
-    """The drive is over; `error` is what broke it, if something did: `KeyboardInterrupt` if a step raised that."""
+    """The drive is over; `error` is what broke it, if something did: `KeyboardInterrupt` if a step raised that.
+
+    `has_begun`: the run was begun, or went on.
+    """
 
     error: BaseException | None = None
+    has_begun: bool = True
 
 
 Message: TypeAlias = Record | Closed
@@ -65,6 +68,7 @@ class Drive:
         account: Account,
         plugs: Plugs,
         tell: Tell,
+        place: Place,
         *,
         is_watched: bool = False,
     ) -> None:
@@ -72,6 +76,7 @@ class Drive:
         self.account = account
         self.plugs = plugs
         self.tell = tell
+        self.place = place
         self.watcher = Watcher(account, workflow)
         self.is_watched = is_watched
         """Somebody looks at the account while the drive is on."""
@@ -84,7 +89,11 @@ class Drive:
         self._room = asyncio.Semaphore(plugs.max_open)
         self._unwritten = asyncio.Semaphore(UNWRITTEN_MAX)
         self._end = asyncio.Event()
+        self._ended = asyncio.Event()
+        """The run came to its end before its time."""
         self._feeding: asyncio.Task[None] | None = None
+        self._refusal: RunEnded | None = None
+        self._has_begun = False
 
     # ------------------------------------------------------------------- called by the main thread
 
@@ -122,12 +131,14 @@ class Drive:
             error = KeyboardInterrupt()
         except Exception as raised:  # noqa: BLE001 - the main thread says it
             error = raised
-        self.tell(Closed(error))
+        self.tell(Closed(error, self._has_begun))
 
     async def _run(self) -> None:
-        plugs = self.plugs
+        plugs, place = self.plugs, self.place
         runner = AsyncRunner(
-            store=None,
+            store=place.url,
+            codec=place.codec,
+            recover=False,
             executor=plugs.executor,
             executors=plugs.executors,
             policies=plugs.policies,
@@ -136,7 +147,14 @@ class Drive:
         )
         tasks: list[asyncio.Task[Any]] = []
         try:
-            await runner.start(self.workflow, RUN, max_concurrency=plugs.max_concurrency)
+            self._prepare(runner)
+            await runner.start(
+                self.workflow,
+                place.run_id,
+                if_exists="resume" if place.is_there else "error",
+                max_concurrency=plugs.max_concurrency,
+            )
+            self._has_begun = True
             tasks = [
                 asyncio.create_task(self._work(runner)),
                 asyncio.create_task(self._end.wait()),
@@ -154,9 +172,21 @@ class Drive:
                 self._close_account(runner)
             await runner.close(0)
 
+    def _prepare(self, runner: AsyncRunner) -> None:
+        """Know how far the run has come, before anything of it goes on."""
+        self.watcher.has_ended = self._ended.set
+        self.watcher.tell_of = lambda number: self._tell_of(runner, number)
+        if self.place.past is not None:
+            self.watcher.takes_up(self.place.past)
+            for given in self.account.feed.known():
+                if given.number is not None and not self._is_past(given.number):
+                    self.watcher.waited_for.add(given.number)
+                    self.watcher.accepted(given.number, given)
+
     def _close_account(self, runner: AsyncRunner) -> None:
         """Tell how the inputs stand that are still under way."""
-        workflow = None if self.watcher.given_up else runner.look_at(RUN)
+        is_lost = self.watcher.ended == "parked" and self.place.url is None
+        workflow = None if is_lost else runner.look_at(self.place.run_id)
         if workflow is not None:
             self.watcher.count_waiting(workflow)
         for record in self.watcher.unfinished(workflow):
@@ -166,36 +196,97 @@ class Drive:
         """Feed, and wait until all that was fed is finished."""
         if not self.is_draining:
             self._feeding = asyncio.create_task(self._feed(runner))
-            await asyncio.wait([self._feeding])
-            if not self._feeding.cancelled():
+            ended = asyncio.create_task(self._ended.wait())
+            await asyncio.wait([self._feeding, ended], return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            if self._feeding.done() and not self._feeding.cancelled():
                 self._feeding.result()
-        await runner.wait(RUN)
-        if self.watcher.given_up:
-            (info,) = await runner.runs()
-            raise PlugError(f"the run was given up: {info.note}.")
+            self._feeding.cancel()
+        await runner.wait(self.place.run_id)
+        if self.watcher.ended is not None:
+            listed = await runner.runs(workflow=self.workflow.name)
+            (note,) = [each.note for each in listed if each.id == self.place.run_id]
+            how = "given up" if self.watcher.ended == "parked" else "cancelled"
+            raise PlugError(f"the run was {how}: {note}.")
+        if self._refusal is not None:
+            raise self._refusal
 
     async def _feed(self, runner: AsyncRunner) -> None:
-        async for given in self.account.feed.lines():
-            await self._unwritten.acquire()
-            if given.problem is not None:
-                self.tell(Record(given, MALFORMED))
-                continue
-            await self._room.acquire()
-            self.watcher.accepted(given)  # before: its work may begin, and come to its end, at once
-            ticket = await runner.run(RUN, given.value, deadline_s=self.plugs.deadline_s)
-            ticket.add_done_callback(partial(self._finished, runner, ticket))
+        try:
+            async for given in self.account.feed.lines():
+                await self._unwritten.acquire()
+                if given.problem is not None:
+                    self.tell(Record(given, MALFORMED))
+                else:
+                    await self._take(runner, given)
+        except RunEnded as error:  # it is about to end, or has: that is told when it has
+            self._refusal = error
+
+    async def _take(self, runner: AsyncRunner, given: Given) -> None:
+        """Feed one input, unless the run has it already."""
+        number = self._number_of(runner, given)
+        if self._is_past(number):
+            self._tell_past(given, number)
+            return
+        if given.number is not None:  # it is under way, and will be told of
+            return
+        await self._room.acquire()
+        self.watcher.accepted(
+            number, given
+        )  # before: its work may begin, and come to its end, at once
+        try:
+            ticket = await runner.run(
+                self.place.run_id, given.value, given.key, deadline_s=self.plugs.deadline_s
+            )
+        except asyncio.CancelledError:  # no more is to be fed; this one is on its way
+            self.watcher.waited_for.add(number)
+            raise
+        except Exception:
+            self.watcher.withdrawn(number)
+            raise
+        if ticket.input != number:
+            self.watcher.moved(number, ticket.input)
+        ticket.add_done_callback(partial(self._finished, runner, ticket))
+
+    def _number_of(self, runner: AsyncRunner, given: Given) -> int:
+        """Which input it is, or will be."""
+        if given.number is not None:
+            return given.number
+        workflow = runner.look_at(self.place.run_id)
+        known = None if given.key is None else workflow.input_of_key(given.key)
+        last = workflow.last_input
+        return known if known is not None else 0 if last is None else last + 1
+
+    def _is_past(self, number: int) -> bool:
+        """Whether this input was finished before this began."""
+        past = self.place.past
+        last = None if past is None else past.last_input
+        if past is None or last is None or number > last:
+            return False
+        return past.is_satisfied(input=number)
+
+    def _tell_past(self, given: Given, number: int) -> None:
+        assert self.place.past is not None
+        self.account.before += 1
+        self.watcher.accepted(number, given)
+        for record in self.watcher.finished(self.place.past, number):
+            self.tell(record)
 
     def _finished(self, runner: AsyncRunner, ticket: Ticket, _: Any) -> None:
         """An input is finished (called in the loop's thread, before anything else happens there)."""
         self._room.release()
         if not isinstance(ticket.exception(), RunEnded):
-            self.tell(self.watcher.finished(runner.look_at(RUN), ticket.input))
+            self._tell_of(runner, ticket.input)
+
+    def _tell_of(self, runner: AsyncRunner, number: int) -> None:
+        for record in self.watcher.finished(runner.look_at(self.place.run_id), number):
+            self.tell(record)
 
     async def _keep_counting(self, runner: AsyncRunner) -> None:
         while True:
             self.account.effort.elapsed_s = monotonic() - self.begun_at
             counting = monotonic()
-            self.watcher.count_waiting(runner.look_at(RUN))
+            self.watcher.count_waiting(runner.look_at(self.place.run_id))
             took_s = monotonic() - counting  # which grows with what is remembered
             await asyncio.sleep(max(COUNT_EVERY_S, 20 * took_s))
 

@@ -103,7 +103,9 @@ def summary_data(account: Account) -> dict[str, Any]:
     return {
         "type": "summary",
         "workflow": account.workflow_name,
+        **({"run": account.run_id, "store": account.store} if account.store else {}),
         "inputs": account.total,
+        **({"finished_before": account.before} if account.store else {}),
         "stopped_by": None if account.stopped_by is None else Signals(account.stopped_by).name,
         "endings": {ending: account.endings[ending] for ending in ENDINGS},
         "results": {

@@ -7,11 +7,12 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
 from treadle.errors import TreadleError, UsageError, nearest
+from treadle.interfaces import Codec
 from treadle.policies.matching import NO_POLICIES, Policies, policies_from
 from treadle.value import Workflow
 
@@ -35,14 +36,15 @@ def split_target(target: str) -> tuple[Path, str | None]:
 
 
 class Loaded(Struct, frozen=True):
-    """A workflow and the policies that its file has for it, which come after those attached to it."""
+    """A workflow, the policies that its file has for it, which come after those attached to it, and its codec."""
 
     workflow: Workflow
     policies: Policies
+    codec: Codec | None = None
 
 
 def load(target: str) -> Loaded:
-    """Execute the file as `python FILE` would, but for its `__main__` part; find its workflow and `policies`.
+    """Execute the file as `python FILE` would, but for its `__main__` part; find its workflow, `policies` and `codec`.
 
     Errors: `UsageError` for no file, no workflow, several, or an unknown name; `LoadFailed`.
     """
@@ -52,7 +54,7 @@ def load(target: str) -> Loaded:
         raise UsageError(f"there is no file {str(path)!r}.{nearest(path, here) if here else ''}")
     module = load_module(path)
     workflow = choose(workflows_of(module), name, str(path))
-    return Loaded(workflow, policies_of(module, str(path)))
+    return Loaded(workflow, policies_of(module, str(path)), codec_of(module))
 
 
 def policies_of(module: ModuleType, path: str) -> Policies:
@@ -67,6 +69,13 @@ def policies_of(module: ModuleType, path: str) -> Policies:
             f"the `policies` of {path} are none: {error.message}",
             hint="policies = {'charge': td.Policy(max_retries=3)}; or give what is something else another name.",
         ) from error
+
+
+def codec_of(module: ModuleType) -> Codec | None:
+    """What the file calls `codec`, if that is one: it says which classes may be stored."""
+    found: Any = getattr(module, "codec", None)
+    is_one = not isinstance(found, type) and callable(getattr(found, "decode_event", None))
+    return found if is_one else None
 
 
 def load_module(path: Path) -> ModuleType:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from treadle.cli.driving import Plugs
 from treadle.cli.feed import Given
-from treadle.cli.screen import clean
+from treadle.cli.terminal import clean
 from treadle.model.runnables import Runnable
 from treadle.policies.policy import Policy
 from treadle.runner.bundling import RunView, explained

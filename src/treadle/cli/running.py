@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from io import UnsupportedOperation
 from logging import NullHandler
 from queue import Empty, SimpleQueue
@@ -14,13 +15,17 @@ from time import monotonic
 from typing import BinaryIO, Final, TextIO
 
 from msgspec import Struct
+from rich.console import Console
+from rich.text import Text
 
-from treadle.cli.account import Account, Record
+from treadle.cli.account import NOT_RUN, UNFINISHED, Account, Record
 from treadle.cli.driving import Closed, Drive, Plugs
 from treadle.cli.interrupts import Interrupts
 from treadle.cli.jsonl import Writer
+from treadle.cli.places import Place, opened, shown
 from treadle.cli.screen import Screen, make_console, show_account, show_endings, unlogged
-from treadle.errors import PlugError
+from treadle.cli.terminal import clean
+from treadle.errors import PlugError, TreadleError
 from treadle.policies.policy import NO_FALLBACK
 from treadle.value import Workflow
 
@@ -40,10 +45,17 @@ CLOSE_S: Final = 5.0
 """How long the runner may take to end when it is to end now: worker processes are given time to clean up."""
 
 
+UNSTORABLE: Final = (
+    "What a store cannot keep counts as failed. Annotate ports with its class, or have "
+    "`codec = treadle.codec.Codec(types=[...])` in the file; or keep nothing: --ephemeral."
+)
+
+
 class How(Struct, frozen=True):
     """How to run, how much to say, and how long to wait for what is under way at an orderly end."""
 
     plugs: Plugs
+    place: Place = Place()
     drain_s: float = 60.0
     quiet: bool = False
 
@@ -64,7 +76,9 @@ class Watch:
         self.how = how
         self.consume = consume
         self.mailbox: SimpleQueue[Record | Closed | int] = SimpleQueue()
-        self.drive = Drive(workflow, account, how.plugs, self.mailbox.put, is_watched=is_watched)
+        self.drive = Drive(
+            workflow, account, how.plugs, self.mailbox.put, how.place, is_watched=is_watched
+        )
         self.closed: Closed | None = None
         self.written = 0
         """How many records were accounted for that the drive does not know of."""
@@ -88,7 +102,7 @@ class Watch:
         error = None if self.closed is None else self.closed.error
         if isinstance(error, KeyboardInterrupt):
             self.account.stopped_by = self.account.stopped_by or signal.SIGINT
-        elif isinstance(error, PlugError):
+        elif isinstance(error, PlugError) and self.closed is not None and self.closed.has_begun:
             self.account.given_up = str(error)
         elif error is not None:
             raise error
@@ -139,6 +153,9 @@ def run_for_people(account: Account, workflow: Workflow, how: How) -> None:
     rules = workflow.policies.over(how.plugs.policies).rules
     expected = {"retried" for _, policy in rules if policy.max_retries}
     expected |= {"fell_back" for _, policy in rules if policy.fallback is not NO_FALLBACK}
+    if how.place.url is not None and console.is_terminal and not how.quiet:
+        show_place(how.place, console)  # now: who is killed has no time to say it
+        console.print()
     screen = Screen(account, workflow, console, quiet=how.quiet, expected=expected)
     watch = Watch(account, workflow, how, lambda _: 1, is_watched=screen.is_live)
     with screen.showing():
@@ -150,6 +167,30 @@ def run_for_people(account: Account, workflow: Workflow, how: How) -> None:
         console.print(screen.tree())
     console.print()
     show_account(account, console)
+    if how.place.url is not None:
+        if any(group.error == "EncodeError" for group in account.failures.values()):
+            console.print(UNSTORABLE, soft_wrap=True)
+        show_place(how.place, console, is_unfinished=is_unfinished(account))
+
+
+def is_unfinished(account: Account) -> bool:
+    """Whether the same command, given again, would have something to do."""
+    left = account.endings[UNFINISHED] + account.endings[NOT_RUN]
+    return left > 0 and account.given_up is None
+
+
+def show_place(place: Place, console: Console, *, is_unfinished: bool | None = None) -> None:
+    """Say under which id and where the run is kept; at the end also how it stands, and how to go on."""
+    assert place.url is not None
+    told = f"run {place.run_id}, in {shown(place.url)}"
+    if is_unfinished is not None:
+        with suppress(TreadleError), opened(place.url) as store:
+            info = store.info(place.run_id)
+            told += "" if info is None else f": {info.status}, {info.position} events"
+    console.print(Text(clean(told), style="dim"), soft_wrap=True)
+    if is_unfinished:
+        how = f"to go on: the same command, with --id {shlex.quote(place.run_id)}"
+        console.print(Text(clean(how), style="dim"), soft_wrap=True)
 
 
 def run_for_programs(account: Account, workflow: Workflow, how: How) -> None:

@@ -22,6 +22,7 @@ from treadle.cli import account as ends
 from treadle.cli.account import Account, Effort, FailureGroup, Output, Record
 from treadle.cli.jsonl import as_json
 from treadle.cli.layout import ASCII, LINES, Row, rows_of
+from treadle.cli.terminal import clean, seconds
 from treadle.value import Workflow
 
 PLAIN_WIDTH: Final = 120
@@ -37,6 +38,7 @@ ENDING_WORDS: Final = {
     ends.UNFINISHED: "unfinished",
     ends.MALFORMED: "not JSON",
     ends.NOT_RUN: "not run",
+    ends.LET_GO: "finished and let go of",
 }
 ALWAYS_SHOWN: Final = (ends.RESULT, ends.NO_RESULT, ends.FAILED_INPUT)
 CARED_FOR: Final = frozenset({"handled", "skipped", *ends.ON_THE_WAY.values()})
@@ -211,6 +213,9 @@ def show_effort(effort: Effort, console: Console) -> None:
 
 def show_endings(account: Account, console: Console) -> None:
     """One line with a number for each way to end."""
+    if account.before:
+        were = "was" if account.before == 1 else "were"
+        console.print(f"{account.before} of the inputs {were} finished before this began")
     if account.stopped_by is not None:
         word = "terminated" if account.stopped_by == SIGTERM else "interrupted"
         console.print(Text(word, style="bold red"))
@@ -321,28 +326,3 @@ def count_text(name: str, count: int) -> Text:
     if not count:
         return Text(".", style="dim")
     return Text(str(count), style="red" if name == "failed" else "")
-
-
-def seconds(duration: float) -> str:
-    """A time as people say it.
-
-    >>> seconds(0.0712), seconds(3.62), seconds(200)
-    ('0.07 s', '3.6 s', '3 min 20 s')
-    """
-    if duration < 1:
-        return f"{duration:.2f} s"
-    if duration < 100:
-        return f"{duration:.1f} s"
-    minutes, rest = divmod(round(duration), 60)
-    return f"{minutes} min {rest} s"
-
-
-def clean(text: str) -> str:
-    r"""Text that cannot steer a terminal: what is not printable is shown escaped.
-
-    >>> print(clean("a\x1b[2Jb"))
-    a\x1b[2Jb
-    """
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )

@@ -30,7 +30,8 @@ class Codec:
     `pickle_key`: lets what nothing else can store be pickled, signed with this key (at least 16 bytes; or with the
     first of several, by name). `compress_over`: how many bytes are worth compressing, None for never. `cipher`:
     encrypts all that is written. `inline`: how many bytes a value may have and still stand in its event. `compare`:
-    reads back whatever is written and refuses what came back otherwise, for development.
+    reads back whatever is written and refuses what came back otherwise, for development. `is_lenient`: for who only
+    looks, what is of a class that is not registered is read as something that says so.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Codec:
         cipher: Cipher | None = None,
         inline: int = 1024,
         compare: bool = False,
+        is_lenient: bool = False,
     ) -> None:
         if inline < 0 or (compress_over is not None and compress_over < 0):
             raise UsageError("inline and compress_over are numbers of bytes, not negative.")
         self.inline = inline
         self.compare = compare
+        self.is_lenient = is_lenient
         self._classes = Classes()
         self._seal = Seal(compress_over, cipher)
         self._is_bare = cipher is None and not compare
@@ -54,7 +57,7 @@ class Codec:
         signer = None if pickle_key is None else Signer(pickle_key)
         self._signer = signer
         self._packer = Packer(self._classes, signer)
-        self._unpacker = Unpacker(self._classes, signer)
+        self._unpacker = Unpacker(self._classes, signer, is_lenient=is_lenient)
         self._read_event = self._unpacker.event
         for cls in types:
             self.register(cls)
@@ -200,7 +203,7 @@ class Codec:
                 raise Corrupt(f"The value of hash {digest.hex()} is not what was written.")
             return self._value(blob)
 
-        return Unpacker(self._classes, self._signer, resolve)
+        return Unpacker(self._classes, self._signer, resolve, is_lenient=self.is_lenient)
 
     # ------------------------------------------------------------------------------------- compare
 

@@ -18,6 +18,7 @@ from treadle.codec.objects import BY_FORM, RAISED
 from treadle.codec.plain import ATOMS, DEPTH_MAX, TEXT, is_sayable
 from treadle.codec.refusals import Refused, explain, what_is
 from treadle.codec.signed import Signer
+from treadle.codec.standin import StandIn
 from treadle.errors import EncodeError
 
 INT_MIN: Final = -(1 << 63)
@@ -52,6 +53,9 @@ class Packer:
         if kind in EVENTS:
             packed_event = with_values(value, lambda _, part: self.pack(part, depth))
             return msgpack.Ext(EVENT, event_to_bytes(packed_event))
+        if kind is StandIn:
+            stored = [self.pack(part, depth) for part in value.parts]
+            return msgpack.Ext(value.tag, to_bytes(stored))
         found = self.kinds.get(kind) or self.kind_of(value)
         parts = found.take(value, self.classes)
         packed = [self.pack(part, depth) for part in parts]

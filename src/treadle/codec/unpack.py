@@ -20,7 +20,8 @@ from treadle.codec.objects import BY_FORM
 from treadle.codec.pack import EVENT
 from treadle.codec.plain import DEPTH_MAX
 from treadle.codec.signed import UNREAD, Signer
-from treadle.errors import Corrupt, SchemaTooNew, StoreError, UnknownType
+from treadle.codec.standin import StandIn
+from treadle.errors import BadSignature, Corrupt, SchemaTooNew, StoreError, UnknownType
 from treadle.model.events import Event
 
 REFERENCE: Final = 50
@@ -43,14 +44,20 @@ KINDS: Final[dict[int, type]] = {kind.__struct_config__.tag: kind for kind in ge
 
 
 class Unpacker:
-    """Reads values and events; `resolve` gives what stands out of line, where that may occur."""
+    """Reads values and events; `resolve` gives what stands out of line, where that may occur.
+
+    `is_lenient`: what cannot be made here is stood in for.
+    """
 
     def __init__(
         self,
         classes: Classes,
         signer: Signer | None,
         resolve: Callable[[bytes], Any] | None = None,
+        *,
+        is_lenient: bool = False,
     ) -> None:
+        self.is_lenient = is_lenient
         self.classes = classes
         self.signer = signer
         self.resolve = resolve
@@ -75,11 +82,19 @@ class Unpacker:
                     hint="a later version of the library may have written it.",
                 )
             parts = self._decoder(level + 1, list[Any])(data)
+            if self.is_lenient:
+                return self._made_or_stood_in_for(make, tag, parts)
             if tag == UNREAD.tag and self.signer is not None:
                 return self.signer.read(parts)
             return make(parts, self.classes)
 
         return hook
+
+    def _made_or_stood_in_for(self, make: Make, tag: int, parts: list[Any]) -> Any:
+        try:
+            return make(parts, self.classes)
+        except (UnknownType, BadSignature):
+            return StandIn(tag, parts)
 
     def _decoder(self, level: int, kind: Any) -> Callable[[memoryview], Any]:
         decode = self._decoders.get((level, kind))

@@ -20,16 +20,21 @@ def pending_unit(memory: Memory, outcome: Outcome | Runnable) -> Unit | None:
     path = outcome.scope
     node = memory.program.by_key.get(outcome.node)
     root = memory.roots.get(path[0]) if path else None
-    if node is None or root is None or root.done or len(path) != len(node.place) + 1:
+    if node is None or root is None or root.done:
         return None
     scope: Scope = root
-    if node.place:
-        for opener, index in zip(node.place, path[1:], strict=False):
+    place = node.place
+    if len(path) != len(place) + 1:
+        return None
+    if place:
+        for opener, index in zip(place, path[1:], strict=False):
             kids = (scope.children or {}).get(opener, [])
             if not 0 <= index < len(kids):
                 return None
             scope = kids[index]
-    unit = unit_at(scope, node.index)
+    unit = scope.unit
+    if unit is None or unit.node is not node:
+        unit = unit_at(scope, node.index)
     if unit is None or unit.generation != outcome.generation:
         return None
     return unit

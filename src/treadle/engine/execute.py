@@ -84,9 +84,8 @@ def execute_timed(
     return outcome_of(runnable, value, clock() - begin)
 
 
-async def aexecute_timed(runnable: Runnable, clock: Callable[[], float]) -> Outcome:
-    """`aexecute_runnable` for an executor: says how long it took, and leaves out what an executor knows."""
-    begin = clock()
+async def aexecute_timed(runnable: Runnable, clock: Callable[[], float], begin: float) -> Outcome:
+    """`aexecute_runnable` for an executor: says how long it took from `begin` on, in short."""
     try:
         call = runnable.call
         if runnable.problem is not None or call is None:

@@ -45,7 +45,17 @@ from treadle.model.events import (
 from treadle.model.nodes import Context
 from treadle.model.runnables import FAILED, OK, Again, Branch, Outcome, Runnable
 from treadle.model.sentinels import ABSENT
-from treadle.model.work import OUT, QUEUED, Mark, Scope, Unit, UnplannedWait, Wait, mark_of
+from treadle.model.work import (
+    OUT,
+    QUEUED,
+    Mark,
+    Scope,
+    Unit,
+    UnplannedWait,
+    Wait,
+    mark_of,
+    mark_out,
+)
 
 Exceptions = dict[int, BaseException]
 
@@ -287,7 +297,7 @@ class Drive(Struct, eq=False):
         runnable = self.runnable(unit)
         hand_out(self.memory, unit)
         self.handed.append(runnable)
-        self.entries.append(mark_of([unit], out=True))
+        self.entries.append(mark_out(unit))
         return runnable
 
     def hand_out_ready(self, limit: int) -> None:
@@ -300,7 +310,9 @@ class Drive(Struct, eq=False):
         position = memory.position
         units: list[Unit] = []
         while limit > 0:
-            if ready and not memory.released:
+            if not memory.released:
+                if not ready:
+                    break
                 unit = ready.popleft()
             else:
                 oldest = take_ready(memory)
@@ -308,7 +320,7 @@ class Drive(Struct, eq=False):
                     break
                 unit = oldest
             node = unit.node
-            if node.quick and unit.cell is None and unit.failed is None and unit.problem is None:
+            if node.bare and unit.cell is None and unit.failed is None and unit.problem is None:
                 handed.append(
                     Runnable(  # what `make_runnable` comes to, where nothing has to be looked up
                         component=node.component,
@@ -316,6 +328,7 @@ class Drive(Struct, eq=False):
                         scope=unit.scope.path,
                         call=node.call,
                         args=unit.args,
+                        is_async=node.is_async,
                         generation=unit.generation,
                         run_key=run_key,
                         branch=branch,
@@ -328,9 +341,11 @@ class Drive(Struct, eq=False):
             out[unit] = None
             units.append(unit)
             limit -= 1
-        if units:
+        if len(units) == 1:
+            self.entries.append(mark_out(units[0]))
+        elif units:
             self.entries.append(mark_of(units, out=True))
-        self.has_more = bool(memory.ready or memory.released)
+        self.has_more = limit <= 0 and bool(memory.ready or memory.released)
 
     def answer_all(
         self, answers: Iterable[Answered | Outcome], is_ours: Callable[[Outcome], bool]
@@ -385,6 +400,35 @@ class Drive(Struct, eq=False):
             del memory.out[unit]
             entries.append(event)
             settle_value(memory, unit, event)
+
+    def answer_one(self, outcome: Outcome) -> None:
+        """Apply one outcome of ours that no policy has a say in: mostly a value that is simply passed on."""
+        memory = self.memory
+        unit = pending_unit(memory, outcome)
+        if (
+            unit is None
+            or unit.status != OUT
+            or unit.cell is not None
+            or unit.node.kind in SPECIAL
+            or outcome.status != OK
+            or outcome.exception is not None
+        ):
+            self.answer(Answered(outcome))
+            return
+        event = Applied(
+            memory.position,
+            unit.node.key,
+            unit.scope.path,
+            outcome.value,
+            unit.made_from,
+            unit.generation,
+            outcome.attempt,
+            outcome.read_at,
+            outcome.seconds,
+        )
+        del memory.out[unit]
+        self.entries.append(event)
+        settle_value(memory, unit, event)
 
     def answer(self, answer: Answered) -> bool:
         """Apply one outcome as its policy wants it; whether it changed anything."""

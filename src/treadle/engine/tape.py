@@ -94,6 +94,8 @@ class Tape(Struct, eq=False):
     def events_between(self, start: int, end: int) -> list[Event]:
         """The events among the entries from one version to another."""
         entries = self.journal[start:end]
+        if entries and type(entries[-1]) is Mark:  # what an operation hands out comes last
+            entries.pop()
         if NO_EVENTS.isdisjoint(map(type, entries)):
             return entries  # type: ignore[return-value]
         return [

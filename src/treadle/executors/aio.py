@@ -107,12 +107,13 @@ class AsyncioExecutor:
     async def _run_alone(self, entry: Entry) -> None:
         """Run a bundle of one runnable, then the one that its answer led to, and so on, for a moment."""
         task = entry.place = asyncio.current_task()
-        ends_at, traces = perf_counter() + TURN_S, traces_on(task)
+        traces, begin = traces_on(task), perf_counter()
+        ends_at = begin + TURN_S
         following: Entry | None = entry
         while following is not None:
             entry, following = following, None
             entry.began, entry.place = True, task
-            body = aexecute_timed(entry.bundle.runnables[0], perf_counter)
+            body = aexecute_timed(entry.bundle.runnables[0], perf_counter, begin)
             try:
                 if entry.context is None:
                     outcome = await body
@@ -138,7 +139,8 @@ class AsyncioExecutor:
                 return
             following = self._settle(entry, [outcome])
             del body, outcome  # they would be kept for as long as the next body waits
-            if following is not None and (perf_counter() > ends_at or traces_on(task) != traces):
+            begin = perf_counter()
+            if following is not None and (begin > ends_at or traces_on(task) != traces):
                 self._start(following)
                 return
 

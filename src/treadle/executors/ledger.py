@@ -68,9 +68,10 @@ class Ledger:
 
     def enter_here(self, number: int, bundle: Bundle) -> Entry:
         """`enter` for an executor that lives in one thread: nobody else can come between."""
-        entries = self.entries
-        is_full = self.limit is not None and len(entries) >= self.limit
-        if self._answer is None or self.is_closed or is_full or number in entries:
+        entries, limit = self.entries, self.limit
+        if self._answer is None or self.is_closed or number in entries:
+            raise self._refusal(number)
+        if limit is not None and len(entries) >= limit:
             raise self._refusal(number)
         entry = entries[number] = Entry(number, bundle)
         return entry

@@ -42,6 +42,7 @@ class Node:
 
     __slots__ = (
         "arrival",
+        "bare",
         "call",
         "children",
         "closes",
@@ -106,13 +107,12 @@ class Node:
         self.code = code
         self.call = code.call
         self.is_async = code.is_async
-        self.quick = (
-            shape.kind in (kinds.STEP, kinds.REDUCE)
-            and not code.injected
-            and not code.is_async
-            and code.call is not None
+        self.bare = (
+            shape.kind in (kinds.STEP, kinds.REDUCE) and not code.injected and code.call is not None
         )
         """Nothing is to be looked up before the function can be called."""
+        self.quick = self.bare and not code.is_async
+        """Nor is anything to be awaited then."""
 
     def settle(self) -> None:
         """Derive from the wiring how facts arrive here."""

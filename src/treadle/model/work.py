@@ -195,6 +195,11 @@ class Mark(Struct, frozen=True):
     """In order, and in runs of one node: its key, and the scopes."""
 
 
+def mark_out(unit: Unit) -> Mark:
+    """The mark of one unit that is handed out."""
+    return Mark(out=True, work=((unit.node.key, (unit.scope.path,)),))
+
+
 def mark_of(units: Iterable[Unit], *, out: bool) -> Mark:
     """The mark of some units, in their order: one object for many items of a fan-out."""
     runs: list[tuple[str, list[Path]]] = []

@@ -5,7 +5,6 @@ What takes time is answered through an `Ask`.
 
 from __future__ import annotations
 
-import json
 import logging
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,20 +15,19 @@ from treadle.components.step import as_component
 from treadle.errors import (
     DuplicateRun,
     PlugError,
-    RunElsewhere,
     RunEnded,
     StoreUnavailable,
     TreadleError,
     UsageError,
     nearest,
 )
-from treadle.interfaces import Append, Message, RunInfo, Store
+from treadle.interfaces import Append, RunInfo, Store
 from treadle.model.events import Baseline
 from treadle.model.one_line import one_line
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
-from treadle.runner.keeping import Keeping
-from treadle.runner.record import Ask, Options, Run
+from treadle.runner.mailbox import Mailbox
+from treadle.runner.record import Ask, Options, Run, settled
 from treadle.runner.registry import check_names
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
@@ -37,7 +35,7 @@ from treadle.value import Workflow
 logger = logging.getLogger("treadle.runner")
 
 
-class Core(Keeping):
+class Core(Mailbox):
     """The requests."""
 
     def start(
@@ -195,110 +193,6 @@ class Core(Keeping):
         except TreadleError as error:
             text = one_line(str(error))
             logger.info("input %d of %s was not cancelled: %s", number, run_id, text)
-
-    def cancel(self, id: str, input: int | None, reason: str) -> Ask:
-        """Withdraw what is left to do, of a run or of one input; a run ends with that."""
-        run = self.find(id)
-        if input is None and run.machine is None and run.status in {say.STOPPED, say.PARKED}:
-            self._set_status(run, say.CANCELLED, reason or "asked for")
-            return settled(None)
-        try:
-            run = self.awake(id)
-        except RunElsewhere:
-            return self._leave_message(id, "cancel", {"input": input, "reason": reason})
-        if input is None:
-            return self.loop.ask(
-                run, lambda request, at: say.CancelRun(request=request, at=at, reason=reason)
-            )
-        number = input
-        return self.loop.ask(
-            run,
-            lambda request, at: say.CancelInput(
-                request=request, input=number, at=at, reason=reason
-            ),
-        )
-
-    def take_message(self, run: Run, message: Message) -> None:
-        """Do what a message asks for; the store hears that it was taken with what comes of it."""
-        try:
-            wanted = self._read(message)
-        except (ValueError, TreadleError) as error:
-            self._discard(run, message, f"cannot be read: {error}")
-            return
-        run.asks[request := next(self.loop.requests)] = Ask()
-        at, reason = self.clock.now(), str(wanted.get("reason", ""))
-        if message.kind == "cancel" and wanted.get("input") is not None:
-            number = int(wanted["input"])
-            self.loop.tell(
-                run,
-                say.CancelInput(
-                    request=request, input=number, at=at, reason=reason, message=message.id
-                ),
-            )
-        elif message.kind == "cancel":
-            self.loop.tell(
-                run, say.CancelRun(request=request, at=at, reason=reason, message=message.id)
-            )
-        elif message.kind == "signal":
-            ask = run.asks[request]
-            ask.then = lambda asked: note_refusal(run, message, asked)
-            signal = say.Signal(
-                request=request,
-                name=str(wanted.get("name")),
-                payload=wanted.get("payload"),
-                key=wanted.get("key"),
-                at=at,
-                message=message.id,
-            )
-            self.loop.tell(run, signal)
-        else:
-            run.asks.pop(request)
-            self._discard(run, message, f"is of the unknown kind {message.kind!r}")
-
-    def _discard(self, run: Run, message: Message, why: str) -> None:
-        """A message that says nothing: it is told of, and does not come again."""
-        logger.warning("run %s: the message %s %s", run.id, message.id, why)
-        epoch = self.epoch_of(run)
-        append = Append(run_id=run.id, expected=None, consumed=(message.id,), epoch=epoch)
-        self.write(run, append, None)
-
-    def _read(self, message: Message) -> dict[str, Any]:
-        """What a message says: JSON, or what a runner wrote by the codec of the store."""
-        if message.body[:1] == b"{" or self.codec is None:
-            found: Any = json.loads(message.body)
-        else:
-            found = self.codec.decode(message.body)
-        if not isinstance(found, dict):
-            raise UsageError("it is no object with names.")
-        return found
-
-    def signal(self, id: str, name: Any, payload: Any, key: str | int | None) -> Ask:
-        """Answer a wait of a run, wherever the run is; answered when that is stored."""
-        self._check_open()
-        try:
-            run = self.awake(id)
-        except RunElsewhere:
-            wanted = getattr(name, "name", name)
-            body = {"name": wanted, "payload": payload, "key": key}
-            return self._leave_message(id, "signal", body)
-        if self.codec is not None and run.options.is_stored:
-            self.codec.check(payload)
-        return self.loop.ask(
-            run,
-            lambda request, at: say.Signal(
-                request=request, name=name, payload=payload, key=key, at=at
-            ),
-        )
-
-    def _leave_message(self, id: str, kind: str, body: dict[str, Any]) -> Ask:
-        """Tell the runner that has a run; answered when the message is stored."""
-        inbox: Any = self.store
-        written = json.dumps(body).encode() if self.codec is None else self.codec.encode(body)
-        message = Message(
-            id=uuid.uuid4().hex, run_id=id, kind=kind, body=written, at=self.clock.now()
-        )
-        inbox.post(message)
-        return settled(None)
 
     def change(
         self, id: str, change: Callable[[Workflow], Workflow], extra: Mapping[str, Any]
@@ -509,11 +403,6 @@ class Core(Keeping):
             run.edited or definition or run.definition, events, components=run.extra
         )
 
-    def _check_open(self) -> None:
-        self.check_usable()
-        if self.is_closing:
-            raise RunEnded("this runner is closing, and takes nothing any more.")
-
     def drain(self) -> list[Ask]:
         """Stop all runs in order; one ask for each that still waits for what is out."""
         self.is_closing = True
@@ -548,6 +437,10 @@ class Core(Keeping):
         self.loop.close()
         if self.writer is not None:
             self.writer.close()
+        for run in self.runs.values():  # nobody is to wait for what the store never took
+            if run.tickets or run.asks:
+                run.status, run.note = say.STOPPED, "the store could not be written to"
+                self._let_go(run)
         self.custody.close()
         if self.store is not None:
             self.store.close()
@@ -597,16 +490,3 @@ def check_settled(run: Run, given: Mapping[str, Any]) -> None:
         if name not in run.definition and name not in run.extra:
             known = [*run.definition.components(), *run.extra]
             raise UsageError(f"{run.id!r} has no component {name!r}.{nearest(name, known)}")
-
-
-def note_refusal(run: Run, message: Message, asked: Ask) -> None:
-    """Who left a message is not there to be told that it was refused."""
-    if asked.error is not None:
-        logger.warning("run %s: the message %s was refused: %s", run.id, message.id, asked.error)
-
-
-def settled(value: Any) -> Ask:
-    """An answer that is there."""
-    ask = Ask()
-    ask.settle(value)
-    return ask

@@ -144,13 +144,13 @@ class Dispatch:
     def send(self, runnable: Runnable, at: float) -> None:
         """Dispatch a runnable alone: the short way of `take_in`, for first attempts that no clock is set for."""
         key = (runnable.node, runnable.scope, runnable.generation)
-        policy, terms = self.wishes.answers(runnable.node)
-        is_timed = policy.deadline_s is not None or policy.timeout_s is not None
+        where = self.where
+        policy, terms, is_timed = self.wishes.answers(runnable.node)
         is_first = runnable.attempt == 1 and runnable.problem is None and runnable.call is not None
-        if is_timed or not is_first or key in self.where:
+        if is_timed or not is_first or key in where:
             self.take_in([runnable], at)
             return
-        number = self.where[key] = next(self.numbers)
+        number = where[key] = next(self.numbers)
         bundle = Bundle(runnables=(runnable,))
         self.out[number] = Out(bundle, policy, is_plain=True)
         self.told.append(say.Execute(number, bundle, terms))
@@ -288,7 +288,7 @@ class Dispatch:
     def _execute(self, bundle: Bundle, at: float) -> None:
         first = bundle.runnables[0]
         wishes = self.wishes_of(first)
-        policy, terms = wishes.answers(first.node)
+        policy, terms, _ = wishes.answers(first.node)
         if first.problem is not None or first.call is None:
             bundle = structs.replace(bundle, executor=INLINE)
         elif (wishes.places.keepers and self.config.may_keep) or bundle.keep:

@@ -15,7 +15,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Final, Protocol
 
-from treadle.errors import StoreError, TreadleError
+from treadle.errors import StoreError
 from treadle.interfaces import Inbox, Leases, Message, RunInfo, Store, StoredRun
 
 logger = logging.getLogger("treadle.runner")
@@ -82,9 +82,11 @@ class Keeper:
         self._renewed_at = monotonic()
         self._trouble: str | None = None
         self._thread = Thread(target=self._keep, name="treadle keeper", daemon=True)
+        self._takes_over = True
 
-    def start(self) -> None:
-        """Begin to look."""
+    def start(self, *, takes_over: bool = True) -> None:
+        """Begin to look; `takes_over`: also for runs that nobody has."""
+        self._takes_over = takes_over
         self._thread.start()
 
     def hurry(self) -> None:
@@ -147,11 +149,18 @@ class Keeper:
 
     def _let_go(self) -> None:
         with self._lock:
-            leaving, self._leaving = self._leaving, {}
-        if leaving:
-            self._store.release(leaving)
+            leaving = dict(self._leaving)
+        if not leaving:
+            return
+        self._store.release(leaving)  # if it cannot be done now, they are still to be let go of
+        with self._lock:
+            for run_id, epoch in leaving.items():
+                if self._leaving.get(run_id) == epoch:
+                    del self._leaving[run_id]
 
     def _take_over(self) -> bool:
+        if not self._takes_over:
+            return True
         limit = min(AT_ONCE, self._room())
         names = self._names()
         if limit <= 0 or not names:
@@ -164,7 +173,7 @@ class Keeper:
     def _loaded(self, run_id: str) -> StoredRun | Exception:
         try:
             return self._store.load(run_id)
-        except TreadleError as error:
+        except Exception as error:  # noqa: BLE001 - one run that cannot be read is not to keep others waiting
             return error
 
     def _note(self, trouble: str | None) -> None:

@@ -72,10 +72,10 @@ class Keeping(Supervisor):
 
     # ------------------------------------------------------------------------- a store that others use
 
-    def begin_keeping(self) -> None:
-        """Take over what nobody has of the known workflows; from now on, too."""
+    def begin_keeping(self, *, takes_over: bool) -> None:
+        """Look after the runs that are here; `takes_over`: and have what nobody has of the known workflows."""
         if self.custody.keeper is not None:
-            self.custody.keeper.start()
+            self.custody.keeper.start(takes_over=takes_over)
 
     def room(self) -> int:
         """How many more runs may be taken over now."""
@@ -101,7 +101,9 @@ class Keeping(Supervisor):
             are_taken.set()
 
         self.call(take)
-        are_taken.wait(timeout=1.0)
+        for _ in range(20):  # not longer, and not while somebody closes and waits for the keeper
+            if are_taken.wait(timeout=0.05) or self.is_closing:
+                return
 
     def _adopt(self, info: RunInfo, stored: StoredRun | Exception) -> None:
         if not self.custody.note(info) or self.is_closing:
@@ -111,6 +113,9 @@ class Keeping(Supervisor):
             run = self._remember(info)
             run.was_found = True
         if run.machine is not None or self.is_poison(run, info):
+            return
+        if isinstance(stored, PASSING):  # not readable just now: the keeper finds it again
+            self.custody.leave(info.id)
             return
         if isinstance(stored, Exception):
             self.park(run, "unreadable_log", stored)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Struct
 
 from treadle.model.bundles import Bundle
@@ -36,3 +38,15 @@ def verdict_of(live: Live, outcomes: list[Outcome]) -> bool | None:
             name = "" if outcome.error is None else outcome.error.type
             return None if name == "treadle.errors.Cancelled" else True
     return False
+
+
+def explained_wait(live: Live, why: str) -> dict[str, Any]:
+    """What was planned and waits for its turn, where, and why: JSON-ready."""
+    return {
+        "kind": live.bundle.kind,
+        "work": [each.id for each in live.bundle.runnables],
+        "then": [link.component for link in live.bundle.links],
+        "executor": live.executor,
+        "priority": live.order.terms.rank,
+        "reason": f"waits: {why}",
+    }

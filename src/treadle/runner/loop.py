@@ -29,7 +29,7 @@ from treadle.runner import stimuli as say
 from treadle.runner.admission import Admission, Claim
 from treadle.runner.fallback import interrupted
 from treadle.runner.holdups import Holdups
-from treadle.runner.live import Live, verdict_of
+from treadle.runner.live import Live, explained_wait, verdict_of
 from treadle.runner.record import FULL, Ask, Run, status_to_store
 from treadle.runner.remote import fetch_values, has_foreign_values
 from treadle.runner.slowness import SLOW_S, warn_of_slowness
@@ -155,7 +155,8 @@ class Loop:
             return
         now = self.clock.now()
         if live.is_started:
-            self.admission.finish(number, now, failed=verdict_of(live, outcomes))
+            failed = None if live.order.terms.is_free else verdict_of(live, outcomes)
+            self.admission.finish(number, now, failed=failed)
         self.tell(live.run, say.Finished(((number, outcomes),), now))
         if self.observers and live.is_started:
             self.observe("on_return", live.run.id, live.bundle, outcomes)
@@ -323,7 +324,11 @@ class Loop:
         number, terms = order.number, order.terms
         live = self.live[number] = Live(run, order, order.bundle, terms.executor)
         if terms.is_free and self.admission.start_free(number, terms.executor):
-            self._start(number, live)
+            if order.tell or self.observers or self.may_be_remote:
+                self._start(number, live)
+            else:  # nobody but the executor is to hear of it
+                live.is_started = True
+                self._submit(number, live)
             return
         if terms.executor not in self.executors:
             known = ", ".join(map(repr, self.executors))
@@ -333,13 +338,7 @@ class Loop:
             self.answer(number, failed_bundle(order.bundle, error))
             return
         claim = Claim(
-            number,
-            run.id,
-            terms.executor,
-            terms.rank,
-            terms.limits,
-            terms.rates,
-            terms.breakers,
+            number, run.id, terms.executor, terms.rank, terms.limits, terms.rates, terms.breakers
         )
         if self.admission.try_start(claim, self.clock.now()):
             self._start(number, live)
@@ -549,14 +548,7 @@ class Loop:
     def explain_waiting(self, run: Run) -> list[dict[str, Any]]:
         """What of a run was planned and waits for its turn, where, and why: JSON-ready."""
         return [
-            {
-                "kind": live.bundle.kind,
-                "work": [each.id for each in live.bundle.runnables],
-                "then": [link.component for link in live.bundle.links],
-                "executor": live.executor,
-                "priority": live.order.terms.rank,
-                "reason": f"waits: {self.admission.why_waiting(number)}",
-            }
+            explained_wait(live, self.admission.why_waiting(number))
             for number, live in self.live.items()
             if live.run is run and not live.is_started
         ]

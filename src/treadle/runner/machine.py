@@ -14,7 +14,7 @@ import heapq
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from treadle.engine.loop import Answered, Drive
+from treadle.engine.loop import Drive
 from treadle.errors import TreadleBug
 from treadle.model.bundles import Bundle
 from treadle.model.events import Baseline
@@ -169,28 +169,28 @@ class Machine(Requests):
         self.came = [(number, out, outcomes)]
         del self.out[number]
         first = out.bundle.runnables[0]
+        where = self.where
         key = (first.node, first.scope, first.generation)
-        if self.where.get(key) == number:
-            del self.where[key]
-        room = self.config.window - len(self.where)
-        self.workflow, drive = self.workflow.advance(
-            (Answered(outcomes[0]),), limit=room, at=stimulus.at
-        )
+        if where.get(key) == number:
+            del where[key]
+        room = self.config.window - len(where)
+        self.workflow, drive = self.workflow.follow(outcomes[0], room, stimulus.at)
         self.position = drive.position
         self.has_more = drive.has_more
         if drive.closed or drive.failures or drive.next_due is not None:
             self._took(drive)
         for runnable in drive.handed:
             self.send(runnable, stimulus.at)
-        if not self.open or self.has_more or self.answers or self.delayed or self.moments:
+        is_over = not self.open or not self.out
+        if is_over or self.has_more or self.answers or self.delayed or self.moments:
             self._go_on(stimulus.at)
         elif self.config.is_stored and self.position > self.stored:
             self._store(stimulus.at)
-        if len(told) == 2 and type(told[0]) is say.Store and type(told[1]) is say.Execute:
-            row = row_of_step(self.count, stimulus, self.status, self.position, told[1])
-        else:
-            row = row_of(self.count, stimulus, self.status, told)
-        self.rows.append(row)
+            if len(told) == 2 and type(told[1]) is say.Execute:
+                row = row_of_step(self.count, stimulus.at, number, self.position, told[1])
+                self.rows.append(row)
+                return True
+        self.rows.append(row_of(self.count, stimulus, self.status, told))
         return True
 
     # --------------------------------------------------------------------------------- going on
@@ -314,9 +314,10 @@ class Machine(Requests):
             self.head = events[0]
             if self.stored and not is_fold:
                 events = [each for each in events[1:] if each.position >= self.stored]
-        consumed, self.consumed = tuple(self.consumed), []
-        due = self.next_due()
-        intents, self.intents = tuple(self.intents), []
+        consumed, intents = tuple(self.consumed), tuple(self.intents)
+        if consumed or intents:
+            self.consumed, self.intents = [], []
+        due = self.next_due() if self.delayed or self.moments else None
         self.beginning, self.intended = self.intended, []
         order = say.Store(self.stored, self.position, tuple(events), at, due, consumed, intents)
         if self.config.is_instant:

@@ -35,6 +35,7 @@ class Options:
         "deadline_at",
         "durability",
         "given",
+        "is_stored",
         "max_concurrency",
         "max_open",
         "on_complete",
@@ -63,13 +64,10 @@ class Options:
         self.on_complete = on_complete
         self.deadline_at = deadline_at
         self.durability = durability
+        self.is_stored = durability != NONE
+        """Whether anything of it goes to a store."""
         self.given = given
         """The options as the user gave them, those left out left out."""
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether anything of it goes to a store."""
-        return self.durability != NONE
 
     @property
     def waits_for_store(self) -> bool:
@@ -102,6 +100,13 @@ class Ask:
             then(self)
         else:
             self.then = then
+
+
+def settled(value: Any) -> Ask:
+    """An answer that is there."""
+    ask = Ask()
+    ask.settle(value)
+    return ask
 
 
 class Run:
@@ -201,6 +206,6 @@ class Run:
 def status_to_store(run: Run) -> str:
     """A run's status as it is listed: one that rests is waiting."""
     machine = run.machine
-    if machine is not None and run.status == RUNNING and machine.has_nothing_to_do:
-        return WAITING
-    return run.status
+    if machine is None or machine.out or run.status != RUNNING:
+        return run.status
+    return WAITING if machine.has_nothing_to_do else RUNNING

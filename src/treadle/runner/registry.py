@@ -134,7 +134,8 @@ class Registry:
             return None
         is_strict = all(word == REFUSE for _, word in self.on_code_change.rules)
         if template is not None and (run.was_begun_here or is_strict):
-            return Workflow.from_log(template, stored.events, components=run.extra)
+            others = [each for each in known if each is not template]  # for what an edit brought
+            return Workflow.from_log(template, stored.events, components=run.extra, earlier=others)
         return upgraded(
             known[-1],
             stored.events,

@@ -20,7 +20,7 @@ from treadle.runner import stimuli as say
 from treadle.runner.dispatch import Dispatch
 from treadle.runner.out import DISPATCHED, Config, Out
 from treadle.runner.stimuli import FINAL
-from treadle.runner.story import Row
+from treadle.runner.story import Row, StepRow
 from treadle.runner.wishes import Wishes
 from treadle.value import Workflow
 
@@ -78,7 +78,7 @@ class Requests(Dispatch):
         """What came back last: should that make the machine crash, it is to come again."""
         self.late = 0
         """How many outcomes came of work that nobody waits for any more."""
-        self.rows: deque[Row] = deque(maxlen=STORY_LENGTH)
+        self.rows: deque[Row | StepRow] = deque(maxlen=STORY_LENGTH)
         self.may_step = self._may_step()
         """Whether successes may go the short way."""
         self.adopt(adopted or {})

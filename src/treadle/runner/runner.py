@@ -45,6 +45,8 @@ logger = logging.getLogger("treadle.runner")
 
 DRAIN_S: Final = 60.0
 """How long a closing runner waits for what is out."""
+LAST_S: Final = 5.0
+"""How long it waits for the store to take what was handed back."""
 
 
 class _AsyncHost:
@@ -101,7 +103,8 @@ class AsyncRunner:
 
     `store`: `"memory"`, `"sqlite:///orders.db"`, a store, or None to keep nothing; `codec` turns values into bytes
     there. `workflows`: the definitions that runs are brought back with: those of them that have something to do in a
-    store that several runners may share are, at once (unless `recover=False`), and whenever another runner is lost.
+    store that several runners may share are, at once, and whenever another runner is lost; with `recover=False` only
+    those that it is asked for.
     `on_code_change`: what becomes of runs whose code is another now: `"refuse"`, `"keep"`, `"adopt"` or `"recompute"`,
     for all or by component, matched as policies are.
 
@@ -184,8 +187,7 @@ class AsyncRunner:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._callbacks: set[asyncio.Task[Any]] = set()
         self._core.check_policies(self._core.policies)
-        if recover:
-            self._core.begin_keeping()
+        self._core.begin_keeping(takes_over=recover)
 
     async def start(
         self,
@@ -432,7 +434,9 @@ class AsyncRunner:
             _, late = await asyncio.wait(waits, timeout=timeout)
             if late:
                 left = self._core.hand_back()
-                await asyncio.gather(*waits, return_exceptions=True)
+                _, unheard = await asyncio.wait(waits, timeout=LAST_S)
+                for wait in unheard:  # on a store that cannot be written to, for ever
+                    wait.cancel()
         if self._callbacks:
             timeout = self._drain_s if drain_s is None else drain_s
             await asyncio.wait(self._callbacks, timeout=timeout)

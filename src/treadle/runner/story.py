@@ -12,6 +12,10 @@ Row: TypeAlias = tuple[int, float, type, Any, str, tuple[Any, ...]]
 """Ordinal, moment, stimulus, what it was about, the status after it, and the instructions it led to: the type of each,
 and what it was about, all in one tuple, since most rows are thrown away unread."""
 
+StepRow: TypeAlias = tuple[int, float, int, int, int, str, Path, int]
+"""The row of by far the commonest case, where all but this is clear: a bundle came back, what happened was stored, and
+another one went. Ordinal, moment, bundle, how much was stored, and of what went: number, node, scope, attempt."""
+
 
 def row_of(count: int, stimulus: say.Stimulus, status: str, told: list[say.Instruction]) -> Row:
     """One row; cheap, since it is made for each stimulus: what can be found out later is found out later."""
@@ -26,28 +30,22 @@ def row_of(count: int, stimulus: say.Stimulus, status: str, told: list[say.Instr
     return (count, stimulus.at, type(stimulus), _mark(stimulus), status, tuple(led_to))
 
 
-def row_of_step(
-    count: int, stimulus: say.Finished, status: str, stored: int, order: say.Execute
-) -> Row:
-    """The row of by far the commonest case: one bundle came back, what happened was stored, and another one went."""
-    bundle = order.bundle
-    first = bundle.runnables[0]
-    led_to = (
-        say.Store,
-        stored,
-        say.Execute,
-        order.number,
-        first.node,
-        first.scope,
-        first.attempt,
-        len(bundle.runnables) + len(bundle.links),
-    )
-    return (count, stimulus.at, say.Finished, (stimulus.bundles[0][0],), status, led_to)
+def row_of_step(count: int, at: float, number: int, stored: int, order: say.Execute) -> StepRow:
+    """One row, of a bundle that came back while the run went on, of its being stored, and of the one that went then."""
+    first = order.bundle.runnables[0]
+    return (count, at, number, stored, order.number, first.node, first.scope, first.attempt)
 
 
-def shown(row: Row) -> dict[str, Any]:
+def in_full(row: StepRow) -> Row:
+    """The row of a step as `row_of` would have made it."""
+    count, at, came, stored, number, node, scope, attempt = row
+    led_to = (say.Store, stored, say.Execute, number, node, scope, attempt, 1)
+    return (count, at, say.Finished, (came,), say.RUNNING, led_to)
+
+
+def shown(row: Row | StepRow) -> dict[str, Any]:
     """A row as JSON-ready data."""
-    count, at, stimulus, mark, status, led_to = row
+    count, at, stimulus, mark, status, led_to = in_full(row) if len(row) == 8 else row
     parts, told = iter(led_to), []
     for kind in parts:
         about = _work_text(*islice(parts, 5)) if kind is say.Execute else _text(next(parts))

@@ -90,7 +90,7 @@ class Wishes:
         """Somebody must see each piece of work before it is executed (a scheduler, a hook), so none is done in line."""
         self._policies_of: dict[str, Policy] = {}
         self._terms: dict[str, Terms] = {}
-        self._answers: dict[str, tuple[Policy, Terms]] = {}
+        self._answers: dict[str, tuple[Policy, Terms, bool]] = {}
         self._chains: dict[str, tuple[Link, ...]] = {}
         self._keeps: dict[str, bool] = {}
         self._may_bundle: dict[str, bool] = {}
@@ -106,11 +106,13 @@ class Wishes:
             found = self._policies_of[key] = self.policies.find(self.subject(key))
         return found
 
-    def answers(self, key: str) -> tuple[Policy, Terms]:
-        """The policy of a node's component, and on which terms its work may start."""
+    def answers(self, key: str) -> tuple[Policy, Terms, bool]:
+        """The policy of a node's component, on which terms its work may start, and whether a clock is set for it."""
         found = self._answers.get(key)
         if found is None:
-            found = self._answers[key] = (self.policy(key), self.terms(key))
+            policy = self.policy(key)
+            is_timed = policy.deadline_s is not None or policy.timeout_s is not None
+            found = self._answers[key] = (policy, self.terms(key), is_timed)
         return found
 
     def subject(self, key: str) -> Subject:

@@ -43,6 +43,12 @@ def seal(link: bytes, position: int, body: bytes) -> bytes:
     return blake2b(link + b"snapshot %d " % position + body, digest_size=LINK_BYTES).digest()
 
 
+def mark_of(*parts: bytes) -> bytes:
+    """What proves that something outside of the logs is what was written, in its place."""
+    lengths = b"%d " * len(parts) % tuple(map(len, parts))
+    return blake2b(lengths + b"".join(parts), digest_size=LINK_BYTES).digest()
+
+
 def runnable_mark(event: Event) -> bytes | None:
     """A short name of the runnable whose outcome an event is, for the store's own guard; None for all others.
 

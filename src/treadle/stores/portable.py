@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 
 from treadle.errors import Corrupt, SchemaTooNew, UsageError
 from treadle.interfaces import Append, Codec, RunInfo, Store, StoredRun
+from treadle.model.events import Event
 
 MAGIC: Final = b"treadle run\n"
 FORMAT: Final = 1
@@ -63,8 +64,13 @@ def import_run(store: Store, codec: Codec, data: bytes, run_id: str | None = Non
     exported = read(data)
     info = structs.replace(exported.info, id=run_id or exported.info.id)
     events = tuple(codec.decode_event(body, exported.blobs.__getitem__) for body in exported.bodies)
-    create = structs.replace(info, position=0)
-    store.create(create)
+    write_run(store, info, events)
+    return info
+
+
+def write_run(store: Store, info: RunInfo, events: tuple[Event, ...]) -> None:
+    """Put a run with all of its log into a store, wholly or not at all. Errors: `DuplicateRun`, those of the store."""
+    store.create(structs.replace(info, position=0))
     position = 0
     try:
         for start in range(0, len(events), AT_ONCE):
@@ -86,7 +92,6 @@ def import_run(store: Store, codec: Codec, data: bytes, run_id: str | None = Non
     except BaseException:
         store.delete(info.id)  # half a run is none
         raise
-    return info
 
 
 def read(data: bytes) -> Exported:

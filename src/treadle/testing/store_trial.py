@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from time import sleep
 from typing import Any, NoReturn, TypeVar
 
 from treadle.interfaces import Append, RunInfo, Store, StoredRun
@@ -33,13 +34,28 @@ def made(factory: Any) -> Store:
 class Trial:
     """One store in one check: every call is looked at, and what is wrong says where."""
 
-    def __init__(self, where: str, store: Store, tally: Counter[str], runs: int = 0) -> None:
+    def __init__(
+        self,
+        where: str,
+        store: Store,
+        tally: Counter[str],
+        runs: int = 0,
+        pass_time: Callable[[Store, float], None] | None = None,
+    ) -> None:
         self.where = where
         self.store = store
         self.tally = tally
         self.runs = runs
         """How many runs the largest check has."""
         self.is_closed = False
+        self._pass_time = pass_time
+
+    def pass_time(self, seconds: float) -> None:
+        """Let so much time pass for the store."""
+        if self._pass_time is None:
+            sleep(seconds)
+        else:
+            self._pass_time(self.store, seconds)
 
     def fail(self, text: str) -> NoReturn:
         """Say which promise is broken."""

@@ -9,15 +9,18 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from msgspec import Struct, structs
 
 from treadle.errors import Conflict, DuplicateRun, UnknownRun
-from treadle.interfaces import Append, Store
+from treadle.interfaces import Append, Inbox, Leases, Store, Upkeep
 from treadle.model.events import Baseline, Event
+from treadle.testing import store_claims, store_upkeep
 from treadle.testing.schedulers import failures_unlogged
 from treadle.testing.store_trial import Trial, accepted, ids, made
+from treadle.testing.store_upkeep import check_damage
 from treadle.testing.stored_logs import Story, every_event, folded_story, long_story
 from treadle.value import Workflow
 
@@ -78,20 +81,34 @@ def check_store(
     *,
     reopen: Callable[[Store], Store] | None = None,
     runs: int = 300,
+    pass_time: Callable[[Store, float], None] | None = None,
+    damage: Callable[[Store, str], None] | None = None,
 ) -> StoreReport:
     """Use fresh stores in every way a runner does, and raise `AssertionError` for the first broken promise.
 
     `factory` makes a store without any run in it, for each check another one. `reopen` is for stores whose logs are
     to outlive the object: it is given a store that was closed, and makes another one on the same data. `runs`: how
     many runs the largest check has.
+
+    A store that also offers `Leases`, `Inbox` or `Upkeep` is held to what they promise. Its clock is to begin at the
+    present; `pass_time(store, seconds)` puts it forward, and without it the kit waits, a second in all. `damage(store,
+    run_id)` is to overwrite a bit of the run's newest snapshot.
     """
     tally = Counter[str]()
-    name = ""
+    checks = dict(CHECKS)
+    probe = made(factory)
+    name = type(probe).__name__
+    if isinstance(probe, Leases) and isinstance(probe, Inbox):
+        checks |= SHARED_CHECKS
+    if isinstance(probe, Upkeep):
+        checks |= UPKEEP_CHECKS
+        if damage is not None:
+            checks["a damaged snapshot"] = partial(check_damage, damage=damage)
+    probe.close()
     with failures_unlogged():
-        for where, check in CHECKS.items():
+        for where, check in checks.items():
             store = made(factory)
-            name = type(store).__name__
-            trial = Trial(where, store, tally, runs)
+            trial = Trial(where, store, tally, runs, pass_time)
             try:
                 trial.expect_empty()
                 check(trial)
@@ -101,7 +118,7 @@ def check_store(
             check_reopening(made(factory), reopen, tally)
     return StoreReport(
         store=name,
-        checks=(*CHECKS, *(["opening it again"] if reopen else [])),
+        checks=(*checks, *(["opening it again"] if reopen else [])),
         runs=tally["runs"],
         appends=tally["appends"],
         events=tally["events"],
@@ -458,4 +475,24 @@ CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
     "hostile ids": hostile_ids,
     "many runs": many_runs,
     "several threads": threads,
+    "creating with the first append": store_claims.creating_with_events,
+    "whatever the length": store_claims.whatever_the_length,
+}
+
+SHARED_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
+    "claims": store_claims.claiming,
+    "finding what is to be done": store_claims.finding,
+    "sharing out": store_claims.sharing_out,
+    "fencing": store_claims.fencing,
+    "renewing": store_claims.renewing,
+    "crashes": store_claims.crashes,
+    "appends that are sent again": store_claims.sent_again,
+    "messages": store_claims.messages,
+    "answering messages": store_claims.answering,
+}
+
+UPKEEP_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
+    "snapshots": store_upkeep.snapshots,
+    "compacting": store_upkeep.compacting,
+    "sweeping": store_upkeep.sweeping,
 }

@@ -10,8 +10,17 @@ from pathlib import Path
 from threading import RLock
 from typing import Final
 
-from treadle.errors import StoreUnavailable, UsageError
-from treadle.stores.sqlite.file import Lock, as_ours, check_place, connect, logger, prepare, told
+from treadle.errors import ReadOnly, StoreUnavailable, UsageError
+from treadle.stores.sqlite.file import (
+    Lock,
+    as_ours,
+    check_place,
+    connect,
+    logger,
+    look_into,
+    prepare,
+    told,
+)
 
 CHECKPOINT_AT: Final = 4 * 1024 * 1024
 """How large the write-ahead log may grow, in bytes, before what it holds is moved into the file."""
@@ -24,14 +33,18 @@ WAL_RESET_FIXED: Final = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 
 
 class Connections:
-    """Opens the file when first needed; one thread writes at a time, and one reads, also while another writes."""
+    """Opens the file when first needed; one thread writes at a time, and one reads, also while another writes.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    `read_only`: the file has to be there, and nothing is written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         if str(path) in {"", ":memory:"}:
             raise UsageError(
                 "a SQLite store needs a file.", hint='to keep nothing, say store="memory".'
             )
         self.path = Path(path)
+        self._is_read_only = read_only
         self._process = os.getpid()
         self._lock = Lock(self.path)
         self._writing = RLock()
@@ -42,19 +55,31 @@ class Connections:
         self._is_synced = True
         self._count = 0
         self._is_closed = False
+        self._identity: tuple[int, int] | None = None
+        """Which file was opened: another one may stand at its place later."""
 
     # ------------------------------------------------------------------------------------ opening
 
-    def _check(self) -> None:
+    def _check_process(self) -> None:
+        """A forked child must not even ask for the locks: a thread that it does not have may hold them."""
         if os.getpid() != self._process:
             raise UsageError(
                 f"the store {self.path} was opened in another process, which this one was forked from.",
                 hint="open a store of its own in each process.",
             )
+
+    def _check(self) -> None:
         if self._is_closed:
             raise StoreUnavailable(f"the store {self.path} was closed.")
+        if self._identity is not None and identity_of(self.path) != self._identity:
+            raise StoreUnavailable(
+                f"{self.path} was removed or replaced while it was in use: what is written now would be lost.",
+                hint="put the file back, or stop this process and begin anew with the other one.",
+            )
 
     def _open_writer(self) -> sqlite3.Connection:
+        if self._is_read_only:
+            raise ReadOnly(f"{self.path} was opened to be read only.")
         if self._writer is None:
             check_place(self.path)
             connection = connect(self.path)
@@ -64,10 +89,14 @@ class Connections:
                 connection.close()
                 raise
             self._writer, self._is_synced = connection, True
+            self._identity = self._identity or identity_of(self.path)
             warn_of_version(self.path)
         return self._writer
 
     def _open_reader(self) -> None:
+        if self._is_read_only:
+            self._reader = look_into(self.path)
+            return
         with self._writing:  # there may be no file yet, or an old one
             self._open_writer()
             if self._reader is not None:
@@ -79,6 +108,7 @@ class Connections:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection to read with, within one transaction: all that is read belongs together."""
+        self._check_process()
         with self._reading:
             self._check()
             if self._reader is None or self._is_reader_stale:
@@ -100,6 +130,7 @@ class Connections:
 
         `is_runner`: what only the process that runs the workflows may do.
         """
+        self._check_process()
         with self._writing:
             self._check()
             connection = self._open_writer()
@@ -115,7 +146,7 @@ class Connections:
             except sqlite3.Error as error:
                 self._roll_back(connection)
                 ours = as_ours(error, self.path, doing)
-                if (getattr(error, "sqlite_errorname", None) or "").startswith("SQLITE_IOERR"):
+                if is_disk_error(error):
                     self.reopen()
                 raise ours from error
             except BaseException:
@@ -132,12 +163,18 @@ class Connections:
 
     def take_lock(self) -> None:
         """Be the one process that runs the workflows of this file: whoever had runs before is gone."""
+        self._check_process()
         with self._writing:
-            if self._lock.take():
+            if not self._lock.take():
+                return
+            try:
                 with told(self.path, "taking over"):
                     self._open_writer().execute(
                         "UPDATE run SET lease_until = 0 WHERE owner IS NOT NULL"
                     )
+            except BaseException:  # or nobody would look for what was left behind
+                self._lock.release()
+                raise
 
     def reopen(self) -> None:
         """Begin anew with the file: after an error of the disk, what the old connection believes is worth nothing."""
@@ -155,20 +192,28 @@ class Connections:
             size = Path(f"{self.path}-wal").stat().st_size
         except OSError:
             return
-        if size > CHECKPOINT_AT:
-            with suppress(sqlite3.Error):  # a reader is in the way: next time
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        if size <= CHECKPOINT_AT:
+            return
+        try:  # as far as no reader is in the way
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:  # what was to be stored is; this is tried again
+            logger.error("%s", as_ours(error, self.path, "moving the write-ahead log into"))
+            if is_disk_error(error):
+                self.reopen()
 
     def tidy_up(self) -> None:
         """Move what the write-ahead log holds into the file."""
+        self._check_process()
         with self._writing, told(self.path, "tidying up"):
             self._check()
             self._open_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file. A forked child has nothing to let go of."""
+        if os.getpid() != self._process:
+            return
         with self._reading, self._writing:
-            if self._is_closed or os.getpid() != self._process:
+            if self._is_closed:
                 return
             self._is_closed = True
             if self._reader is not None:
@@ -180,6 +225,20 @@ class Connections:
                 self._writer.close()
             self._writer = self._reader = None
             self._lock.release()
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Which file stands at a path."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a third of the time, at each transaction
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_disk_error(error: Exception) -> bool:
+    """Whether the disk failed: what the connection believes of the file is worth nothing then."""
+    return (getattr(error, "sqlite_errorname", None) or "").startswith("SQLITE_IOERR")
 
 
 _WARNED: Final[set[str]] = set()

@@ -5,14 +5,16 @@ Every connection is set up here, so that none is forgotten.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
+from weakref import WeakSet
 
 from treadle.errors import (
     Corrupt,
@@ -21,6 +23,7 @@ from treadle.errors import (
     SchemaTooNew,
     StoreError,
     StoreFull,
+    StoreTaken,
     StoreUnavailable,
     UsageError,
 )
@@ -31,6 +34,8 @@ logger = logging.getLogger("treadle.stores")
 OLDEST: Final = (3, 37, 0)
 """STRICT tables."""
 
+OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE)
+
 BUSY_S: Final = 5.0
 """How long a connection waits for another process's lock."""
 
@@ -40,13 +45,16 @@ SHARED_FILE_SYSTEMS: Final = frozenset(
 """WAL needs memory that all processes share, on one host."""
 
 
-def connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
-    """A connection with all settings that the store relies on. Errors: those of `told`, `UsageError`."""
+def connect(path: Path, *, is_reader: bool = False, is_frozen: bool = False) -> sqlite3.Connection:
+    """A connection with all settings that the store relies on. Errors: those of `told`, `UsageError`.
+
+    `is_frozen`: nobody writes to the file, nor to its folder, so that there is nothing to lock.
+    """
     check_library()
     mode = "ro" if is_reader else "rwc"
     with told(path, "opening"):
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
+            f"{path.absolute().as_uri()}?mode={mode}{'&immutable=1' if is_frozen else ''}",
             uri=True,
             timeout=BUSY_S,
             isolation_level=None,
@@ -62,6 +70,7 @@ def connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
 
 def _set_up(connection: sqlite3.Connection, *, is_reader: bool) -> None:
     run = connection.execute
+    connection.text_factory = as_text
     run(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
     run("PRAGMA trusted_schema = OFF")
     run("PRAGMA cell_size_check = ON")
@@ -78,20 +87,15 @@ def _set_up(connection: sqlite3.Connection, *, is_reader: bool) -> None:
     run("PRAGMA journal_size_limit = 67108864")
 
 
+def as_text(stored: bytes) -> str:
+    """Text that is damaged is to be seen as such, and not to make a whole list of runs unreadable."""
+    return str(stored, errors="replace")
+
+
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables, or bring them up to date. Errors: `SchemaTooNew`, `UsageError`, those of `told`."""
     with told(path, "preparing"):
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if application not in (0, APPLICATION_ID) or (application == 0 and _has_tables(connection)):
-            raise UsageError(
-                f"{path} is a database of something else.", hint="name another file for the store."
-            )
-        if version > VERSION:
-            raise SchemaTooNew(
-                f"{path} was written by a later version (schema {version}, this one knows {VERSION}).",
-                hint="install that version of treadle, or name another file.",
-            )
+        version = _version(connection, path)
         if version == VERSION:
             return
         if version == 0:  # these two can only be said before there are tables
@@ -99,6 +103,55 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         for number in range(version, VERSION):
             _migrate(connection, number)
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema of a file. Errors: `SchemaTooNew`, `UsageError`."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application not in (0, APPLICATION_ID) or (application == 0 and _has_tables(connection)):
+        raise UsageError(
+            f"{path} is a database of something else.", hint="name another file for the store."
+        )
+    if version > VERSION:
+        raise SchemaTooNew(
+            f"{path} was written by a later version (schema {version}, this one knows {VERSION}).",
+            hint="install that version of treadle, or name another file.",
+        )
+    return int(version)
+
+
+def look_into(path: Path) -> sqlite3.Connection:
+    """A connection to a file as it is: nothing is made, and nothing written, not even beside it if that cannot be.
+
+    Errors: `UsageError` if there is no store, or an older one; `SchemaTooNew`; those of `told`.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no store {path}.", hint="correct the path of the store.")
+    try:
+        return _looking(path, is_frozen=False)
+    except ReadOnly:
+        # SQLite needs files beside it, and none can be made. Where the log beside it is empty, all is in the file.
+        log = path.with_name(path.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            raise
+        return _looking(path, is_frozen=True)
+
+
+def _looking(path: Path, *, is_frozen: bool) -> sqlite3.Connection:
+    connection = connect(path, is_reader=True, is_frozen=is_frozen)
+    try:
+        with told(path, "reading"):
+            version = _version(connection, path)
+        if version < VERSION:
+            raise UsageError(
+                f"{path} was written by an earlier version (schema {version}, this one reads {VERSION}).",
+                hint="open it with a runner once, which brings it up to date.",
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
@@ -171,12 +224,17 @@ def told(path: Path, doing: str) -> Iterator[None]:
     """Tell SQLite's errors as ours."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise as_ours(error, path, doing) from error
 
 
-def as_ours(error: sqlite3.Error, path: Path, doing: str) -> StoreError:
-    """What an error of SQLite means to who uses the store."""
+def as_ours(error: sqlite3.Error | UnicodeDecodeError, path: Path, doing: str) -> StoreError:
+    """What an error of SQLite means to who uses the store; one whose very text cannot be read is of a damaged file."""
+    if isinstance(error, UnicodeDecodeError):
+        return Corrupt(
+            f"{doing} {path}: it names what cannot be read.",
+            hint="restore a backup; `treadle verify` says what is damaged.",
+        )
     name = getattr(error, "sqlite_errorname", None) or ""
     make: Callable[..., StoreError] = StoreError
     hint = "this is not expected: please report it."
@@ -213,7 +271,7 @@ class Lock:
         self._file: int | None = None
 
     def take(self) -> bool:
-        """Take it; False if it was ours already. Errors: `StoreUnavailable` naming who has it."""
+        """Take it; False if it was ours already. Errors: `StoreTaken` naming who has it, `ReadOnly`."""
         if self._file is not None:
             return False
         try:
@@ -223,21 +281,24 @@ class Lock:
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise ReadOnly(
-                f"{self._path} cannot be made: {error}.", hint="the folder must be writable."
+            kind = StoreUnavailable if error.errno in OUT_OF_FILES else ReadOnly
+            raise kind(
+                f"{self._path} cannot be opened: {error}.", hint="the folder must be writable."
             ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             holder = os.read(file, 100).decode(errors="replace") or "another process"
             os.close(file)
-            raise StoreUnavailable(
+            raise StoreTaken(
                 f"{holder} runs the workflows of this file already ({self._path}).",
                 hint="stop it first; to have many runners on one store, take PostgreSQL.",
             ) from None
-        os.ftruncate(file, 0)
-        os.write(file, f"process {os.getpid()}".encode())
+        with suppress(OSError):  # on a full disk, only the name is missing
+            os.ftruncate(file, 0)
+            os.write(file, f"process {os.getpid()}".encode())
         self._file = file
+        _LOCKS.add(self)
         return True
 
     @property
@@ -250,3 +311,16 @@ class Lock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+_LOCKS: Final[WeakSet[Lock]] = WeakSet()
+
+
+def _let_go_in_child() -> None:
+    """A forked child has the lock's file, too, and would keep it locked after this process is gone."""
+    for lock in list(_LOCKS):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 from treadle.errors import (
     Conflict,
     Corrupt,
-    DuplicateRun,
     Fenced,
     OutcomeUnknown,
     StoreError,
@@ -23,6 +22,7 @@ from treadle.errors import (
 from treadle.interfaces import Append, Codec, RunInfo, StoredRun
 from treadle.model.events import Baseline, Event
 from treadle.stores.chain import first_link, links, next_link, runnable_mark, seal
+from treadle.stores.faults import check_chain, conflict, damaged, duplicate, unknown
 from treadle.stores.sqlite.connections import Connections
 
 COLUMNS: Final = (
@@ -79,10 +79,12 @@ class SqliteLog:
             return self._together(written)
         except OutcomeUnknown:
             return [self._again(each) if isinstance(each, Written) else each for each in written]
+        except Corrupt:
+            pass
         except StoreError as error:
             if not isinstance(error.__cause__, sqlite3.IntegrityError):
                 raise
-        # One of them broke the guard of the database: the others are not to suffer for it.
+        # One of them broke the guard of the database, or met damage: the others are not to suffer for it.
         return [self._alone(each) if isinstance(each, Written) else each for each in written]
 
     def _encode(self, append: Append) -> Written | Exception:
@@ -129,6 +131,8 @@ class SqliteLog:
             return self._together([written])[0]
         except OutcomeUnknown:
             return self._again(written)
+        except Corrupt as error:
+            return error
         except StoreError as error:
             if isinstance(error.__cause__, sqlite3.IntegrityError):
                 return Conflict(
@@ -143,24 +147,38 @@ class SqliteLog:
         The file was opened anew. Before anything is added to a log whose last commit was in doubt, all of that log is
         read again.
         """
-        self.load_all(written.append.run_id)
+        try:
+            self.load_all(written.append.run_id)
+        except Corrupt as error:
+            return error
+        except UnknownRun as error:
+            if written.append.create is None:
+                return error
         try:
             return self._together([written])[0]
         except OutcomeUnknown as error:
             raise StoreUnavailable(str(error), hint=error.hint) from error
 
     def _is_there(self, connection: sqlite3.Connection, written: Written, place: Place) -> bool:
-        """Whether the newest events of a log are those that are to be written: an earlier try counted after all."""
-        if not written.bodies:
-            return False
-        append, count = written.append, len(written.bodies)
-        if isinstance(append.events[0], Baseline):
-            return False
+        """Whether a log holds at this place what is to be written: an earlier try counted after all."""
+        append, bodies = written.append, written.bodies
+        if not bodies:
+            return append.create is not None
+        start, first = append.expected, append.events[0]
+        if isinstance(first, Baseline):
+            start = first.position
+            folded = connection.execute(
+                "SELECT body FROM snapshot JOIN run ON pk = run AND base = position WHERE run = ? AND position = ?",
+                (place.pk, start),
+            ).fetchone()
+            if folded != (bodies[0],):
+                return False
+            bodies = bodies[1:]
         stored = connection.execute(
             "SELECT body FROM event WHERE run = ? AND position >= ? AND epoch = ? ORDER BY position LIMIT ?",
-            (place.pk, append.expected, append.epoch, count + 1),
+            (place.pk, start, append.epoch, len(bodies)),
         ).fetchall()
-        return [body for (body,) in stored] == written.bodies
+        return [body for (body,) in stored] == bodies
 
     def _write(self, connection: sqlite3.Connection, written: Written) -> Place | Exception:
         """Write one append within the open transaction, if the run stands where it is expected to."""
@@ -176,12 +194,11 @@ class SqliteLog:
             if isinstance(found, Exception):
                 return found
             place = found
-            if expected is None:
-                expected = place.head
-            elif place.head != expected:
+            if expected is not None and place.head != expected:
                 if self._is_there(connection, written, place):
                     return place
                 return conflict(append.run_id, place.head, expected)
+        expected = place.head
         events, head = append.events, expected + len(append.events)
         is_folded = bool(events) and isinstance(events[0], Baseline)
         if is_folded:
@@ -235,7 +252,13 @@ class SqliteLog:
                 info.updated_at,
             ),
         )
-        return bool(made.rowcount)
+        if made.rowcount:
+            return True
+        ours = connection.execute(  # a claim's owner is a name that nobody else has: an earlier try counted
+            "SELECT 1 FROM run WHERE id = ? AND run_key = ? AND owner = ?",
+            (info.id, info.run_key, info.owner),
+        )
+        return ours.fetchone() is not None
 
     def _change(self, append: Append, place: Place, head: int, link: bytes) -> tuple[str, Any]:
         known = {
@@ -259,12 +282,12 @@ class SqliteLog:
     def _look_up(
         self, connection: sqlite3.Connection, append: Append
     ) -> Place | StoreError | UnknownRun:
-        row = connection.execute(
-            "SELECT pk, head, link, epoch, owner FROM run WHERE id = ?", (append.run_id,)
-        ).fetchone()
-        if row is None:
+        pk = pk_of(connection, append.run_id)
+        if pk is None:
             return unknown(append.run_id)
-        pk, head, link, epoch, owner = row
+        head, link, epoch, owner = connection.execute(
+            "SELECT head, link, epoch, owner FROM run WHERE pk = ?", (pk,)
+        ).fetchone()
         if epoch != append.epoch:
             return Fenced(
                 f"{append.run_id!r} was taken over by {owner or 'another runner'} (epoch {epoch}, not {append.epoch}).",
@@ -328,6 +351,7 @@ class SqliteLog:
         """Forget a run; whether there was one."""
         self._places.pop(run_id, None)
         with self._connections.writing("deleting a run from", is_runner=True) as connection:
+            pk_of(connection, run_id)  # refuses what leads to another run
             found = connection.execute(
                 "SELECT pk, run_key FROM run WHERE id = ?", (run_id,)
             ).fetchone()
@@ -346,8 +370,8 @@ class SqliteLog:
         """A run without its log, if there is one."""
         with self._connections.reading() as connection:
             row = connection.execute(
-                f"SELECT {COLUMNS} FROM run WHERE id = ?",  # noqa: S608 - our own names
-                (run_id,),
+                f"SELECT {COLUMNS} FROM run WHERE pk = ?",  # noqa: S608 - our own names
+                (pk_of(connection, run_id),),
             ).fetchone()
         return None if row is None else info_of(row)
 
@@ -374,26 +398,48 @@ class SqliteLog:
         """A run with all of its log that is still there. Errors: `UnknownRun`, `Corrupt`."""
         return self._load(run_id, is_whole=True)
 
-    def _load(self, run_id: str, *, is_whole: bool) -> StoredRun:
+    def damaged_snapshots(self, run_id: str) -> Sequence[int]:
+        """The positions of a run's snapshots that are not as they were written."""
         with self._connections.reading() as connection:
             row = connection.execute(
-                f"SELECT {COLUMNS}, pk, base, link, base_link FROM run WHERE id = ?",  # noqa: S608 - our own names
-                (run_id,),
+                "SELECT pk, base FROM run WHERE pk = ?", (pk_of(connection, run_id),)
             ).fetchone()
-            if row is None:
+            found = () if row is None else snapshots(connection, *row, is_whole=False)
+        return tuple(row[0] for row in found if not is_sealed(*row))
+
+    def _load(self, run_id: str, *, is_whole: bool) -> StoredRun:
+        try:
+            return self._read(run_id, is_whole=is_whole)
+        except TreadleError:
+            raise
+        except (TypeError, ValueError, OverflowError) as error:  # a number where bytes should be
+            raise damaged(run_id, 0, "something in its rows") from error
+
+    def _read(self, run_id: str, *, is_whole: bool) -> StoredRun:
+        with self._connections.reading() as connection:
+            pk = pk_of(connection, run_id)
+            if pk is None:
                 raise unknown(run_id)
-            info = info_of(row[:-4])
-            pk, base, last, link = row[-4:]
+            row = connection.execute(
+                f"SELECT {COLUMNS}, base, link, base_link FROM run WHERE pk = ?",  # noqa: S608 - our own names
+                (pk,),
+            ).fetchone()
+            info = info_of(row[:-3])
+            base, last, link = row[-3:]
             begin, events = base, []
             for position, body, taken_at, mark in snapshots(
                 connection, pk, base, is_whole=is_whole
             ):
-                if seal(taken_at, position, body) == mark:
+                if is_sealed(position, body, taken_at, mark):
                     events = [self._decode(connection, body, run_id, position)]
                     begin, link = position, taken_at
                     break
                 if position == base:
                     raise damaged(run_id, position, "the snapshot it begins with")
+            if not events and base:
+                raise damaged(run_id, base, "the snapshot it begins with is missing")
+            if not events and link != first_link(run_id, info.run_key):
+                raise damaged(run_id, 0, "its key")
             rows = connection.execute(
                 "SELECT position, epoch, body, link FROM event WHERE run = ? AND position >= ? ORDER BY position",
                 (pk, begin),
@@ -404,17 +450,43 @@ class SqliteLog:
             marks = frozenset(mark for (mark,) in intents)
         return StoredRun(info=info, events=tuple(events), intents=marks)
 
+    def since(self, run_id: str, position: int) -> Sequence[Event]:
+        """The events of a run from a position on, as far as they are still there. Errors: `UnknownRun`, `Corrupt`."""
+        with self._connections.reading() as connection:
+            row = connection.execute("SELECT pk FROM run WHERE id = ?", (run_id,)).fetchone()
+            if row is None:
+                raise unknown(run_id)
+            rows = connection.execute(
+                "SELECT position, body FROM event WHERE run = ? AND position >= ? ORDER BY position",
+                (*row, position),
+            ).fetchall()
+            return [self._decode(connection, body, run_id, at) for at, body in rows]
+
     def _decode(
         self, connection: sqlite3.Connection, body: bytes, run_id: str, position: int
     ) -> Event:
         def fetch(mark: bytes) -> bytes:
             row = connection.execute("SELECT data FROM blob WHERE hash = ?", (mark,)).fetchone()
             if row is None:
-                raise damaged(run_id, position, "a large value of it, which is missing")
+                raise damaged(run_id, position, "a large value is missing")
             data: bytes = row[0]
             return data
 
         return self.codec.decode_event(body, fetch)
+
+
+def pk_of(connection: sqlite3.Connection, run_id: str) -> int | None:
+    """Which row a run is. Errors: `Corrupt`, where the index of ids leads to the row of another run."""
+    row = connection.execute(
+        "SELECT kept.pk, kept.id FROM run AS found JOIN run AS kept ON kept.pk = found.pk WHERE found.id = ?",
+        (run_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    if row[1] != run_id:
+        raise damaged(run_id, 0, "what its id leads to")
+    pk: int = row[0]
+    return pk
 
 
 def snapshots(
@@ -428,34 +500,12 @@ def snapshots(
     ).fetchall()
 
 
-def check_chain(
-    run_id: str,
-    rows: Sequence[tuple[int, int, bytes, bytes]],
-    *,
-    begin: int,
-    head: int,
-    link: bytes,
-    last: bytes,
-) -> None:
-    """Read the chain over the events of a log, from a known link to the run's own. Errors: `Corrupt`."""
-    for expected, (position, epoch, body, written) in enumerate(rows, begin):
-        if position != expected:
-            raise damaged(run_id, expected, "an event, which is missing")
-        link = next_link(link, position, epoch, body)
-        if link != written:
-            raise damaged(run_id, position, "an event")
-    if len(rows) != head - begin:
-        raise damaged(run_id, begin + len(rows), "an event, which is missing")
-    if link != last:
-        raise damaged(run_id, head, "the end of the log")
-
-
-def damaged(run_id: str, position: int, what: str) -> Corrupt:
-    """Something of a run is not as it was written."""
-    return Corrupt(
-        f"the log of {run_id!r} is damaged at position {position}: {what} is not what was written.",
-        hint="restore a backup; other runs are not touched by it.",
-    )
+def is_sealed(position: Any, body: Any, link: Any, mark: Any) -> bool:
+    """Whether a snapshot is what was written; damage may have made any of it something else."""
+    try:
+        return bool(seal(link, position, body) == mark)
+    except (TypeError, OverflowError):
+        return False
 
 
 def info_of(row: Sequence[Any]) -> RunInfo:
@@ -477,25 +527,4 @@ def info_of(row: Sequence[Any]) -> RunInfo:
         lease_until=lease_until,
         wake_at=wake_at,
         crashes=crashes,
-    )
-
-
-def unknown(run_id: str) -> UnknownRun:
-    """There is no such run."""
-    return UnknownRun(f"there is no run {run_id!r}.", hint="create it, or correct its id.")
-
-
-def duplicate(run_id: str) -> DuplicateRun:
-    """There is a run of this id."""
-    return DuplicateRun(
-        f"there is a run {run_id!r} already.",
-        hint="take another id, or resume the one that is there.",
-    )
-
-
-def conflict(run_id: str, head: int, expected: int) -> Conflict:
-    """The log is not as long as the writer thought."""
-    return Conflict(
-        f"the log of {run_id!r} is {head} events long, not {expected}.",
-        hint="somebody else appended to it: load the run and go on from there.",
     )

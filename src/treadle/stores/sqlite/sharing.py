@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import time
 from typing import Any
 
+from treadle.errors import Corrupt
 from treadle.interfaces import Codec, Message, RunInfo
+from treadle.stores.chain import LINK_BYTES, mark_of
+from treadle.stores.faults import unknown
 from treadle.stores.sqlite.connections import Connections
-from treadle.stores.sqlite.log import COLUMNS, info_of, unknown
+from treadle.stores.sqlite.log import COLUMNS, info_of, pk_of
 from treadle.stores.transaction import Transaction
+
+logger = logging.getLogger("treadle.stores")
 
 HAS_TO_DO = (
     "(status = 'running' OR wake_at <= :now OR "
@@ -24,6 +30,7 @@ class SqliteSharing:
     def __init__(self, connections: Connections, clock: Callable[[], float] = time) -> None:
         self._connections = connections
         self._clock = clock
+        self._told_of: set[str] = set()
 
     def claim(
         self,
@@ -95,29 +102,47 @@ class SqliteSharing:
     def post(self, message: Message) -> bool:
         """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`."""
         with self._connections.writing("leaving a message in") as connection:
-            row = connection.execute(
-                "SELECT pk FROM run WHERE id = ?", (message.run_id,)
-            ).fetchone()
-            if row is None:
+            pk = pk_of(connection, message.run_id)
+            if pk is None:
                 raise unknown(message.run_id)
             made = connection.execute(
                 "INSERT INTO message(run, id, kind, body, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (*row, message.id, message.kind, message.body, message.at),
+                (pk, message.id, message.kind, sealed(message), message.at),
             )
             return bool(made.rowcount)
 
     def waiting(self, owner: str) -> list[Message]:
-        """The messages for the runs that somebody has now, oldest first."""
+        """The messages for the runs that somebody has now, oldest first; those that are damaged are left out."""
+        return [
+            message
+            for message in self._messages("owner = ?", owner)
+            if isinstance(message, Message)
+        ]
+
+    def damaged_messages(self, run_id: str) -> list[str]:
+        """The ids of a run's messages that are not as they were left, and never reach it."""
+        return [found for found in self._messages("run.id = ?", run_id) if isinstance(found, str)]
+
+    def _messages(self, whose: str, value: str) -> list[Message | str]:
         with self._connections.reading() as connection:
             rows = connection.execute(
-                "SELECT message.id, run.id, kind, body, at FROM message JOIN run ON run.pk = message.run "
-                "WHERE body IS NOT NULL AND owner = ? ORDER BY message.pk",
-                (owner,),
+                "SELECT message.id, run.id, kind, body, at FROM message JOIN run ON run.pk = message.run "  # noqa: S608 - our own words
+                f"WHERE body IS NOT NULL AND {whose} ORDER BY message.pk",
+                (value,),
             ).fetchall()
-        return [
-            Message(id=id, run_id=run_id, kind=kind, body=body, at=at)
-            for id, run_id, kind, body, at in rows
-        ]
+        return [self._opened(*row) for row in rows]
+
+    def _opened(
+        self, id: str, run_id: str, kind: str, stored: bytes, at: float | None
+    ) -> Message | str:
+        """A message as it was left; of one that is damaged, only the id, and the log is told once."""
+        message = Message(id=id, run_id=run_id, kind=kind, body=bytes(stored[LINK_BYTES:]), at=at)
+        if stored == sealed(message):
+            return message
+        if id not in self._told_of:
+            self._told_of.add(id)
+            logger.error("the message %r for run %r is damaged, and not handed on", id, run_id)
+        return id
 
     @contextmanager
     def transaction(self, codec: Codec, key: str, run_key: str) -> Iterator[Transaction]:
@@ -125,11 +150,13 @@ class SqliteSharing:
         with self._connections.writing("a transactional step of", is_runner=True) as connection:
 
             def keep(value: Any) -> None:
-                row = (key, run_key, codec.encode(value))
+                body = codec.encode(value)
+                row = (key, run_key, mark_of(key.encode(), run_key.encode(), body) + body)
                 connection.execute("INSERT INTO completed VALUES (?, ?, ?)", row)
 
             row = connection.execute("SELECT body FROM completed WHERE key = ?", (key,)).fetchone()
-            yield Transaction(connection, None if row is None else (codec.decode(row[0]),), keep)
+            done = None if row is None else (codec.decode(completed(key, run_key, row[0])),)
+            yield Transaction(connection, done, keep)
 
     def answered(self, run_id: str, message_id: str) -> bool | None:
         """Whether a message was taken; None if it was never left. Errors: `UnknownRun`."""
@@ -139,3 +166,17 @@ class SqliteSharing:
                 (run_id, message_id),
             ).fetchone()
         return None if row is None else bool(row[0])
+
+
+def sealed(message: Message) -> bytes:
+    """The body of a message as it is stored: after what proves it."""
+    named = (message.run_id.encode(), message.id.encode(), message.kind.encode())
+    return mark_of(*named, message.body) + message.body
+
+
+def completed(key: str, run_key: str, stored: bytes) -> bytes:
+    """What a transactional step gave, if it is what was written. Errors: `Corrupt`."""
+    body = stored[LINK_BYTES:]
+    if stored[:LINK_BYTES] != mark_of(key.encode(), run_key.encode(), body):
+        raise Corrupt(f"what the transactional step {key!r} gave is not what was written.")
+    return body

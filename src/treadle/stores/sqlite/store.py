@@ -21,7 +21,8 @@ class SqliteStore:
     """Keeps runs in one SQLite file: what it says is stored survives the end of the process and of the machine's power.
 
     One process runs the workflows of a file; others may read, and leave messages. Any thread may call it. `clock`
-    gives the seconds since 1970 that leases are measured with.
+    gives the seconds since 1970 that leases are measured with. `read_only`: the file is to be there, and only looked
+    at; that disturbs nobody who works with it.
     """
 
     is_instant = False
@@ -34,12 +35,13 @@ class SqliteStore:
         codec: Codec,
         *,
         clock: Callable[[], float] = time,
+        read_only: bool = False,
     ) -> None:
         self.codec = codec
-        self._connections = Connections(path)
+        self._connections = Connections(path, read_only=read_only)
         self._log = SqliteLog(self._connections, codec, clock)
         self._sharing = SqliteSharing(self._connections, clock)
-        self._upkeep = SqliteUpkeep(self._connections, self._log, codec, clock)
+        self._upkeep = SqliteUpkeep(self._connections, self._log, self._sharing, codec, clock)
 
     @property
     def path(self) -> Path:
@@ -64,6 +66,10 @@ class SqliteStore:
     def load_all(self, run_id: str) -> StoredRun:
         """A run with all of its log that is still there. Errors: `UnknownRun`, `Corrupt`."""
         return self._log.load_all(run_id)
+
+    def since(self, run_id: str, position: int) -> Sequence[Event]:
+        """The events of a run from a position on, as far as they are still there. Errors: `UnknownRun`, `Corrupt`."""
+        return self._log.since(run_id, position)
 
     def info(self, run_id: str) -> RunInfo | None:
         """A run without its log, if there is one."""

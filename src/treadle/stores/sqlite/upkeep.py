@@ -9,13 +9,14 @@ from pathlib import Path
 from time import time
 from typing import Final
 
-from treadle.errors import Corrupt, StoreError, UsageError
+from treadle.errors import Corrupt, StoreError, UnknownRun, UsageError
 from treadle.interfaces import Codec, Finding
 from treadle.model.events import Baseline, Event
 from treadle.stores.chain import seal
 from treadle.stores.sqlite.connections import Connections
 from treadle.stores.sqlite.file import told
-from treadle.stores.sqlite.log import SqliteLog
+from treadle.stores.sqlite.log import SqliteLog, pk_of
+from treadle.stores.sqlite.sharing import SqliteSharing
 
 AT_ONCE: Final = 500
 """So many rows are deleted in one transaction, so that appends need not wait for long."""
@@ -28,11 +29,13 @@ class SqliteUpkeep:
         self,
         connections: Connections,
         log: SqliteLog,
+        sharing: SqliteSharing,
         codec: Codec,
         clock: Callable[[], float] = time,
     ) -> None:
         self._connections = connections
         self._log = log
+        self._sharing = sharing
         self._codec = codec
         self._clock = clock
 
@@ -45,8 +48,8 @@ class SqliteUpkeep:
         with self._connections.writing("saving a snapshot in", is_runner=True) as connection:
             row = connection.execute(
                 "SELECT pk, event.link FROM run JOIN event ON event.run = pk "
-                "WHERE id = ? AND run.epoch = ? AND event.position = ?",
-                (run_id, epoch, position - 1),
+                "WHERE pk = ? AND run.epoch = ? AND event.position = ?",
+                (pk_of(connection, run_id), epoch, position - 1),
             ).fetchone()
             if row is None:
                 return False
@@ -68,8 +71,8 @@ class SqliteUpkeep:
         with self._connections.reading() as connection:
             row = connection.execute(
                 "SELECT pk, position, snapshot.body, snapshot.link, seal FROM run JOIN snapshot ON snapshot.run = pk "
-                "WHERE id = ? AND position > base ORDER BY position DESC LIMIT 1",
-                (run_id,),
+                "WHERE pk = ? AND position > base ORDER BY position DESC LIMIT 1",
+                (pk_of(connection, run_id),),
             ).fetchone()
         if row is None:
             return 0
@@ -102,19 +105,44 @@ class SqliteUpkeep:
 
     def verify(self, run_id: str | None = None) -> list[Finding]:
         """Read everything again, and say what is not as it was written."""
-        findings = [] if run_id is not None else self._verify_file()
-        ids = [run_id] if run_id is not None else [info.id for info in self._log.list()]
-        for id in ids:
+        if run_id is not None:
+            return self._verify_run(run_id)
+        findings = self._verify_file()
+        try:
+            ids = [info.id for info in self._log.list()]
+        except StoreError as error:
+            return [*findings, Finding(run_id=None, position=None, what=str(error))]
+        return findings + [finding for id in ids for finding in self._verify_run(id)]
+
+    def _verify_run(self, run_id: str) -> list[Finding]:
+        findings = []
+        looks: tuple[Callable[[str], object], ...] = (self._log.load_all, self._log.load)
+        for look in looks:
             try:
-                self._log.load_all(id)
-                self._log.load(id)
-            except StoreError as error:
-                findings.append(Finding(run_id=id, position=None, what=str(error)))
-        return findings
+                look(run_id)
+            except (StoreError, UnknownRun) as error:  # in the list, and not found by its id
+                findings.append(Finding(run_id=run_id, position=None, what=str(error)))
+                break
+        try:
+            bad = self._log.damaged_snapshots(run_id)
+            messages = self._sharing.damaged_messages(run_id)
+        except StoreError as error:
+            return [*findings, Finding(run_id=run_id, position=None, what=str(error))]
+        findings += [
+            Finding(run_id=run_id, position=position, what="a snapshot is not what was written")
+            for position in bad
+        ]
+        return findings + [
+            Finding(run_id=run_id, position=None, what=f"the message {id!r} is not what was left")
+            for id in messages
+        ]
 
     def _verify_file(self) -> list[Finding]:
-        with self._connections.reading() as connection:
-            rows = connection.execute("PRAGMA integrity_check(100)").fetchall()
+        try:
+            with self._connections.reading() as connection:
+                rows = connection.execute("PRAGMA integrity_check(100)").fetchall()
+        except StoreError as error:
+            return [Finding(run_id=None, position=None, what=str(error))]
         return [
             Finding(run_id=None, position=None, what=f"SQLite: {text}")
             for (text,) in rows

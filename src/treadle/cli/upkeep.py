@@ -1,0 +1,301 @@
+"""`verify`, `export`, `import`, `fork`, `gc` and `backup`: looking after a store, and moving runs between stores."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from pathlib import Path
+from time import time
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from msgspec import structs
+
+from treadle.cli import options
+from treadle.cli.ending import FAILED, usage_errors
+from treadle.cli.history import holder_of
+from treadle.cli.naming import made_up
+from treadle.cli.places import info_of, opened, shown, url_of
+from treadle.cli.terminal import clean
+from treadle.errors import LogError, UsageError
+from treadle.interfaces import RunInfo, StoredRun
+from treadle.model.definition import Definition
+from treadle.model.events import Baseline, Defined, Event
+from treadle.runner.core import check_id
+from treadle.runner.stimuli import CANCELLED, IDLE, STOPPED
+from treadle.stores.portable import export_run, import_run, write_run
+from treadle.value import Workflow
+
+UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+FINISHED: Final = (IDLE, CANCELLED)
+
+
+def verify(
+    id: options.SomeRunId = None,
+    *,
+    store: options.StoreUrl = None,
+    json: options.AsObjects = False,
+) -> None:
+    """Read a run again, or the whole store, and say what is not as it was written.
+
+    Each event carries a hash over itself and all before it, so damage, loss and reordering are seen.
+
+    Exit codes: 0: all is as it was written; 1: something is not; 2: there is no such run or store.
+    """
+    with usage_errors(), opened(url_of(store)) as kept:
+        runs = [info_of(kept, id)] if id is not None else kept.list()
+        findings = kept.verify(id)
+    for finding in findings:
+        if json:
+            print(msgspec.json.encode({"type": "finding"} | structs.asdict(finding)).decode())
+        else:
+            print(clean(finding.what))
+    events = sum(info.position for info in runs)
+    if json:
+        summary = {"type": "summary", "runs": len(runs), "findings": len(findings)}
+        print(msgspec.json.encode(summary | {"events": events}).decode())
+    elif findings:
+        print(f"{len(findings)} findings in {counted(len(runs), 'run')}")
+    else:
+        print(f"{counted(len(runs), 'run')}, {counted(events, 'event')}: all is as it was written")
+    raise typer.Exit(FAILED if findings else 0)
+
+
+def export(
+    id: options.RunId,
+    *,
+    to: Annotated[
+        str, typer.Option("--to", metavar="FILE", help="The file; it must not be there.")
+    ],
+    store: options.StoreUrl = None,
+    json: options.AsObjects = False,
+) -> None:
+    """Write a run with all of its history into a file, for `treadle import`, also into another store.
+
+    The run may be at work meanwhile: the file holds it as it was at one moment.
+
+    Exit codes: 0; 2 if there is no such run or store, or the file is there already.
+    """
+    with usage_errors():
+        path = Path(to)
+        with opened(url_of(store)) as kept:
+            info = info_of(kept, id)
+            data = export_run(kept, kept.codec, id)
+        write_new(path, data)
+    say({"run": id, "file": to, "bytes": len(data)}, json, f"{id} is in {to}: {len(data)} bytes")
+    if holder_of(info, time()) is not None and not json:
+        print("it is at work here: let only one of the two go on")
+
+
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What `treadle export` wrote.")],
+    *,
+    id: Annotated[str | None, typer.Option("--id", help="Another id than the run had.")] = None,
+    store: options.StoreUrl = None,
+    json: options.AsObjects = False,
+) -> None:
+    """Put an exported run into a store, as it stood where it came from.
+
+    Its keys for idempotent work stay the same, so let only one of the two go on; `treadle fork` makes a run of its own.
+
+    Exit codes: 0; 2 if there is no such file or store, or a run of this id is there.
+    """
+    with usage_errors():
+        try:
+            data = Path(file).read_bytes()
+        except OSError as error:
+            raise UsageError(f"{file!r} cannot be read: {error.strerror}.") from error
+        if id is not None:
+            check_id(id)
+        with opened(url_of(store), to_write=True) as kept:
+            info = import_run(kept, kept.codec, data, id)
+    told = f"{info.id} is in {shown(url_of(store))}: {info.status}, {info.position} events"
+    say({"run": info.id, "events": info.position}, json, told)
+
+
+def fork(
+    id: options.RunId,
+    *,
+    at: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="The position from which on the log is left out; by default all stays."
+        ),
+    ] = None,
+    new: Annotated[str | None, typer.Option("--id", help="The new run's id.")] = None,
+    store: options.StoreUrl = None,
+    json: options.AsObjects = False,
+) -> None:
+    """Make a new run of what a run was at a position of its log: `treadle logs` shows them.
+
+    The new run has keys of its own for idempotent work. What was left to do there is stopped: `treadle resume` goes on
+    with it.
+
+    Exit codes: 0; 2 if there is no such run, position or store, or a run of the new id is there.
+    """
+    with usage_errors(), opened(url_of(store), to_write=True) as kept:
+        info_of(kept, id)
+        if new is not None:
+            check_id(new)
+        name = new or made_up(lambda taken: kept.info(taken) is not None)
+        info, events = forked(kept.load_all(id), at, name)
+        write_run(kept, info, events)
+    told = f"{info.id} is {id} as it was after {info.position} events: {info.status}"
+    say({"run": info.id, "events": info.position, "status": info.status}, json, told)
+
+
+def forked(stored: StoredRun, at: int | None, name: str) -> tuple[RunInfo, tuple[Event, ...]]:
+    """The beginning of a log as a run of its own. Errors: `UsageError`."""
+    length = stored.info.position
+    position = length if at is None else at
+    first = stored.events[0].position if stored.events else 0
+    if not first <= position <= length:
+        held = f"from {first} to {length}" if first else f"up to {length}"
+        raise UsageError(f"the run {stored.info.id!r} has no position {position}: it has {held}.")
+    run_key = f"{name}:{uuid.uuid4().hex}"
+    events = tuple(
+        with_run_key(event, run_key)
+        for event in stored.events
+        if event.position < position or isinstance(event, Baseline)
+    )
+    has_open = False
+    if events:
+        empty = Workflow(Definition(stored.info.workflow, "all", [], 0))
+        try:
+            has_open = not Workflow.from_log(empty, events).is_satisfied()
+        except LogError as error:
+            raise UsageError(f"the log cannot be cut at {position}: {error}") from error
+    now = time()
+    info = RunInfo(
+        id=name,
+        workflow=stored.info.workflow,
+        run_key=run_key,
+        fingerprint=stored.info.fingerprint,
+        status=STOPPED if has_open else IDLE,
+        position=position,
+        created_at=now,
+        updated_at=now,
+        note=f"forked from {stored.info.id} at {position}",
+    )
+    return info, events
+
+
+def with_run_key(event: Event, run_key: str) -> Event:
+    """The event that a log begins with, in another run; all others as they are."""
+    if isinstance(event, Defined):
+        return structs.replace(event, run_key=run_key)
+    if isinstance(event, Baseline):
+        return structs.replace(event, defined=structs.replace(event.defined, run_key=run_key))
+    return event
+
+
+def gc(
+    *,
+    finished_for: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Forget runs that were idle or cancelled for so long, as 30d, 12h, 45m or 90s.",
+        ),
+    ] = None,
+    compact: Annotated[
+        bool,
+        typer.Option(
+            "--compact",
+            help="Let go of events before snapshots, and so of what finished inputs came to.",
+        ),
+    ] = False,
+    unused_for: Annotated[
+        str, typer.Option(metavar="DURATION", help="Let go of large values unused for so long.")
+    ] = "1h",
+    store: options.StoreUrl = None,
+    json: options.AsObjects = False,
+) -> None:
+    """Make room in a store: large values that no run refers to, and what the options name.
+
+    No other process may run the workflows of the store meanwhile. Make a backup before: what is let go of is gone.
+
+    Exit codes: 0; 2 if there is no such store, or another process runs its workflows.
+    """
+    with usage_errors():
+        unused_s = seconds_in(unused_for)
+        before = None if finished_for is None else time() - seconds_in(finished_for)
+        with opened(url_of(store), to_write=True) as kept:
+            gone = [info.id for info in kept.list() if is_gone(info, before)]
+            for run_id in gone:
+                kept.delete(run_id)
+            events = sum(kept.compact(info.id) for info in kept.list()) if compact else 0
+            values = kept.sweep(unused_for_s=unused_s)
+            kept.tidy_up()
+    done = {"runs": len(gone), "events": events, "values": values}
+    parts = [counted(len(gone), "run"), counted(events, "event"), counted(values, "large value")]
+    say({"forgotten": done}, json, f"let go of {', '.join(parts)}")
+
+
+def is_gone(info: RunInfo, before: float | None) -> bool:
+    """Whether a run was finished before a moment, and nobody waits for anything of it."""
+    if before is None or info.status not in FINISHED or info.wake_at is not None:
+        return False
+    at = info.updated_at if info.updated_at is not None else info.created_at
+    return at is not None and at <= before and holder_of(info, time()) is None
+
+
+def backup(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The copy; it must not be there.")],
+    *,
+    store: options.StoreUrl = None,
+    json: options.AsObjects = False,
+) -> None:
+    """Copy a store as it is at one moment, also while its runs are at work.
+
+    Exit codes: 0; 2 if there is no such store, or the file is there already.
+    """
+    with usage_errors():
+        url = url_of(store)
+        if not Path(file).absolute().parent.is_dir():
+            raise UsageError(f"the folder of {file!r} is not there.", hint="make it first.")
+        with opened(url) as kept:
+            kept.backup(file)
+    size = Path(file).stat().st_size
+    say({"file": file, "bytes": size}, json, f"{shown(url)} is copied to {file}: {size} bytes")
+
+
+def seconds_in(text: str) -> float:
+    """A duration in seconds.
+
+    >>> seconds_in("90s"), seconds_in("2h"), seconds_in("1.5d")
+    (90.0, 7200.0, 129600.0)
+    """
+    found = DURATION.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text!r} is no duration.", hint="one such as 90s, 45m, 12h or 30d.")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def counted(count: int, what: str) -> str:
+    """How many of one thing.
+
+    >>> counted(1, "run"), counted(2, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def say(data: dict[str, Any], is_json: bool, text: str) -> None:
+    """Print what was done, for programs or for people."""
+    print(msgspec.json.encode(data).decode() if is_json else clean(text))
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that must not be there yet. Errors: `UsageError`."""
+    try:
+        with path.open("xb") as stream:
+            stream.write(data)
+    except FileExistsError:
+        raise UsageError(
+            f"{str(path)!r} is there already.", hint="name a file that is not."
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,244 @@
+"""Claims and messages: who has which run, and what others want of it. All times are the server's."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from treadle.errors import EncodeError, StoreError
+from treadle.interfaces import Codec, Message, RunInfo
+from treadle.stores.faults import unknown
+from treadle.stores.postgres.connections import Connections, Lost
+from treadle.stores.postgres.driver import STEP, Connection, execute, psycopg
+from treadle.stores.postgres.entries import is_text
+from treadle.stores.postgres.reading import COLUMNS, info_of
+from treadle.stores.postgres.statements import NOW
+from treadle.stores.transaction import Transaction
+
+UNSYNCED: Final = "set_config('synchronous_commit', 'off', true)"
+"""A lease that was kept or let go of, and is not any more after the server's crash, only ends sooner or later."""
+
+BEGUN: Final = "extract(epoch FROM statement_timestamp())::float8"
+"""The server's time when the statement began: the planner may look it up in an index."""
+
+DUE: Final = """
+WITH due AS (
+    SELECT pk FROM {s}.run WHERE status = 'running'
+    UNION SELECT pk FROM {s}.run WHERE wake_at <= {begun}
+    UNION SELECT run FROM {s}.message WHERE body IS NOT NULL),
+chosen AS (
+    SELECT run.pk, lease.owner AS was
+    FROM due JOIN {s}.run ON run.pk = due.pk JOIN {s}.lease ON lease.run = run.pk
+    WHERE (lease.owner IS NULL OR (lease.until <= {begun} AND lease.owner <> %(owner)s))
+        AND run.status NOT IN ('stopped', 'cancelled', 'parked')
+        AND (%(workflows)s::text[] IS NULL OR run.workflow = ANY(%(workflows)s::text[]))
+    ORDER BY coalesce(run.wake_at, 0), run.pk LIMIT %(limit)s
+    FOR NO KEY UPDATE OF run, lease SKIP LOCKED),
+"""
+
+BY_ID: Final = """
+WITH chosen AS (
+    SELECT run.pk, lease.owner AS was
+    FROM {s}.run JOIN {s}.lease ON lease.run = run.pk
+    WHERE run.id = %(id)s AND (lease.owner IS NULL OR lease.owner = %(owner)s OR lease.until <= {begun})
+        AND (%(workflows)s::text[] IS NULL OR run.workflow = ANY(%(workflows)s::text[]))
+    FOR NO KEY UPDATE OF run, lease),
+"""
+
+TAKE: Final = """
+moved AS (
+    UPDATE {s}.run AS r SET epoch = r.epoch + 1,
+        crashes = r.crashes + (coalesce(chosen.was, %(owner)s) <> %(owner)s AND r.status = 'running')::int
+    FROM chosen WHERE r.pk = chosen.pk RETURNING r.*),
+leased AS (
+    UPDATE {s}.lease AS l SET owner = %(owner)s, until = {now} + %(ttl)s::float8, mark = %(mark)s
+    FROM chosen WHERE l.run = chosen.pk RETURNING l.*)
+SELECT {columns} FROM moved AS run JOIN leased AS lease ON lease.run = run.pk
+ORDER BY coalesce(run.wake_at, 0), run.pk
+"""
+
+TAKEN: Final = """
+SELECT {columns} FROM {s}.run JOIN {s}.lease ON lease.run = run.pk
+WHERE lease.owner = %(owner)s AND lease.mark = ANY(%(marks)s::text[])
+"""
+
+RENEW: Final = """
+UPDATE {s}.lease AS l SET until = {now} + %(ttl)s::float8
+FROM unnest(%(ids)s::text[], %(epochs)s::bigint[]) AS g(id, epoch)
+JOIN {s}.run AS r ON r.id = g.id AND r.epoch = g.epoch
+WHERE l.run = r.pk AND l.owner = %(owner)s RETURNING r.id, {unsynced}
+"""
+
+RELEASE: Final = """
+WITH r AS (
+    UPDATE {s}.run SET crashes = 0 FROM unnest(%(ids)s::text[], %(epochs)s::bigint[]) AS g(id, epoch)
+    WHERE run.id = g.id AND run.epoch = g.epoch RETURNING pk),
+l AS (UPDATE {s}.lease SET owner = NULL, until = NULL, mark = NULL FROM r WHERE lease.run = r.pk)
+SELECT {unsynced} FROM r
+"""
+
+POST: Final = """
+WITH r AS (SELECT pk FROM {s}.run WHERE id = %(run_id)s FOR KEY SHARE),
+m AS (
+    INSERT INTO {s}.message(run, id, kind, body, at) SELECT pk, %(id)s, %(kind)s, %(body)b, %(at)s::float8 FROM r
+    ON CONFLICT DO NOTHING RETURNING pk)
+SELECT EXISTS(SELECT 1 FROM r), EXISTS(SELECT 1 FROM m)
+"""
+
+WAITING: Final = """
+SELECT message.id, run.id, kind, body, at FROM {s}.lease JOIN {s}.run ON run.pk = lease.run
+JOIN {s}.message ON message.run = run.pk WHERE lease.owner = %(owner)s AND body IS NOT NULL ORDER BY message.pk
+"""
+
+
+ANSWERED: Final = """
+SELECT body IS NULL FROM {s}.message JOIN {s}.run ON run.pk = message.run
+WHERE run.id = %(run_id)s AND message.id = %(id)s
+"""
+
+
+class Sharing:
+    """Leases, the inbox, and transactions of steps."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._schema = connections.schema
+        self._unsure: dict[str, list[str]] = {}
+
+        def made(text: str) -> str:
+            return text.format(
+                s=connections.schema, now=NOW, begun=BEGUN, columns=COLUMNS, unsynced=UNSYNCED
+            )
+
+        self._due, self._by_id, self._taken = made(DUE + TAKE), made(BY_ID + TAKE), made(TAKEN)
+        self._renew, self._release = made(RENEW), made(RELEASE)
+        self._post, self._waiting, self._answered = made(POST), made(WAITING), made(ANSWERED)
+
+    def claim(
+        self,
+        owner: str,
+        ttl_s: float,
+        *,
+        run_id: str | None = None,
+        workflows: Sequence[str] | None = None,
+        limit: int = 1,
+    ) -> list[RunInfo]:
+        """Take runs that nobody has: one by its id, or those that have something to do now.
+
+        Each claim is marked. One whose answer was lost is asked for by its mark before anything else is claimed: what
+        it took would else be kept for this owner, who does not know.
+        """
+        if run_id is not None and not is_text(run_id):
+            return []
+        mark = uuid.uuid4().hex
+        unsure = self._unsure.setdefault(owner, [])
+        asked = list(unsure)
+        given: dict[str, Any] = {"owner": owner, "ttl": ttl_s, "mark": mark, "id": run_id}
+        given["limit"] = limit
+        given["workflows"] = None if workflows is None else [*filter(is_text, workflows)]
+
+        def work(connection: Connection, doubt: Lost | None) -> list[tuple[Any, ...]]:
+            marks = [*asked, mark] if doubt is not None else asked
+            if marks:
+                rows = execute(connection, self._taken, {"owner": owner, "marks": marks})
+                if rows and (run_id is None or run_id in {row[0] for row in rows}):
+                    return [row for row in rows if run_id in {None, row[0]}]
+            return execute(connection, self._due if run_id is None else self._by_id, given)
+
+        try:
+            rows = self._connections.resolved("claiming runs of", work)
+        except StoreError:
+            unsure.append(mark)
+            raise
+        if run_id is None:
+            for each in asked:
+                unsure.remove(each)
+        return [info_of(row) for row in rows]
+
+    def renew(self, owner: str, ttl_s: float, epochs: Mapping[str, int]) -> set[str]:
+        """Keep these runs for longer; give those of them that are still the owner's."""
+        if not epochs:
+            return set()
+        given = {"owner": owner, "ttl": ttl_s, "ids": [*epochs], "epochs": [*epochs.values()]}
+        rows = self._connections.call(
+            "keeping runs of", lambda connection: execute(connection, self._renew, given)
+        )
+        return {row[0] for row in rows}
+
+    def release(self, epochs: Mapping[str, int]) -> None:
+        """Let go of these runs, in order."""
+        if not epochs:
+            return
+        given = {"ids": [*epochs], "epochs": [*epochs.values()]}
+        self._connections.call(
+            "letting go of runs of",
+            lambda connection: execute(connection, self._release, given),
+        )
+
+    def post(self, message: Message) -> bool:
+        """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`."""
+        if not is_text(message.run_id):
+            raise unknown(message.run_id)
+        if not (is_text(message.id) and is_text(message.kind)):
+            raise EncodeError(f"the message {message.id!r:.80} has a name with a NUL character.")
+        given = {
+            "run_id": message.run_id,
+            "id": message.id,
+            "kind": message.kind,
+            "body": message.body,
+            "at": message.at,
+        }
+
+        def work(connection: Connection, doubt: Lost | None) -> bool:
+            ((is_known, is_new),) = execute(connection, self._post, given)
+            if not is_known:
+                raise unknown(message.run_id)
+            return bool(is_new) or doubt is not None
+
+        return self._connections.resolved("leaving a message in", work)
+
+    def waiting(self, owner: str) -> list[Message]:
+        """The messages for the runs that somebody has now, oldest first."""
+        rows = self._connections.call(
+            "reading",
+            lambda connection: execute(connection, self._waiting, {"owner": owner}),
+        )
+        return [
+            Message(id=id, run_id=run_id, kind=kind, body=body, at=at)
+            for id, run_id, kind, body, at in rows
+        ]
+
+    def answered(self, run_id: str, message_id: str) -> bool | None:
+        """Whether a message was taken; None if it was never left."""
+        if not (is_text(run_id) and is_text(message_id)):
+            return None
+        given = {"run_id": run_id, "id": message_id}
+        rows = self._connections.call(
+            "reading", lambda connection: execute(connection, self._answered, given)
+        )
+        return bool(rows[0][0]) if rows else None
+
+    @contextmanager
+    def transaction(self, codec: Codec, key: str, run_key: str) -> Generator[Transaction]:
+        """A transaction for one step: what it writes, and what it gave, stay together or not at all.
+
+        A second execution of the same step waits until the first is through, and then finds what it gave. Errors of
+        the step's own statements are the driver's, as its author knows them.
+        """
+        completed = f"{self._schema}.completed"
+        with self._connections.borrowed("a transactional step of") as connection:
+
+            def keep(value: Any) -> None:
+                row = (key, run_key, codec.encode(value))
+                execute(connection, f"INSERT INTO {completed} VALUES (%s, %s, %b)", row)  # noqa: S608 - our own names
+
+            execute(connection, STEP)
+            execute(connection, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (key,))
+            rows = execute(connection, f"SELECT body FROM {completed} WHERE key = %s", (key,))  # noqa: S608 - our own names
+            yield Transaction(connection, (codec.decode(rows[0][0]),) if rows else None, keep)
+            try:
+                execute(connection, "COMMIT")
+            except psycopg.OperationalError as error:
+                raise Lost(" ".join(str(error).split())) from error

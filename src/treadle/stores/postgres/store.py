@@ -1,0 +1,148 @@
+"""The store: logs, leases, inbox and upkeep of one schema of a PostgreSQL database, under one roof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from time import time
+
+from treadle.interfaces import Append, Codec, Finding, Message, RunInfo, StoredRun
+from treadle.model.events import Event
+from treadle.stores.postgres.connections import Connections
+from treadle.stores.postgres.driver import SILENCE_S, described
+from treadle.stores.postgres.places import Places
+from treadle.stores.postgres.reading import Reading
+from treadle.stores.postgres.schema import check_name
+from treadle.stores.postgres.sharing import Sharing
+from treadle.stores.postgres.upkeep import Upkeep
+from treadle.stores.postgres.writing import Writing
+from treadle.stores.transaction import Transaction
+
+
+class PostgresStore:
+    """Keeps runs in a PostgreSQL database, which any number of runners on any number of machines share.
+
+    `conninfo`: `"postgresql://user@host/database"`, or any other connection string of PostgreSQL; what it says of
+    timeouts and keepalives counts. `schema`: where the tables are; they are made when first needed. `silence_s`: how
+    long the server may say nothing before its connection is given up. `clock` is the runner's: leases are measured by
+    the server's, and only how long a new run's lease lasts is taken from this one. Any thread may call it. Errors:
+    `UsageError`.
+    """
+
+    is_instant = False
+    is_guarded = True
+    """Several threads may call it at once."""
+
+    def __init__(
+        self,
+        conninfo: str,
+        codec: Codec,
+        *,
+        schema: str = "treadle",
+        silence_s: float = SILENCE_S,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        check_name(schema)
+        self.codec = codec
+        self.schema = schema
+        places = Places()
+        self._connections = Connections(described(conninfo), schema, silence_s=silence_s)
+        self._writing = Writing(self._connections, codec, places, clock)
+        self._reading = Reading(self._connections, codec, places)
+        self._sharing = Sharing(self._connections)
+        self._upkeep = Upkeep(self._connections, self._reading, codec)
+
+    def __repr__(self) -> str:
+        return f"<PostgresStore {self._connections.place} {self.schema}>"
+
+    def create(self, info: RunInfo) -> None:
+        """Note a new run with an empty log. Errors: `DuplicateRun`."""
+        begin = Append(run_id=info.id, expected=0, create=info, epoch=info.epoch, is_synced=False)
+        (fault,) = self.append([begin])
+        if fault is not None:
+            raise fault
+
+    def append(self, batch: Sequence[Append]) -> list[Exception | None]:
+        """Add to several logs in one transaction, each wholly or not at all."""
+        return self._writing.append(batch)
+
+    def load(self, run_id: str) -> StoredRun:
+        """A run with its log, from its newest snapshot on. Errors: `UnknownRun`, `Corrupt`."""
+        return self._reading.load(run_id)
+
+    def load_all(self, run_id: str) -> StoredRun:
+        """A run with all of its log that is still there. Errors: `UnknownRun`, `Corrupt`."""
+        return self._reading.load(run_id, is_whole=True)
+
+    def info(self, run_id: str) -> RunInfo | None:
+        """A run without its log, if there is one."""
+        return self._reading.info(run_id)
+
+    def list(
+        self, *, workflow: str | None = None, status: str | None = None, limit: int | None = None
+    ) -> list[RunInfo]:
+        """Runs in the order of their creation."""
+        return self._reading.list(workflow=workflow, status=status, limit=limit)
+
+    def delete(self, run_id: str) -> bool:
+        """Forget a run; whether there was one."""
+        return self._reading.delete(run_id)
+
+    def claim(
+        self,
+        owner: str,
+        ttl_s: float,
+        *,
+        run_id: str | None = None,
+        workflows: Sequence[str] | None = None,
+        limit: int = 1,
+    ) -> Sequence[RunInfo]:
+        """Take runs that nobody has: one by its id, or those that have something to do now."""
+        return self._sharing.claim(owner, ttl_s, run_id=run_id, workflows=workflows, limit=limit)
+
+    def renew(self, owner: str, ttl_s: float, epochs: Mapping[str, int]) -> set[str]:
+        """Keep these runs for longer; give those of them that are still the owner's."""
+        return self._sharing.renew(owner, ttl_s, epochs)
+
+    def release(self, epochs: Mapping[str, int]) -> None:
+        """Let go of these runs, in order."""
+        self._sharing.release(epochs)
+
+    def post(self, message: Message) -> bool:
+        """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`."""
+        return self._sharing.post(message)
+
+    def waiting(self, owner: str) -> Sequence[Message]:
+        """The messages for the runs that somebody has now, oldest first."""
+        return self._sharing.waiting(owner)
+
+    def answered(self, run_id: str, message_id: str) -> bool | None:
+        """Whether a message was taken; None if it was never left."""
+        return self._sharing.answered(run_id, message_id)
+
+    transactions_at_once: int | None = 4
+    """Each keeps one of the store's connections; as many are left for the runner."""
+
+    def transaction(self, key: str, run_key: str) -> AbstractContextManager[Transaction]:
+        """A transaction for one step: what it writes, and what it gave, stay together or not at all."""
+        return self._sharing.transaction(self.codec, key, run_key)
+
+    def save_snapshot(self, run_id: str, epoch: int, baseline: Event) -> bool:
+        """Note what a run's log comes to at some position, so that loading begins there."""
+        return self._upkeep.save_snapshot(run_id, epoch, baseline)
+
+    def compact(self, run_id: str) -> int:
+        """Let go of the events before the newest snapshot; says how many."""
+        return self._upkeep.compact(run_id)
+
+    def verify(self, run_id: str | None = None) -> Sequence[Finding]:
+        """Read everything again, and say what is not as it was written."""
+        return self._upkeep.verify(run_id)
+
+    def sweep(self, *, unused_for_s: float) -> int:
+        """Let go of large values that no run refers to, and has not for so long; says how many."""
+        return self._upkeep.sweep(unused_for_s=unused_for_s)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._connections.close()

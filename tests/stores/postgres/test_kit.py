@@ -1,0 +1,31 @@
+"""The promises of all stores, kept on a real server."""
+
+import itertools
+
+import pytest
+
+from treadle.interfaces import Inbox, Leases, Store, Upkeep
+from treadle.testing.stores import check_store
+
+
+@pytest.mark.slow
+def test_it_keeps_the_promises_of_a_store(open_store):
+    """The kit finds nothing, also in a store that is opened again."""
+    numbers = itertools.count()
+
+    report = check_store(
+        lambda: open_store(schema=f"kit_{next(numbers)}"),
+        reopen=lambda store: open_store(schema=store.schema),  # type: ignore[attr-defined]
+        runs=100,
+    )
+
+    assert "kept its promises in 28 checks" in str(report)
+    assert report.reopened
+
+
+def test_it_is_all_that_a_store_can_be(store):
+    """It has leases, an inbox and upkeep, too, and several threads may use it."""
+    assert all(isinstance(store, each) for each in (Store, Leases, Inbox, Upkeep))
+    assert store.is_guarded
+    assert not store.is_instant
+    assert "postgresql://127.0.0.1" in repr(store)
