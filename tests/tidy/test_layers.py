@@ -34,7 +34,8 @@ MAY_IMPORT = {
     " executors runner drive views",
     "telemetry": "errors model interfaces",
     "web": "errors model value runner views render wiring",
-    "cli": "errors model engine components policies value upgrade interfaces stores runner drive views render wiring web",
+    "cli": "errors model engine components policies value upgrade interfaces stores runner drive views"
+    " render wiring web",
     "__init__": "errors model engine components policies value build interfaces runner",
     "__main__": "cli",
 }

@@ -74,8 +74,10 @@ def policies_of(module: ModuleType, path: str) -> Policies:
 def codec_of(module: ModuleType) -> Codec | None:
     """What the file calls `codec`, if that is one: it says which classes may be stored."""
     found: Any = getattr(module, "codec", None)
-    is_one = not isinstance(found, type) and callable(getattr(found, "decode_event", None))
-    return found if is_one else None
+    if isinstance(found, type) or not callable(getattr(found, "decode_event", None)):
+        return None
+    codec: Codec = found
+    return codec
 
 
 def load_module(path: Path) -> ModuleType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
@@ -106,7 +106,7 @@ class Connections:
         self._reader = connect(self.path, is_reader=True)
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Generator[sqlite3.Connection]:
         """A connection to read with, within one transaction: all that is read belongs together."""
         self._check_process()
         with self._reading:
@@ -125,7 +125,7 @@ class Connections:
     @contextmanager
     def writing(
         self, doing: str, *, is_synced: bool = True, is_runner: bool = False
-    ) -> Iterator[sqlite3.Connection]:
+    ) -> Generator[sqlite3.Connection]:
         """A transaction that writes; rolled back where something is raised.
 
         `is_runner`: what only the process that runs the workflows may do.

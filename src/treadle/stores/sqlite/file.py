@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -220,7 +220,7 @@ def file_system_of(folder: Path, mounts: str = "/proc/self/mounts") -> str | Non
 
 
 @contextmanager
-def told(path: Path, doing: str) -> Iterator[None]:
+def told(path: Path, doing: str) -> Generator[None]:
     """Tell SQLite's errors as ours."""
     try:
         yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from time import time
 from typing import Any
@@ -145,7 +145,7 @@ class SqliteSharing:
         return id
 
     @contextmanager
-    def transaction(self, codec: Codec, key: str, run_key: str) -> Iterator[Transaction]:
+    def transaction(self, codec: Codec, key: str, run_key: str) -> Generator[Transaction]:
         """A transaction for one step: what it writes, and what it gave, stay together or not at all."""
         with self._connections.writing("a transactional step of", is_runner=True) as connection:
 
