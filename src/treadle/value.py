@@ -335,10 +335,16 @@ class Workflow(Timed):
                 f"from_log takes events and a dict of components, not {log!r:.80} and {components!r:.80}."
             )
         functions = definition._functions(components or {}, earlier)
-        return definition._replayed(log, functions, exact=exact)
+        is_alone = not components and not earlier and definition._at is None
+        return definition._replayed(log, functions, exact=exact, more=not is_alone)
 
     def _replayed(
-        self, log: Iterable[Event], functions: Functions, *, exact: bool = False
+        self,
+        log: Iterable[Event],
+        functions: Functions,
+        *,
+        exact: bool = False,
+        more: bool = True,
     ) -> Workflow:
         """This template with a log folded into it, on a branch of its own."""
         events = list(log)
@@ -352,7 +358,7 @@ class Workflow(Timed):
             )
         baseline = head if isinstance(head, Baseline) else None
         defined = head.defined if isinstance(head, Baseline) else head
-        shaped = definition_from(head, self._definition, functions, exact=exact)
+        shaped = definition_from(head, self._definition, functions, exact=exact, more=more)
         handle = self._like(shaped)
         handle._run_key = defined.run_key
         entries = entries_from(events[1:], functions, defined, exact=exact)

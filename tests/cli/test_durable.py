@@ -1,8 +1,10 @@
 """Runs that outlive their process: killed, told to stop, given again; the real command in processes of its own."""
 
+import json
 import signal
 from collections import Counter
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -177,7 +179,7 @@ def test_a_run_is_cancelled_from_outside_while_it_is_at_work(folder: Folder) -> 
     """The runner takes it from the inbox, says so, and ends; it is for good."""
     with folder.at_work(*RUN, "--executor", "threads:1", "--max-open", "2", waits=(5,)) as popen:
         called = folder.treadle("cancel", "X", "--reason", "no more")
-        assert (called.code, called.out) == (0, "X: the cancellation was taken\n")
+        assert (called.code, called.out, called.err) == (0, "X: the cancellation was taken\n", "")
         out, err = popen.communicate(timeout=KEEP_S)
     assert (popen.returncode, err) == (1, "treadle: the run was cancelled: no more.\n")
     assert "2 cancelled" in out
@@ -251,3 +253,62 @@ def test_all_runs_that_were_left_go_on(folder: Folder) -> None:
     ]
     assert called.out.splitlines()[2] == "2 runs of shop went on"
     assert folder.treadle("resume", "--all", "shop.py", "--strict").code == 0
+
+
+def test_other_runs_that_were_left_stay_so(folder: Folder) -> None:
+    """A command goes on with the run that it was given, and with no other, whatever is in the store."""
+    folder.killed(*RUN, "--executor", "threads:3", waits=(10, 11))
+    before = folder.calls()
+    assert folder.treadle("run", "shop.py", "--input", "4", "--id", "Z").code == 0
+
+    assert folder.calls() == [*before, 4]
+    listed = folder.treadle("ls", "--json").objects
+    assert [(info["id"], info["status"]) for info in listed] == [("X", "running"), ("Z", "idle")]
+
+
+ASKING = """
+import treadle as td
+ask = td.wait_for("approval", key=lambda order: order["id"])
+who = td.step(lambda answer: answer["by"], name="who")
+w = td.workflow("asking", steps=[(ask, [who])])
+"""
+
+
+def asked(folder: Folder) -> None:
+    """Wait until the run has opened two waits."""
+    with folder.begun("logs", "A", "--follow", "--json") as following:
+        assert following.stdout is not None
+        opened = 0
+        while opened < 2:
+            opened += json.loads(following.stdout.readline())["event"] == "WaitOpened"
+
+
+def test_a_signal_reaches_the_runner_that_has_the_run(folder: Folder) -> None:
+    """It is taken at once, and another one, sent after a kill, by who runs the run next."""
+    (folder.path / "asking.py").write_text(ASKING, encoding="utf-8")
+    orders = ("--input", '{"id": "a"}', "--input", '{"id": "b"}')
+    run = ("run", "asking.py", *orders, "--id", "A", "--json")
+    with folder.begun(*run) as popen:
+        until_there(folder)
+        asked(folder)
+        signal_a = folder.treadle("signal", "A", "approval", '{"by": "Ada"}', "--key", "a")
+        assert (signal_a.code, signal_a.out) == (0, "A: the signal 'approval' was taken\n")
+        shown = folder.treadle("show", "A").out
+        assert "    approval, input 1: for the signal 'approval' of key 'b'" in shown
+        popen.send_signal(signal.SIGKILL)
+        assert popen.wait(KEEP_S) == -signal.SIGKILL
+    sent = folder.treadle(
+        "signal", "A", "approval", '{"by": "Bo"}', "--key", "b", "--timeout-s", "0"
+    )
+    done = folder.treadle(*run)
+
+    assert sent.code == 1  # as far as anybody knows, a runner has the run
+    assert "was stored, and not taken within 0 s" in sent.err
+    assert [each["results"] for each in done.objects[:-1]] == [{"who": "Ada"}, {"who": "Bo"}]
+
+
+def until_there(folder: Folder) -> None:
+    """Wait until the run is in the store."""
+    give_up_at = monotonic() + KEEP_S
+    while folder.treadle("show", "A").code:
+        assert monotonic() < give_up_at

@@ -11,8 +11,8 @@ import pytest
 
 import treadle as td
 from tests.cli.calling import Call, environment
-from treadle.cli.events import line_of, open_waits
-from treadle.model.events import Applied, Defined, Event, ScopeCancelled, WaitOpened
+from treadle.cli.events import line_of
+from treadle.model.events import Defined
 
 RUN = ("run", "shop.py", "--inputs", "feed.jsonl", "--id", "X")
 
@@ -74,15 +74,6 @@ def test_a_run_as_an_object_has_all_of_it(kept: Call) -> None:
         "halve": 2,
         "describe": 2,
     }
-
-
-def test_what_waits_is_shown() -> None:
-    """A wait is open until its node has an outcome, or its scope was cancelled."""
-    waits = [WaitOpened(n, "ask", (n,), "approval", key="k", due_at=None) for n in range(3)]
-    events: list[Event] = [*waits, Applied(3, "ask", (0,), 1, 0), ScopeCancelled(4, (1,))]
-
-    assert open_waits(events) == [waits[2]]
-    assert line_of(waits[2]).endswith("input 2  for the signal 'approval' of key 'k'")
 
 
 def test_a_log_is_printed_an_event_a_line(kept: Call) -> None:

@@ -141,8 +141,8 @@ def resume(
     What was finished is not executed again. A run that was stopped or parked goes on, too, if it is named. Inputs that
     it was never given are not known to the run: the command that feeds them goes on with them, see `treadle run --id`.
 
-    With --all, each run is one line: its id, how it stands, and how many of its inputs ended how. Those that are
-    running go on, and those whose moment has come; runs that were stopped, parked or cancelled stay so.
+    With --all, each run is one line when nothing is left to do for it: its id, how it stands, and how many inputs
+    ended how. Those that are running or waiting go on; runs that were stopped, parked or cancelled stay so.
 
     Exit codes:
 

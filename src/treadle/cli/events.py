@@ -84,7 +84,7 @@ def details(event: Event) -> Iterable[str]:
             yield from [f"held: {', '.join(event.held)}"] if event.held else []
             yield from [f"{name}: {of_error(error)}" for name, error in event.failed]
         case WaitOpened():
-            yield awaited(event)
+            yield awaited(event.name, event.key, event.due_at)
         case Signalled():
             yield short(event.value)
             yield from [] if event.key is None else [f"key {event.key!r}"]
@@ -101,13 +101,12 @@ def details(event: Event) -> Iterable[str]:
             yield from [] if component is None else [component.name]
 
 
-def awaited(event: WaitOpened) -> str:
-    """What a node waits for."""
-    told_of = [] if event.due_at is None else [f"until {moment(event.due_at)}"]
-    if event.name:
-        key = "" if event.key is None else f" of key {event.key!r}"
-        told_of.insert(0, f"for the signal {event.name!r}{key}")
-    return " ".join(told_of)
+def awaited(name: str, key: Any, due_at: float | None) -> str:
+    """What is waited for, and how long."""
+    which = f"for the signal {name!r}" if name else "for its moment"
+    told_key = "" if key is None else f" of key {key!r}"
+    until = "" if due_at is None else f" until {moment(due_at)}"
+    return f"{which}{told_key}{until}"
 
 
 def tries(attempt: int) -> list[str]:
@@ -166,18 +165,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         return as_json(msgspec.to_builtins(value, enc_hook=told))
     return as_json(value)
-
-
-def open_waits(events: Iterable[Event]) -> list[WaitOpened]:
-    """The waits of a log that nothing has answered yet."""
-    waits: dict[tuple[str, Path], WaitOpened] = {}
-    for event in events:
-        if isinstance(event, WaitOpened):
-            waits[event.node, event.scope] = event
-        elif isinstance(event, (Applied, Failed, Skipped)):
-            waits.pop((event.node, event.scope), None)
-        elif isinstance(event, ScopeCancelled):
-            length = len(event.scope)
-            for at in [at for at in waits if at[1][:length] == event.scope]:
-                del waits[at]
-    return list(waits.values())

@@ -18,7 +18,7 @@ from treadle.cli import account as ends
 from treadle.cli import options
 from treadle.cli.account import Account
 from treadle.cli.ending import complain, usage_errors
-from treadle.cli.events import awaited, line_of, moment, object_of, open_waits, place_of
+from treadle.cli.events import awaited, line_of, moment, object_of, place_of
 from treadle.cli.feed import Given
 from treadle.cli.jsonl import ENCODER, as_json, failure_data
 from treadle.cli.places import feed_of, info_of, opened, url_of
@@ -132,9 +132,9 @@ def show(
     show_head(found, console)
     if found.workflow is not None:
         show_workflow(found.workflow, console)
+        show_waits(found.workflow, console)
     elif found.trouble is None:
         console.print("nothing has happened in it yet")
-    show_waits(found, console)
     if found.trouble is not None:
         complain(found.trouble)
 
@@ -198,15 +198,17 @@ def account_of(workflow: Workflow) -> Account:
     return account
 
 
-def show_waits(found: Shown, console: Console) -> None:
+def show_waits(workflow: Workflow, console: Console) -> None:
     """What the run waits for."""
-    waits = open_waits(found.events)
+    waits = workflow.waiting()
     if not waits:
         return
     console.print()
     console.print(Text("waits", style="bold"))
     for wait in waits:
-        line = f"    {wait.node}, {place_of(wait.scope)}: {awaited(wait)}"
+        name = wait["name"] if wait["kind"] == "wait_for" else ""
+        line = f"    {wait['name']}, {place_of(wait['scope'])}: "
+        line += awaited(name, wait["key"], wait["due_at"])
         console.print(Text(clean(line)), soft_wrap=True)
 
 
@@ -214,9 +216,9 @@ def shown_data(found: Shown) -> dict[str, Any]:
     """A run with what came of it, as data."""
     workflow = found.workflow
     data = info_data(found.info)
-    data["waits"] = [object_of(wait) for wait in open_waits(found.events)]
     data["trouble"] = found.trouble
     if workflow is not None:
+        data["waits"] = [wait | {"value": as_json(wait["value"])} for wait in workflow.waiting()]
         data["components"] = graph(workflow, state=True)["components"]
         data["inputs"] = [
             input_data(workflow, given, entry)
@@ -271,9 +273,16 @@ def logs(
             sleep(POLL_S)
             info = info_of(kept, id)
             if info.position > position:
-                more = kept.since(id, position)
+                more = events_since(kept, id, position)
                 write_events(more, is_json=json)
                 position += len(more)
+
+
+def events_since(store: Any, id: str, position: int) -> list[Event]:
+    """The events of a run from a position on; of a store that gives no part of a log, chosen from all."""
+    if hasattr(store, "since"):
+        return list(store.since(id, position))
+    return [event for event in store.load_all(id).events if event.position >= position]
 
 
 def is_over(info: RunInfo) -> bool:

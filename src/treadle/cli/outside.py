@@ -14,7 +14,7 @@ from treadle.cli.ending import FAILED, complain, usage_errors
 from treadle.cli.history import holder_of
 from treadle.cli.places import info_of, opened, url_of
 from treadle.cli.terminal import clean
-from treadle.errors import RunEnded, StoreUnavailable, UsageError
+from treadle.errors import RunEnded, StoreTaken, UsageError
 from treadle.interfaces import Append, Inbox, Message, RunInfo
 from treadle.runner.keeper import owner_name
 from treadle.runner.stimuli import CANCELLED, PARKED, STOPPED
@@ -55,7 +55,7 @@ def signal(
     2: there is no such run or store, or the payload is not JSON; nothing was sent.
     """
     with usage_errors():
-        body = {"name": name, "value": json_of(payload), "key": key}
+        body = {"name": name, "payload": json_of(payload), "key": key}
         with opened(url_of(store), to_write=True) as kept:
             check_goes_on(info_of(kept, id))
             taken = send(kept, id, "signal", body, timeout_s)
@@ -119,7 +119,7 @@ def cancel_here(store: Any, id: str, reason: str) -> bool:
     """End a run that nobody has; False where somebody has it, or may have."""
     try:
         claimed = store.claim(owner_name(), LEASE_S, run_id=id)
-    except StoreUnavailable:  # another process runs the workflows of this store
+    except StoreTaken:  # another process runs the workflows of this store
         return False
     if not claimed:
         return False

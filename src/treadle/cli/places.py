@@ -127,7 +127,7 @@ def place_for(loaded: Loaded, url: str, run_id: str | None, *, is_resumed: bool 
 
 
 def check_is_alone(store: Store) -> None:
-    """Errors: `StoreUnavailable` where another process runs the workflows of a store that only one may run.
+    """Errors: `StoreTaken` where another process runs the workflows of a store that only one may run.
 
     A runner would wait for that process to end. To claim no run at all is enough to be refused.
     """

@@ -21,6 +21,7 @@ from treadle.cli.terminal import clean
 from treadle.errors import TreadleError
 from treadle.interfaces import RunInfo
 from treadle.runner.runner import AsyncRunner
+from treadle.runner.stimuli import RUNNING, WAITING
 
 BAD: Final = frozenset({"failed", "halted", "cancelled"})
 
@@ -31,7 +32,7 @@ def resume_all(
     """Go on with the runs of a workflow; the exit code."""
     with opened(url) as store:
         listed = store.list(workflow=loaded.workflow.name)
-    infos = [info for info in listed if info.status == "running" or info.wake_at is not None]
+    infos = [info for info in listed if info.status in {RUNNING, WAITING}]
     with stdout_for_us() as stream, unlogged(NullHandler()):
 
         def tell(row: dict[str, Any]) -> None:

@@ -228,7 +228,8 @@ def gc(
                 kept.delete(run_id)
             events = sum(kept.compact(info.id) for info in kept.list()) if compact else 0
             values = kept.sweep(unused_for_s=unused_s)
-            kept.tidy_up()
+            if hasattr(kept, "tidy_up"):
+                kept.tidy_up()
     done = {"runs": len(gone), "events": events, "values": values}
     parts = [counted(len(gone), "run"), counted(events, "event"), counted(values, "large value")]
     say({"forgotten": done}, json, f"let go of {', '.join(parts)}")
@@ -257,6 +258,11 @@ def backup(
         if not Path(file).absolute().parent.is_dir():
             raise UsageError(f"the folder of {file!r} is not there.", hint="make it first.")
         with opened(url) as kept:
+            if not hasattr(kept, "backup"):
+                raise UsageError(
+                    f"{shown(url)} is no file, and is copied by the tools of its database.",
+                    hint="one run as a file: treadle export ID --to FILE.",
+                )
             kept.backup(file)
     size = Path(file).stat().st_size
     say({"file": file, "bytes": size}, json, f"{shown(url)} is copied to {file}: {size} bytes")

@@ -146,10 +146,16 @@ def _is_own(condition: str, key: str) -> bool:
 
 
 def definition_from(
-    head: Defined | Baseline, definition: Definition, functions: Functions, *, exact: bool = False
+    head: Defined | Baseline,
+    definition: Definition,
+    functions: Functions,
+    *,
+    exact: bool = False,
+    more: bool = True,
 ) -> Definition:
     """The graph's shape from the log, its functions from the definition given.
 
+    `more`: there are functions of other definitions, too, and one of those may be the one that a name stands for.
     What a baseline says was replaced must be found by its fingerprint: the old code is not the new. With `exact`
     everything must.
     """
@@ -160,6 +166,8 @@ def definition_from(
             f"the log is of a workflow named {defined.name!r}, and the definition is {definition.name!r}.",
             hint="give the definition that made the log.",
         )
+    if not replaced and not more and is_of(defined, definition):
+        return definition  # and its compiled program, which all its runs share
     lowered = [
         with_functions(shape, functions, exact=exact or shape.name in replaced)
         for shape in defined.components
@@ -171,6 +179,13 @@ def definition_from(
         raise LogError(
             f"the log's graph cannot be: {error.message}", hint="it is damaged."
         ) from error
+
+
+def is_of(defined: Defined, definition: Definition) -> bool:
+    """Whether a log's graph is this very definition: the same components, wired alike, of the same code."""
+    if len(defined.components) != len(definition) or defined.retain != definition.retain:
+        return False
+    return definition.defined(None).components == defined.components
 
 
 def entries_from(
