@@ -7,7 +7,7 @@ skipped.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from threading import Event
@@ -35,7 +35,7 @@ class Answers:
         self.missing = count
         self.all_there.clear()
 
-    def __call__(self, _: int, outcomes: list[Outcome]) -> None:
+    def __call__(self, _: int, outcomes: Sequence[Outcome]) -> None:
         """Hear an answer."""
         if not outcomes[0].is_ok:
             raise AssertionError(outcomes[0])

@@ -146,7 +146,10 @@ class Ratio:
 
 
 def compare(work: Work, against: Work, effort: Effort) -> Ratio:
-    """Measure work between two samples of what it is measured against, repeatedly."""
+    """Measure work between two samples of what it is measured against, repeatedly.
+
+    Each sample begins after a collection: one of them must not pay for the garbage of the one before it.
+    """
     work.time()  # compiles programs, fills caches
     against.time()
     costs: list[float] = []
@@ -155,7 +158,9 @@ def compare(work: Work, against: Work, effort: Effort) -> Ratio:
     while len(costs) < effort.least or (len(costs) < effort.most and perf_counter() < end):
         gc.collect()
         before = against.time()
+        gc.collect()
         costs.append(work.time())
+        gc.collect()
         references.append((before + against.time()) / 2)
     return Ratio(costs, references)
 

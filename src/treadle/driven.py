@@ -14,6 +14,7 @@ from treadle.engine.replay import fresh
 from treadle.engine.tape import Tape
 from treadle.engine.waits import next_due
 from treadle.handle import Handle
+from treadle.model.cohorts import CohortOutcomes
 from treadle.model.definition import Definition, shape_of
 from treadle.model.events import (
     Baseline,
@@ -165,21 +166,22 @@ class Driven(Handle):
 
     def advance(
         self,
-        answers: Iterable[Answered | Outcome] = (),
+        answers: Iterable[Answered | Outcome | CohortOutcomes] = (),
         *,
         held: frozenset[str] | None = None,
         tries: Mapping[str, bool] = NO_SAY,
         budget: int = 0,
         limit: int = 0,
+        may_be_cohort: bool = False,
         is_interrupt: Callable[[BaseException], bool] = lambda _: True,
         at: float | None = None,
     ) -> tuple[Self, Drive]:
         """All that a runner does to a workflow at one go: apply, plan, execute in line, prepare.
 
-        At most `limit` runnables are handed out; with `held`, only of these nodes, and work of all others is executed
-        here, at most `budget` units of it (see `Drive.run_some`). An answer may be a bare outcome, where no policy
-        has a say in it. `at` is the time: waits whose moments have come by then end. The drive tells what came of it,
-        and when to come back for the next wait (`next_due`).
+        At most `limit` runnables are handed out, with `may_be_cohort` perhaps as a `drive.cohort`; with `held`, only of
+        these nodes, and work of all others is executed here, at most `budget` units of it (see `Drive.run_some`). An
+        answer may be a bare outcome, where no policy has a say in it. `at` is the time: waits whose moments have come
+        by then end. The drive tells what came of it, and when to come back for the next wait (`next_due`).
         """
         if self._at is None:
             return self, Drive(fresh(self._definition), self._run_key, (), self._context)
@@ -192,7 +194,7 @@ class Driven(Handle):
         if at is not None and memory.waits is not None:
             drive.pass_time(at)
         if held is None:
-            drive.hand_out_ready(limit)
+            drive.hand_out_ready(limit, may_be_cohort=may_be_cohort)
         else:
             drive.run_some(held, tries, budget, limit, is_interrupt)
         return self._after(tape, drive)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from msgspec import Struct
 
@@ -51,11 +51,13 @@ __all__ = [
     "cancelled_bundle",
     "execute_bundle",
     "failed_bundle",
+    "learns_nothing",
+    "takes_cohorts",
 ]
 """The plugs, and what somebody who writes one needs: an executor runs bundles by `execute_bundle` or
 `aexecute_bundle`, and answers for those that came to nothing by `failed_bundle` and `cancelled_bundle`."""
 
-Answer: TypeAlias = Callable[[int, list[Outcome]], None]
+Answer: TypeAlias = Callable[[int, Sequence[Outcome]], None]
 """How an executor reports: the number it was given with a bundle, and the bundle's outcomes. Any thread may call it."""
 
 
@@ -122,6 +124,10 @@ class View(Protocol):
         ...
 
 
+Plan = TypeVar("Plan", bound=Callable[..., Any])
+Observe = TypeVar("Observe", bound=Callable[..., Any])
+
+
 @runtime_checkable
 class Scheduler(Protocol):
     """Decides what is dispatched together, and in which order.
@@ -136,6 +142,21 @@ class Scheduler(Protocol):
 
     def observe(self, outcome: Outcome) -> None:
         """Learn from an outcome: `outcome.seconds` is how long its function took, where that was measured."""
+
+
+def takes_cohorts(plan: Plan) -> Plan:
+    """Mark a `plan` that takes a `Cohort` for what is ready, and puts it, or slices of it, into bundles as they are.
+
+    Others are given a tuple, whose members can be told apart by identity.
+    """
+    plan.takes_cohorts = True  # type: ignore[attr-defined]
+    return plan
+
+
+def learns_nothing(observe: Observe) -> Observe:
+    """Mark an `observe` that does nothing, and so need not be called."""
+    observe.learns_nothing = True  # type: ignore[attr-defined]
+    return observe
 
 
 class Append(Struct, frozen=True, kw_only=True):

@@ -339,12 +339,7 @@ class Workflow(Timed):
         return definition._replayed(log, functions, exact=exact, more=not is_alone)
 
     def _replayed(
-        self,
-        log: Iterable[Event],
-        functions: Functions,
-        *,
-        exact: bool = False,
-        more: bool = True,
+        self, log: Iterable[Event], functions: Functions, *, exact: bool = False, more: bool = True
     ) -> Workflow:
         """This template with a log folded into it, on a branch of its own."""
         events = list(log)

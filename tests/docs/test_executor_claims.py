@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -81,7 +81,7 @@ def test_asyncio_awaits_side_by_side() -> None:
         async def meet(_: Any) -> None:
             await barrier.wait()
 
-        def take(_: int, outcomes: list[td.Outcome]) -> None:
+        def take(_: int, outcomes: Sequence[td.Outcome]) -> None:
             answers.extend(outcomes)
             if len(answers) == 2:
                 done.set()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -76,9 +77,9 @@ async def double(number: int) -> int:
 async def given(executor: Executor, runnable: td.Runnable) -> td.Outcome:
     """What an executor makes of one runnable."""
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[td.Outcome]] = loop.create_future()
+    answer: asyncio.Future[Sequence[td.Outcome]] = loop.create_future()
 
-    def take(_: int, outcomes: list[td.Outcome]) -> None:
+    def take(_: int, outcomes: Sequence[td.Outcome]) -> None:
         loop.call_soon_threadsafe(answer.set_result, outcomes)
 
     executor.open(take)

@@ -3,12 +3,15 @@
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
 import treadle as td
-from treadle.engine.loop import Answered
+from treadle.engine.execute import execute_cohort
+from treadle.engine.loop import Answered, Drive
+from treadle.model.cohorts import CohortOutcomes
 from treadle.model.runnables import Again
 
 LIMIT = 1000
@@ -234,3 +237,106 @@ def test_a_version_that_is_rebuilt_has_the_same_work_out_in_the_same_order():
     )  # goes on with the memory of `before`
 
     assert before.in_flight() == known
+
+
+def items_of(workflow: td.Workflow, **how: Any) -> tuple[td.Workflow, Drive]:
+    """A workflow whose fan-outs are open, and their items, handed out."""
+    workflow, drive = workflow.advance(limit=LIMIT)
+    return workflow.advance(map(td.execute_runnable, drive.handed), limit=LIMIT, **how)
+
+
+@pytest.mark.parametrize("count", [3, 60])
+def test_items_of_one_input_are_handed_out_as_one(count: int):
+    """With a log and a memory as if they had been handed out one by one; too few of them are."""
+    workflow = td.workflow("w").add(td.map(unless_odd, name="each")).plan_eagerly(range(count))
+
+    together, drive = items_of(workflow, may_be_cohort=True)
+    single, alone = items_of(workflow)
+
+    assert (drive.cohort is None) == (count == 3)
+    assert [each.id for each in drive.cohort or drive.handed] == [each.id for each in alone.handed]
+    assert together == single
+    assert together.in_flight() == single.in_flight()
+    assert len(together.in_flight()) == count
+
+
+def test_no_more_than_the_limit_is_handed_out_as_one():
+    """The rest stays ready, in its order."""
+    workflow = td.workflow("w").add(td.map(unless_odd, name="each")).plan_eagerly(range(60))
+    workflow, drive = workflow.advance(limit=LIMIT)
+    workflow, _ = workflow.advance(map(td.execute_runnable, drive.handed))
+    seen: list[str] = []
+    while True:
+        workflow, drive = workflow.advance(limit=25, may_be_cohort=True)
+        handed = drive.cohort or drive.handed
+        assert drive.has_more == (len(seen) + len(handed) < 60)
+        if not handed:
+            break
+        seen += [each.id for each in handed]
+
+    assert seen == [f"each@0.{item}" for item in range(60)]
+
+
+@pytest.mark.parametrize("other", ["input", "node", "attempt"])
+def test_what_is_not_alike_is_not_handed_out_as_one(other: str):
+    """Items of two inputs, of two nodes, or with one that failed before."""
+    workflow = td.workflow("w").add(td.map(unless_odd, name="each"))
+    if other == "node":
+        workflow = workflow.add(td.map(unless_odd, name="beside"))
+    workflow = workflow.plan_eagerly(range(60))
+    if other == "input":
+        workflow = workflow.plan_eagerly(range(60))
+    if other == "attempt":
+        workflow, drive = items_of(workflow)
+        workflow = workflow.apply_runnable(td.execute_runnable(drive.handed[3]), retry=True)
+        for each in [*drive.handed[:3], *drive.handed[4:]]:
+            workflow = workflow.release(each)
+        workflow, drive = workflow.advance(limit=LIMIT, may_be_cohort=True)
+    else:
+        workflow, drive = items_of(workflow, may_be_cohort=True)
+
+    assert drive.cohort is None
+    assert len(drive.handed) == (60 if other == "attempt" else 120)
+
+
+def test_the_outcomes_of_a_cohort_are_applied_like_any():
+    """Values and others, some of work that was answered or put back meanwhile."""
+    start = td.workflow("w").add(td.map(unless_odd, name="each", on_failure="skip"))
+    start = start.add(td.collect(name="all"), to="each").plan_eagerly(range(60))
+    ends = []
+    for may_be_cohort in (True, False):
+        workflow, drive = items_of(start.at(start.position), may_be_cohort=may_be_cohort)
+        handed = drive.cohort or drive.handed
+        workflow = workflow.apply_runnable(td.execute_runnable(handed[5]))
+        workflow = workflow.release(handed[6])
+        answers: list[Any] = [td.execute_runnable(each) for each in handed]
+        if drive.cohort is not None:
+            values = CohortOutcomes(drive.cohort[:3])
+            execute_cohort(values, lambda: 0.0)
+            mixed = CohortOutcomes(drive.cohort[3:])
+            execute_cohort(mixed, lambda: 0.0)
+            assert (values.are_all_values, mixed.are_all_values) == (True, False)
+            answers = [values, mixed, values]
+        workflow, drive = workflow.advance(answers, limit=LIMIT)
+        ends.append(workflow.react_until_satisfied())
+
+    together, single = ends
+    assert together.facts() == single.facts()
+    assert [type(each) for each in together.log()] == [type(each) for each in single.log()]
+
+
+def test_a_cohort_of_another_branch_is_left_out():
+    """Units of another memory are none of ours; their outcomes are asked as any are."""
+    workflow = td.workflow("w").add(td.map(lambda item: item, name="each")).plan_eagerly(range(60))
+    workflow, drive = workflow.advance(limit=LIMIT)
+    workflow, _ = workflow.advance(map(td.execute_runnable, drive.handed))
+    ahead, _ = workflow.advance(limit=LIMIT)
+    _, other = workflow.advance(limit=LIMIT, may_be_cohort=True)  # rebuilt, on its own branch
+    assert other.cohort is not None
+    done = CohortOutcomes(other.cohort)
+    execute_cohort(done, lambda: 0.0)
+    assert done.are_all_values
+
+    _, drive = ahead.advance([done])
+
+    assert drive.entries == []

@@ -25,7 +25,7 @@ class Desk:
         self.answers: dict[int, list[Outcome]] = {}
         self._arrived: SimpleQueue[tuple[int, list[Outcome]]] = SimpleQueue()
         self._count = 0
-        executor.open(lambda number, outcomes: self._arrived.put((number, outcomes)))
+        executor.open(lambda number, outcomes: self._arrived.put((number, list(outcomes))))
 
     def give(self, *runnables: Runnable, links: tuple[Link, ...] = ()) -> int:
         """Submit a bundle."""

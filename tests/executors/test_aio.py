@@ -22,7 +22,7 @@ class Desk:
     def __init__(self, executor: AsyncioExecutor) -> None:
         self.executor = executor
         self.answers: dict[int, asyncio.Future[list[Outcome]]] = {}
-        executor.open(lambda number, outcomes: self.answers[number].set_result(outcomes))
+        executor.open(lambda number, outcomes: self.answers[number].set_result(list(outcomes)))
 
     def give(self, *runnables: Runnable, links: tuple[Link, ...] = ()) -> int:
         number = len(self.answers) + 1
@@ -245,7 +245,7 @@ def test_a_ctrl_c_ends_the_loop(others: tuple[Runnable, ...]):
 
     async def interrupted() -> None:
         executor = AsyncioExecutor()
-        executor.open(lambda _, outcomes: answers.append(outcomes))
+        executor.open(lambda _, outcomes: answers.append(list(outcomes)))
         executor.submit(1, Bundle(runnables=(runnable(bodies.interrupt, 1), *others)))
         await asyncio.sleep(GUARD_S)
 

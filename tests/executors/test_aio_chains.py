@@ -1,7 +1,7 @@
 """Bodies that follow one another in one task of the event loop: none of them can tell."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from itertools import count
@@ -42,7 +42,7 @@ class Chain:
         self.count += 1
         self.executor.submit(self.count, Bundle(runnables=(asynchronous(body, 0),)))
 
-    def answer(self, _: int, outcomes: list[Outcome]) -> None:
+    def answer(self, _: int, outcomes: Sequence[Outcome]) -> None:
         self.outcomes += outcomes
         self.context.copy().run(self.submit)
 
@@ -336,7 +336,7 @@ def test_an_interrupt_in_an_answer_does_not_lose_what_was_submitted():
         chain = Chain([plain, plain])
         answer = chain.executor._ledger._answer
 
-        def interrupted(number: int, outcomes: list[Outcome]) -> None:
+        def interrupted(number: int, outcomes: Sequence[Outcome]) -> None:
             assert answer is not None
             answer(number, outcomes)
             if number == 1:
@@ -390,8 +390,8 @@ async def test_only_the_first_that_is_submitted_goes_on_in_the_task():
         await both[1 - index].wait()
         return index
 
-    def answer(number: int, outcomes: list[Outcome]) -> None:
-        answers[number] = outcomes
+    def answer(number: int, outcomes: Sequence[Outcome]) -> None:
+        answers[number] = list(outcomes)
         if number == 1:
             for index in (0, 1):
                 executor.submit(2 + index, Bundle(runnables=(runnable(meets, index),)))

@@ -3,15 +3,18 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 import pytest
 
+import treadle as td
 from tests.executors import bodies
 from tests.executors.driving import GUARD_S, cancelled_how, opened, shown, until
 from treadle.errors import PlugError, UsageError
 from treadle.executors.pool import DemandPool
 from treadle.executors.threads import ThreadExecutor
 from treadle.model.bundles import Bundle
+from treadle.model.cohorts import Cohort
 from treadle.testing.executors import link, runnable
 
 
@@ -302,3 +305,55 @@ def test_a_limit_of_leaked_threads_is_a_number_or_none(make):
     """Zero would refuse everything."""
     with pytest.raises(UsageError, match=rf"{make.__name__}\(max_leaked=\.\.\.\) is a whole"):
         make(max_leaked=0)
+
+
+def cohort_of(call: Callable[[int], object]) -> Cohort:
+    """Twenty items that are prepared as one."""
+    workflow = td.workflow("w").add(td.map(call, name="each")).plan_eagerly(range(20))
+    workflow, drive = workflow.advance(limit=100)
+    opened_items = [td.execute_runnable(each) for each in drive.handed]
+    _, drive = workflow.advance(opened_items, limit=100, may_be_cohort=True)
+    assert drive.cohort is not None
+    return drive.cohort
+
+
+def test_a_cohort_that_is_given_up_keeps_what_was_done():
+    """What was done of it is answered, and each of the others was abandoned; what comes later changes nothing."""
+    stuck = Stuck()
+
+    def third_is_stuck(item: int) -> object:
+        if item == 1:
+            raise SystemExit(item)
+        return stuck() if item == 2 else item
+
+    executor = ThreadExecutor(1)
+    with opened(executor) as desk:
+        executor.submit(1, Bundle(runnables=cohort_of(third_is_stuck)))
+        stuck.begun.wait(timeout=GUARD_S)
+        executor.cancel(1)
+        outcomes = desk.answer(1)
+
+        assert [each.scope[-1] for each in outcomes] == [*range(20)]
+        assert (outcomes[0].value, outcomes[1].status) == (0, "failed")
+        assert {cancelled_how(each) for each in outcomes[2:]} == {"abandoned"}
+
+        stuck.release.set()
+        until(lambda: executor.late == 1)
+        assert len(outcomes) == 20
+        assert desk.is_quiet()
+
+
+def test_a_cohort_is_executed_like_any_bundle():
+    """Each member for itself, and all timed."""
+
+    def odd(item: int) -> object:
+        if item % 2:
+            raise ValueError(item)
+        return item
+
+    with opened(ThreadExecutor(1)) as desk:
+        desk.executor.submit(1, Bundle(runnables=cohort_of(odd)))
+        outcomes = desk.answer(1)
+
+    assert [each.status for each in outcomes] == ["ok", "failed"] * 10
+    assert all(each.seconds is not None and each.seconds >= 0 for each in outcomes)

@@ -6,7 +6,7 @@ is then made anew of what is stored. After each step it checks what must hold at
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -78,9 +78,9 @@ class Shell:
         """The numbers of all bundles that were ever given out."""
         self.begun: set[int] = set()
         self.withdrawn: set[int] = set()
-        self.ready_answers: dict[int, list[Outcome]] = {}
+        self.ready_answers: dict[int, Sequence[Outcome]] = {}
         """What had come back when the machine was lost, and comes again."""
-        self.old_answers: list[tuple[int, list[Outcome]]] = []
+        self.old_answers: list[tuple[int, Sequence[Outcome]]] = []
         self.executed: Counter[tuple[str, int]] = Counter()
         self.finished: Counter[int] = Counter()
         self.crashes = 0
@@ -229,7 +229,7 @@ class Shell:
             self.withdrawn.discard(number)
         self.tell(say.Finished(tuple(bundles), self.now))
 
-    def outcomes_of(self, number: int) -> list[Outcome]:
+    def outcomes_of(self, number: int) -> Sequence[Outcome]:
         """What comes of a bundle."""
         if number in self.ready_answers:
             return self.ready_answers.pop(number)

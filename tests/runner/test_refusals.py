@@ -12,6 +12,7 @@ from tests.runner.running import PATIENCE_S, Body, increment, steps
 from tests.runner.test_async_runner import on_a_loop
 from treadle import errors
 from treadle.runner import stimuli as say
+from treadle.runner.record import LISTED
 from treadle.stores.memory import MemoryStore
 
 
@@ -23,13 +24,11 @@ def test_a_status_that_there_is_not_is_refused():
             errors.UsageError, match="'idel' is none.*Did you mean 'idle'"
         ) as caught:
             runner.runs(status="idel")
-        found = {
-            status: [info.id for info in runner.runs(status=status)] for status in say.STATUSES
-        }
+        found = {status: [info.id for info in runner.runs(status=status)] for status in LISTED}
 
-    assert all(status in str(caught.value) for status in say.STATUSES)
+    assert all(status in str(caught.value) for status in LISTED)
     assert [status for status, ids in found.items() if ids] == ["idle"]
-    assert set(say.STATUSES) >= {status for status, _ in say.TRANSITIONS} | say.FINAL
+    assert set(LISTED) >= {status for status, _ in say.TRANSITIONS} | say.FINAL
 
 
 def test_an_async_runner_outside_of_a_coroutine_is_refused():

@@ -8,6 +8,7 @@ from msgspec import structs
 import treadle as td
 from tests.schedulers.ready import Ready, awaited, fan, items, same
 from treadle.errors import UsageError
+from treadle.model.cohorts import Cohort
 from treadle.policies.policy import Policy
 from treadle.schedulers import BatchScheduler
 from treadle.testing.schedulers import check_scheduler
@@ -178,3 +179,33 @@ def where(runnable: Any) -> str:
     """Where a runnable is to go under `Guarded`."""
     view = Guarded()
     return view.executor_of(runnable) if view.may_bundle(runnable) else "alone"
+
+
+@pytest.mark.parametrize("count", [20, 40, 161])
+@pytest.mark.parametrize("policy", [None, Policy(timeout_s=1.0)])
+def test_a_cohort_is_planned_as_its_members_are(count: int, policy: Policy | None):
+    """The same bundles for the same reasons, whether all may share, few are there, or each must stay alone."""
+    policies = None if policy is None else {"score": policy}
+    ready = Ready(fan(), list(range(count)), policies=policies, generations=1)
+    cohort = prepared_as_one(fan(), list(range(count)))
+
+    bundles = list(BatchScheduler(min_size=30).plan(cohort, ready.view))
+
+    known = ready.plan(BatchScheduler(min_size=30))
+    assert [(each.reason, each.executor, each.kind) for each in bundles] == [
+        (each.reason, each.executor, each.kind) for each in known
+    ]
+    assert [[each.id for each in bundle.runnables] for bundle in bundles] == [
+        [each.id for each in bundle.runnables] for bundle in known
+    ]
+    is_shared = policy is None and count == 161  # in slices of twenty and more
+    assert all(isinstance(each.runnables, Cohort) == is_shared for each in bundles)
+
+
+def prepared_as_one(workflow: td.Workflow, value: Any) -> Cohort:
+    """The items of a fan-out, handed out as one."""
+    workflow, drive = workflow.plan_eagerly(value).advance(limit=1)
+    opened = [td.execute_runnable(each) for each in drive.handed]
+    _, drive = workflow.advance(opened, limit=1000, may_be_cohort=True)
+    assert drive.cohort is not None
+    return drive.cohort

@@ -3,7 +3,7 @@
 import asyncio
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -32,7 +32,7 @@ class Altered(ThreadExecutor):
         self.tell = answer
         super().open(self.heard)
 
-    def heard(self, number: int, outcomes: list[Outcome]) -> None:
+    def heard(self, number: int, outcomes: Sequence[Outcome]) -> None:
         self.tell(number, outcomes)
 
 
@@ -55,7 +55,7 @@ class Loses(Altered):
 class MixesUp(Altered):
     """Answers each bundle of two with the other's outcomes."""
 
-    kept: tuple[int, list[Outcome]] | None = None
+    kept: tuple[int, Sequence[Outcome]] | None = None
 
     def heard(self, number, outcomes):
         if outcomes[0].component != "double" or len(outcomes) > 1:
@@ -194,7 +194,7 @@ class CancelsAnswered(Altered):
 
     def __init__(self) -> None:
         super().__init__()
-        self.answered: dict[int, list[Outcome]] = {}
+        self.answered: dict[int, Sequence[Outcome]] = {}
 
     def heard(self, number, outcomes):
         self.answered[number] = outcomes

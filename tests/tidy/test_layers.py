@@ -55,8 +55,8 @@ MAY_IMPORT_LATE = {
 
 # Values, meaning, vocabulary and wishes know no outside world.
 PURE_RUNNER = (
-    "machine dispatch out requests stimuli wishes fallback bundling story admission gates parking"
-    " urgency budget"
+    "machine requests dispatch out cohorts stimuli wishes fallback bundling story"
+    " admission gates parking urgency budget"
 )
 PURE = (
     *("model", "engine", "components", "policies", "upgrade", "schedulers"),

@@ -29,7 +29,8 @@ from treadle.errors import TreadleError, UsageError, nearest
 from treadle.interfaces import RunInfo, StoredRun
 from treadle.model.definition import Definition
 from treadle.model.events import Event
-from treadle.runner.stimuli import FINAL, IDLE, STATUSES
+from treadle.runner.record import LISTED
+from treadle.runner.stimuli import FINAL, IDLE
 from treadle.value import Workflow
 from treadle.views.graph import graph
 
@@ -40,7 +41,7 @@ POLL_S: Final = 0.2
 def ls(
     *,
     status: Annotated[
-        str | None, typer.Option(metavar="STATUS", help=f"Only these: {', '.join(STATUSES)}.")
+        str | None, typer.Option(metavar="STATUS", help=f"Only these: {', '.join(LISTED)}.")
     ] = None,
     workflow: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only the runs of this workflow.")
@@ -57,8 +58,8 @@ def ls(
     Exit codes: 0; 2 if there is no such store or status.
     """
     with usage_errors():
-        if status is not None and status not in STATUSES:
-            raise UsageError(f"no run can be {status!r}.{nearest(status, STATUSES)}")
+        if status is not None and status not in LISTED:
+            raise UsageError(f"no run can be {status!r}.{nearest(status, LISTED)}")
         with opened(url_of(store)) as kept:
             infos = kept.list(workflow=workflow, status=status)
     infos = infos[-limit:] if limit is not None else infos

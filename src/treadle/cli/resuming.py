@@ -20,8 +20,9 @@ from treadle.cli.screen import unlogged
 from treadle.cli.terminal import clean
 from treadle.errors import TreadleError
 from treadle.interfaces import RunInfo
+from treadle.runner.record import WAITING
 from treadle.runner.runner import AsyncRunner
-from treadle.runner.stimuli import RUNNING, WAITING
+from treadle.runner.stimuli import RUNNING
 
 BAD: Final = frozenset({"failed", "halted", "cancelled"})
 

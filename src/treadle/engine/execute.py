@@ -7,6 +7,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, TypeAlias
 
 from treadle.errors import BadValue, UsageError
+from treadle.model.cohorts import CohortOutcomes
 from treadle.model.errordata import describe
 from treadle.model.runnables import FAILED, OK, SKIPPED, Outcome, Runnable
 from treadle.model.sentinels import ABSENT
@@ -82,6 +83,37 @@ def execute_timed(
             raise
         return failed_outcome(runnable, error, clock() - begin)
     return outcome_of(runnable, value, clock() - begin)
+
+
+def execute_cohort(
+    done: CohortOutcomes,
+    clock: Callable[[], float],
+    caught: Raised = CAUGHT,
+    through: Raised = (),
+) -> None:
+    """`execute_timed` for all of a cohort, adding to `done`. The clock is read once between two calls."""
+    cohort = done.runnables
+    call: Any = cohort.like.call
+    values, seconds = done.values, done.seconds
+    begin = clock()
+    for place, unit in enumerate(cohort.units):
+        try:
+            value = call(*unit.args)
+            if type(value) in ODD_TYPES:
+                raise odd_value(value)
+        except caught as error:
+            if isinstance(error, through):
+                raise
+            done.append(failed_outcome(cohort[place], error, clock() - begin))
+            begin = clock()
+            continue
+        end = clock()
+        if value is ABSENT:
+            done.append(outcome_of(cohort[place], value, end - begin))
+        else:
+            values.append(value)
+            seconds.append(end - begin)
+        begin = end
 
 
 async def aexecute_timed(runnable: Runnable, clock: Callable[[], float], begin: float) -> Outcome:

@@ -7,6 +7,7 @@ leaves out the runnable and the outcome, which nobody would see. Measured: that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
@@ -30,6 +31,7 @@ from treadle.engine.prepare import make_runnable
 from treadle.engine.waits import leave_wait, next_timer, opened, signalled, timer_set
 from treadle.errors import TreadleBug
 from treadle.model import nodes as kinds
+from treadle.model.cohorts import LEAST, Cohort, CohortOutcomes
 from treadle.model.errordata import ErrorData
 from treadle.model.events import (
     Applied,
@@ -91,6 +93,8 @@ class Drive(Struct, eq=False):
     """What failed: the node, where, and how; for whoever warns of it."""
     handed: list[Runnable] = []
     """Work for others to execute."""
+    cohort: Cohort | None = None
+    """All work for others to execute, where it is of one kind and they can take it as one."""
     failed: list[tuple[Runnable, Outcome]] = []
     """Work that was executed here, failed, and has a say in what follows; it is handed out, too."""
     has_more: bool = False
@@ -300,11 +304,46 @@ class Drive(Struct, eq=False):
         self.entries.append(mark_out(unit))
         return runnable
 
-    def hand_out_ready(self, limit: int) -> None:
+    def hand_out_cohort(self, limit: int) -> bool:
+        """Hand out at most so many of what is ready as one cohort; whether all of it is plain work of one node."""
+        memory = self.memory
+        ready = memory.ready
+        count = min(limit, len(ready))
+        if memory.released or count < LEAST:
+            return False
+        first = ready[0]
+        node, root, generation = first.node, first.scope.root, first.generation
+        if not node.quick or ready[count - 1].node is not node:
+            return False
+        units = list(islice(ready, count))
+        for unit in units:
+            if unit.node is not node or unit.scope.root is not root:
+                return False
+            if unit.failed is not None or unit.problem is not None:
+                return False
+            if unit.generation != generation:
+                return False
+        if count == len(ready):
+            ready.clear()
+        else:
+            for _ in units:
+                ready.popleft()
+        for unit in units:
+            unit.status = OUT
+        memory.out.update(dict.fromkeys(units))
+        like = make_runnable(memory, first, self.run_key, self.branch, self.context)
+        self.cohort = Cohort(like, units)
+        self.entries.append(Mark(out=True, work=((node.key, tuple(self.cohort.paths)),)))
+        self.has_more = bool(ready)
+        return True
+
+    def hand_out_ready(self, limit: int, *, may_be_cohort: bool = False) -> None:
         """Plan what is unplanned, and hand out at most so many of what is ready then."""
         memory = self.memory
         if memory.unplanned:
             self.plan()
+        if may_be_cohort and self.hand_out_cohort(limit):
+            return
         handed, out, ready = self.handed, memory.out, memory.ready
         run_key, branch, context = self.run_key, self.branch, self.context
         position = memory.position
@@ -348,7 +387,9 @@ class Drive(Struct, eq=False):
         self.has_more = limit <= 0 and bool(memory.ready or memory.released)
 
     def answer_all(
-        self, answers: Iterable[Answered | Outcome], is_ours: Callable[[Outcome], bool]
+        self,
+        answers: Iterable[Answered | Outcome | CohortOutcomes],
+        is_ours: Callable[[Outcome], bool],
     ) -> None:
         """Apply outcomes in order: each as its policy wants it, or bare, where none has a say in it.
 
@@ -363,6 +404,10 @@ class Drive(Struct, eq=False):
                 if is_ours(answer.outcome):
                     self.answer(answer)
                     key, beside, index = NO_SIBLINGS  # it may have ended their input
+                continue
+            if isinstance(answer, CohortOutcomes):
+                self.answer_cohort(answer, is_ours)
+                key, beside, index = NO_SIBLINGS
                 continue
             path = answer.scope
             is_known = answer.branch is branch and answer.run_key is run_key
@@ -429,6 +474,33 @@ class Drive(Struct, eq=False):
         del memory.out[unit]
         self.entries.append(event)
         settle_value(memory, unit, event)
+
+    def answer_cohort(self, answer: CohortOutcomes, is_ours: Callable[[Outcome], bool]) -> None:
+        """Apply the values of a cohort: to the very units it was made of, as long as they are out in this memory."""
+        if not answer.are_all_values:
+            self.answer_all(answer, is_ours)
+            return
+        memory, entries, out = self.memory, self.entries, self.memory.out
+        cohort, gone = answer.runnables, object()
+        key, places = cohort.like.node, range(len(cohort))
+        given = zip(places, cohort.units, answer.values, answer.seconds, strict=True)
+        for place, unit, value, seconds in given:
+            if out.pop(unit, gone) is None:
+                event = Applied(
+                    memory.position,
+                    key,
+                    unit.scope.path,
+                    value,
+                    unit.made_from,
+                    unit.generation,
+                    1,
+                    None,
+                    seconds,
+                )
+                entries.append(event)
+                settle_value(memory, unit, event)
+            elif is_ours(answer[place]):
+                self.answer(Answered(answer[place]))
 
     def answer(self, answer: Answered) -> bool:
         """Apply one outcome as its policy wants it; whether it changed anything."""

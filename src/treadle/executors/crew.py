@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
 
@@ -25,7 +25,7 @@ class Crew:
     """
 
     def __init__(
-        self, ledger: Ledger, size: int, name: str, work: Callable[[Entry], list[Outcome]]
+        self, ledger: Ledger, size: int, name: str, work: Callable[[Entry], Sequence[Outcome]]
     ) -> None:
         self.size = size
         self.abandoned = 0
@@ -78,7 +78,7 @@ class Crew:
             if entry is not None and self._ledger.begin(entry):
                 refused = PlugError(f"no thread could be started: {error}.")
                 refused.__cause__ = error
-                self._ledger.settle(entry, cut_short(entry.bundle, entry.done, refused))
+                self._ledger.settle(entry, cut_short(entry.bundle, entry.so_far, refused))
 
     def _run(self) -> None:
         while True:
@@ -90,13 +90,13 @@ class Crew:
                 try:
                     outcomes = self._work(entry)
                 except BaseException as error:  # noqa: BLE001 - one answer, whatever happens
-                    outcomes = cut_short(entry.bundle, entry.done, error)
+                    outcomes = cut_short(entry.bundle, entry.so_far, error)
                 if not self._settle(entry, outcomes) and not self._is_back():
                     return
                 del outcomes
             del entry  # while this thread waits, it holds on to nobody's values
 
-    def _settle(self, entry: Entry, outcomes: list[Outcome]) -> bool:
+    def _settle(self, entry: Entry, outcomes: Sequence[Outcome]) -> bool:
         """Answer an entry. If whoever hears it raises, that is shown, and this thread goes on."""
         try:
             return self._ledger.settle(entry, outcomes)

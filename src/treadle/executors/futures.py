@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ProcessPoolExecutor
 from typing import Any
 
@@ -69,7 +70,7 @@ class FuturesExecutor:
             return
         is_waiting = entry.place is not None and entry.place.cancel()
         how = "withdrawn" if is_waiting or not (self.portable or entry.began) else "abandoned"
-        self._ledger.settle(entry, cancelled(entry.bundle, entry.done, how))
+        self._ledger.settle(entry, cancelled(entry.bundle, entry.so_far, how))
 
     def close(self) -> None:
         """Forget what the pool has not begun; the pool itself goes on."""
@@ -77,7 +78,7 @@ class FuturesExecutor:
             if entry.place is not None:
                 entry.place.cancel()
 
-    def _execute(self, entry: Entry) -> list[Outcome] | None:
+    def _execute(self, entry: Entry) -> Sequence[Outcome] | None:
         """In a thread of the pool: run a bundle, unless it was withdrawn."""
         return execute_in_thread(entry) if self._ledger.begin(entry) else None
 
@@ -94,9 +95,9 @@ class FuturesExecutor:
     def _fail(self, entry: Entry, error: BaseException) -> None:
         """Answer for a bundle of which the pool gave nothing."""
         if isinstance(error, CancelledError):  # by somebody else, or by the pool as it shut down
-            outcomes = cancelled(entry.bundle, entry.done, "withdrawn")
+            outcomes = cancelled(entry.bundle, entry.so_far, "withdrawn")
         else:
-            outcomes = cut_short(entry.bundle, entry.done, told(error))
+            outcomes = cut_short(entry.bundle, entry.so_far, told(error))
         self._ledger.settle(entry, outcomes)
 
 

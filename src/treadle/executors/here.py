@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from time import perf_counter
 
@@ -13,7 +13,7 @@ from treadle.model.bundles import Bundle
 from treadle.model.runnables import OK, Outcome, Runnable
 
 
-def turns(bundle: Bundle, done: list[Outcome]) -> Iterator[Runnable]:
+def turns(bundle: Bundle, done: Sequence[Outcome]) -> Iterator[Runnable]:
     """Each runnable when it is its turn. The caller adds its outcome to `done` before it asks for the next."""
     yield from bundle.runnables
     last = bundle.runnables[0]
@@ -48,17 +48,18 @@ async def aexecute_here(bundle: Bundle, done: list[Outcome]) -> None:
         done.append(timed(outcome, perf_counter() - begin))
 
 
-def cut_short(bundle: Bundle, done: list[Outcome], error: BaseException) -> list[Outcome]:
+def cut_short(bundle: Bundle, done: Sequence[Outcome], error: BaseException) -> list[Outcome]:
     """The outcomes of a bundle that ends early: `done`, and `error` for each that is not there yet.
 
     Of a chain only the next is answered: those after it were never ready.
     """
-    done = list(done)
-    missing = islice(turns(bundle, done), len(done), len(done) + 1 if bundle.links else None)
-    return done + [failed_outcome(runnable, error) for runnable in missing]
+    known = list(done)
+    begin = len(known)
+    missing = islice(turns(bundle, known), begin, begin + 1 if bundle.links else None)
+    return known + [failed_outcome(runnable, error) for runnable in missing]
 
 
-def cancelled(bundle: Bundle, done: list[Outcome], how: str) -> list[Outcome]:
+def cancelled(bundle: Bundle, done: Sequence[Outcome], how: str) -> list[Outcome]:
     """The outcomes of a bundle that was cancelled; `how` as in `errors.Cancelled`."""
     return cut_short(bundle, done, cancellation(bundle, how))
 

@@ -6,6 +6,7 @@ come here, and the first one takes the entry out; the others are told that they 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from threading import Condition, Lock, get_ident
 from typing import Any
 
@@ -14,6 +15,7 @@ from msgspec import Struct
 from treadle.errors import UsageError
 from treadle.interfaces import Answer
 from treadle.model.bundles import Bundle
+from treadle.model.cohorts import CohortOutcomes
 from treadle.model.runnables import Outcome
 
 CLOSE_WAIT_S = 1.0
@@ -27,12 +29,19 @@ class Entry(Struct, eq=False):
     number: int
     bundle: Bundle
     done: list[Outcome] = []
+    in_cohort: CohortOutcomes | None = None
+    """In place of `done`, where a cohort is executed as one."""
     began: bool = False
     is_cancelled: bool = False
     place: Any = None
     """Where it runs (a worker, a future, tasks): for the executor that put it there."""
     context: Any = None
     """What it is to see, where it does not begin with its place."""
+
+    @property
+    def so_far(self) -> Sequence[Outcome]:
+        """What is done of it."""
+        return self.done if self.in_cohort is None else self.in_cohort
 
 
 class Ledger:
@@ -108,7 +117,7 @@ class Ledger:
             entry.is_cancelled = True
             return entry
 
-    def settle(self, entry: Entry, outcomes: list[Outcome]) -> bool:
+    def settle(self, entry: Entry, outcomes: Sequence[Outcome]) -> bool:
         """Answer an entry, if nobody did; whether it was still open."""
         answer, me = self._answer, get_ident()
         with self.lock:
@@ -125,7 +134,7 @@ class Ledger:
                     self._answered.notify_all()
         return True
 
-    def settle_here(self, entry: Entry, outcomes: list[Outcome]) -> None:
+    def settle_here(self, entry: Entry, outcomes: Sequence[Outcome]) -> None:
         """`settle` for an executor that lives in one thread: nobody else can come between."""
         if self._answer is not None and self.entries.pop(entry.number, None) is not None:
             self._answer(entry.number, outcomes)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from time import perf_counter
 
+from treadle.engine.execute import execute_cohort
 from treadle.errors import PlugError
 from treadle.executors.crew import Crew
 from treadle.executors.here import aexecute_here, cancelled, cut_short, execute_here
@@ -11,6 +14,7 @@ from treadle.executors.ledger import Entry, Ledger
 from treadle.executors.options import check_count
 from treadle.interfaces import Answer
 from treadle.model.bundles import Bundle
+from treadle.model.cohorts import Cohort, CohortOutcomes
 from treadle.model.runnables import Outcome
 
 MAX_LEAKED = 100
@@ -75,8 +79,12 @@ class ThreadExecutor:
         close_crew(self._ledger, self._crew)
 
 
-def execute_in_thread(entry: Entry) -> list[Outcome]:
+def execute_in_thread(entry: Entry) -> Sequence[Outcome]:
     """Run a bundle in this thread, on an event loop of its own if anything in it is async."""
+    if isinstance(entry.bundle.runnables, Cohort):
+        done = entry.in_cohort = CohortOutcomes(entry.bundle.runnables)
+        execute_cohort(done, perf_counter, BaseException)
+        return done
     if entry.bundle.is_async:
         asyncio.run(aexecute_here(entry.bundle, entry.done))
     else:
@@ -90,7 +98,7 @@ def cancel_in_crew(ledger: Ledger, crew: Crew, number: int) -> None:
     if entry is None:
         return
     how = "abandoned" if entry.began else "withdrawn"
-    if ledger.settle(entry, cancelled(entry.bundle, entry.done, how)) and entry.began:
+    if ledger.settle(entry, cancelled(entry.bundle, entry.so_far, how)) and entry.began:
         crew.lose()
 
 

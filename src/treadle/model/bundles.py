@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct, field
 
+from treadle.model.cohorts import Cohort
 from treadle.model.runnables import Runnable
 
 
@@ -29,7 +30,8 @@ class Bundle(Struct, frozen=True, kw_only=True):
     why it looks as it does.
     """
 
-    runnables: tuple[Runnable, ...]
+    runnables: Sequence[Runnable]
+    """A tuple, or another sequence that never changes."""
     links: tuple[Link, ...] = ()
     executor: str | None = None
     keep: bool = False
@@ -43,6 +45,8 @@ class Bundle(Struct, frozen=True, kw_only=True):
     @property
     def is_async(self) -> bool:
         """Whether anything in it must be awaited."""
+        if isinstance(self.runnables, Cohort):
+            return False
         return any(each.is_async for each in self.runnables) or any(
             link.is_async for link in self.links
         )

@@ -60,9 +60,9 @@ class Purse:
         self.refused = 0
         """How many retries there were not, since nothing was left."""
 
-    def earn(self) -> None:
-        """There was a first attempt."""
-        self.left = min(self.left + self.budget.ratio, self.budget.burst)
+    def earn(self, count: int = 1) -> None:
+        """There were so many first attempts."""
+        self.left = min(self.left + count * self.budget.ratio, self.budget.burst)
 
     def spend(self, now: float) -> bool:
         """Take one retry out, if there is one."""

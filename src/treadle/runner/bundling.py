@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from heapq import heapify
 from operator import is_
 from typing import Any, Protocol
 
+from msgspec import structs
+
+from treadle.errors import UsageError
 from treadle.model.bundles import Bundle, Link
+from treadle.model.cohorts import Cohort
 from treadle.model.runnables import Outcome, Runnable
 from treadle.policies.policy import Policy
+from treadle.runner.cohorts import are_its_values
+from treadle.runner.out import delay
 from treadle.runner.wishes import Wishes
 
 
@@ -44,6 +51,8 @@ class RunView:
 
     def may_share(self, runnables: Sequence[Runnable]) -> bool:
         """Whether all of them may share one slot."""
+        if isinstance(runnables, Cohort):
+            return self.may_bundle(runnables[0])
         asker = self.asker
         if asker.own_wishes:
             return all(self.may_bundle(each) for each in runnables)
@@ -88,6 +97,8 @@ def misplaced(ready: Sequence[Runnable], bundles: Sequence[Bundle], view: RunVie
 
 def are_in_order(prepared: Sequence[Runnable], outcomes: Sequence[Outcome]) -> bool:
     """Whether each outcome of a bundle stands where its runnable does."""
+    if are_its_values(prepared, outcomes):
+        return True
     if len(prepared) != len(outcomes):
         return False
     for runnable, outcome in zip(prepared, outcomes, strict=True):
@@ -100,10 +111,23 @@ def are_in_order(prepared: Sequence[Runnable], outcomes: Sequence[Outcome]) -> b
 
 def holds_each_once(ready: Sequence[Runnable], bundles: Sequence[Bundle]) -> bool:
     """Whether the bundles hold the very runnables that were given, each once: the quick look."""
+    if isinstance(ready, Cohort) and are_slices(ready, bundles):
+        return True
     placed = [each for bundle in bundles for each in bundle.runnables]
     if len(placed) != len(ready):
         return False
     return all(map(is_, placed, ready)) or set(map(id, placed)) == set(map(id, ready))
+
+
+def are_slices(ready: Cohort, bundles: Sequence[Bundle]) -> bool:
+    """Whether the bundles are slices of what was given, in its order and without gaps."""
+    parts = [each.runnables for each in bundles if isinstance(each.runnables, Cohort)]
+    units = [unit for part in parts for unit in part.units]
+    return (
+        len(parts) == len(bundles)
+        and len(units) == len(ready)
+        and all(map(is_, units, ready.units))
+    )
 
 
 def misdealt(ready: Sequence[Runnable], bundles: Sequence[Bundle]) -> str | None:
@@ -145,3 +169,45 @@ def explained_delay(runnable: Runnable, at: float) -> dict[str, Any]:
         "priority": 0,
         "reason": f"waits until {at:.3f} for attempt {runnable.attempt}",
     }
+
+
+def explained_all(
+    bundles: Sequence[Bundle],
+    delayed: Sequence[tuple[float, int, Runnable]],
+    wishes_of: Callable[[Runnable], Wishes],
+    warnings: Sequence[str],
+) -> list[dict[str, Any]]:
+    """What would be dispatched, in order, and what waits for its moment: JSON-ready."""
+    return [
+        *[explained(each, wishes_of(each.runnables[0]), warnings) for each in bundles],
+        *[explained_delay(runnable, at) for at, _, runnable in sorted(delayed, key=delay)],
+    ]
+
+
+def sifted(
+    planned: Sequence[tuple[int, int, Bundle]], is_left: Callable[[Runnable], bool]
+) -> list[tuple[int, int, Bundle]]:
+    """Bundles that wait for a slot, as a heap, with only those runnables of which this holds."""
+    sifting = [
+        (rank, ordinal, bundle, tuple(filter(is_left, bundle.runnables)))
+        for rank, ordinal, bundle in planned
+    ]
+    left = [
+        (rank, ordinal, structs.replace(bundle, runnables=runnables))
+        for rank, ordinal, bundle, runnables in sifting
+        if runnables
+    ]
+    heapify(left)
+    return left
+
+
+def transformed(
+    ready: list[Runnable], hook: Callable[[list[Runnable]], Sequence[Runnable]]
+) -> tuple[list[Runnable], list[Runnable]]:
+    """What a hook makes of ready work, and what it leaves out. Errors: `UsageError` for what it cannot give."""
+    chosen = list(hook(list(ready)))
+    names = {each.id for each in chosen}
+    known = {each.id for each in ready}
+    if len(names) != len(chosen) or not names <= known:
+        raise UsageError("transform_runnables gave work twice, or work it was not given.")
+    return chosen, [each for each in ready if each.id not in names]

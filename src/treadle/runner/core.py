@@ -27,7 +27,7 @@ from treadle.model.one_line import one_line
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
 from treadle.runner.mailbox import Mailbox
-from treadle.runner.record import Ask, Options, Run, settled
+from treadle.runner.record import WAITING, Ask, Options, Run, settled
 from treadle.runner.registry import check_names
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
@@ -365,7 +365,7 @@ class Core(Mailbox):
     def when_idle(self, id: str) -> Ask:
         """Answered when the run has nothing left to do, or is at its end."""
         run = self.find(id)
-        if run.machine is None and run.status in {say.RUNNING, say.WAITING}:
+        if run.machine is None and run.status in {say.RUNNING, WAITING}:
             with suppress(RunEnded):  # what cannot go on is parked, and that is the answer
                 run = self.awake(id)  # left behind by a runner that is no more
         machine = run.machine

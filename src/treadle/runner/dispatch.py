@@ -15,14 +15,23 @@ from msgspec import structs
 from treadle.engine.execute import failed_outcome
 from treadle.engine.jobs import follow
 from treadle.engine.loop import Answered
-from treadle.errors import Cancelled, PlugError, UsageError
+from treadle.errors import Cancelled, PlugError
 from treadle.model.bundles import Bundle
+from treadle.model.cohorts import Cohort, CohortOutcomes
 from treadle.model.runnables import FAILED, OK, Again, Outcome, Runnable
 from treadle.policies.policy import AT_MOST_ONCE, NO_FALLBACK, Policy, RetryWith
 from treadle.policies.retry import FALLBACK, GIVE_UP, RETRY, Verdict, decide
 from treadle.runner import stimuli as say
 from treadle.runner.budget import not_retried
-from treadle.runner.bundling import RunView, are_in_order, explained, explained_delay, misplaced
+from treadle.runner.bundling import (
+    RunView,
+    are_in_order,
+    explained_all,
+    misplaced,
+    sifted,
+    transformed,
+)
+from treadle.runner.cohorts import CohortBook, keys_of, ways_of
 from treadle.runner.fallback import (
     Reconcile,
     decided,
@@ -38,7 +47,6 @@ from treadle.runner.out import (
     Config,
     Out,
     WorkKey,
-    delay,
     ends_by,
     in_time,
     is_plain,
@@ -55,11 +63,13 @@ class Dispatch:
 
     __slots__ = (  # with those of a machine these are more than Python keeps well in one dict
         "answers",
+        "cohorts",
         "config",
         "delayed",
         "halting",
         "intended",
         "intents",
+        "is_learning",
         "kept_back",
         "moments",
         "numbers",
@@ -70,6 +80,7 @@ class Dispatch:
         "planned",
         "position",
         "stored",
+        "takes_cohorts",
         "told",
         "waiting_for_store",
         "where",
@@ -90,6 +101,8 @@ class Dispatch:
         self.out: dict[int, Out] = {}
         self.where: dict[WorkKey, int] = {}
         """By piece of work that was prepared and not answered: the number of its bundle, or `DELAYED`."""
+        self.cohorts = CohortBook()  # beside it, for those that are handled as one
+        self.takes_cohorts, self.is_learning = ways_of(config)
         self.planned: list[tuple[int, int, Bundle]] = []
         """Bundles that wait for a slot of this run, as a heap: priority, then order."""
         self.delayed: list[tuple[float, int, Runnable]] = []
@@ -99,7 +112,7 @@ class Dispatch:
         """When something is to be looked at: a bundle's timeout or deadline, an input's deadline."""
         self.open: dict[int, None] = {}
         """Inputs that are not finished, as far as was told."""
-        self.answers: list[Answered | Outcome] = []
+        self.answers: list[Answered | Outcome | CohortOutcomes] = []
         """What is to be applied; bare where no policy has a say in it."""
         self.halting: set[int] = set()
         """Inputs that an answer is about to halt."""
@@ -122,12 +135,15 @@ class Dispatch:
 
     def room(self) -> int:
         """How much more may be prepared."""
-        return max(0, self.config.window - len(self.where))
+        return max(0, self.config.window - len(self.where) - self.cohorts.size)
 
-    def take_in(self, handed: list[Runnable], at: float) -> None:
+    def take_in(self, handed: Sequence[Runnable], at: float) -> None:
         """Sort what was prepared: what is out already, what has to wait, what may go."""
         ready: list[Runnable] = []
         where = self.where
+        if isinstance(handed, Cohort) and (not where or where.keys().isdisjoint(keys_of(handed))):
+            self._take_cohort(handed)
+            return
         for runnable in handed:
             key = (runnable.node, runnable.scope, runnable.generation)
             if key in where and self._is_out(where[key], runnable):
@@ -140,6 +156,17 @@ class Dispatch:
                 ready.append(runnable)
         if ready:
             self.plan(ready, at)
+
+    def _take_cohort(self, cohort: Cohort) -> None:
+        """Put a cohort, of which nothing is out already, into bundles."""
+        for bundle in self.bundles_of(cohort):
+            if isinstance(runnables := bundle.runnables, Cohort):
+                self.cohorts.add(runnables, DELAYED)
+            else:
+                self.where |= {
+                    (each.node, each.scope, each.generation): DELAYED for each in runnables
+                }
+            self._enqueue(bundle)
 
     def send(self, runnable: Runnable, at: float) -> None:
         """Dispatch a runnable alone: the short way of `take_in`, for first attempts that no clock is set for."""
@@ -211,27 +238,23 @@ class Dispatch:
         """What the hook makes of ready work; what it leaves out is kept back."""
         hook = self.config.transform
         try:
-            chosen = list(hook(list(ready))) if hook is not None else ready
-            names = {each.id for each in chosen}
-            known = {each.id for each in ready}
-            if len(names) != len(chosen) or not names <= known:
-                raise UsageError("transform_runnables gave work twice, or work it was not given.")
+            chosen, left_out = (ready, []) if hook is None else transformed(ready, hook)
         except Exception as error:  # noqa: BLE001 - a hook must not harm the run
-            self.told.append(
-                say.Warn("transform_runnables failed; the work goes on as it was", error)
-            )
+            text = "transform_runnables failed; the work goes on as it was"
+            self.told.append(say.Warn(text, error))
             return ready
-        self.kept_back += [each for each in ready if each.id not in names]
+        self.kept_back += left_out
         return chosen
 
-    def bundles_of(self, ready: list[Runnable]) -> list[Bundle]:
+    def bundles_of(self, ready: Sequence[Runnable]) -> list[Bundle]:
         """What the scheduler makes of ready work; a scheduler that fails is done without."""
         scheduler = self.config.scheduler
         if scheduler is None or not ready:
             return [Bundle(runnables=(each,)) for each in ready]
         try:
             view = RunView(self)
-            bundles = list(scheduler.plan(tuple(ready), view))
+            given = ready if isinstance(ready, Cohort) else tuple(ready)
+            bundles = list(scheduler.plan(given, view))
             fault = misplaced(ready, bundles, view)
         except Exception as error:  # noqa: BLE001 - a plug must not harm the run
             self.told.append(
@@ -255,11 +278,7 @@ class Dispatch:
         finally:
             self.told = told
         waiting = [bundle for _, _, bundle in sorted(self.planned, key=lambda entry: entry[:2])]
-        bundles = [*waiting, *bundles]
-        return [
-            *[explained(each, self.wishes_of(each.runnables[0]), warnings) for each in bundles],
-            *[explained_delay(runnable, at) for at, _, runnable in sorted(self.delayed, key=delay)],
-        ]
+        return explained_all([*waiting, *bundles], self.delayed, self.wishes_of, warnings)
 
     # ------------------------------------------------------------------------------- to executors
 
@@ -311,9 +330,10 @@ class Dispatch:
             ends_at=ends_by(first, policy, at),
             is_plain=is_plain(bundle, policy),
         )
-        where = self.where
-        for runnable in bundle.runnables:
-            where[runnable.node, runnable.scope, runnable.generation] = number
+        runnables, where = bundle.runnables, self.where
+        if not (isinstance(runnables, Cohort) and self.cohorts.move(runnables, number)):
+            for runnable in runnables:
+                where[runnable.node, runnable.scope, runnable.generation] = number
         if out.ends_at is not None:
             self.note_moment(out.ends_at, number, "deadline")
         order = say.Execute(number, bundle, terms, policy.timeout_s is not None)
@@ -343,8 +363,9 @@ class Dispatch:
     def adopt(self, bundles: Mapping[int, Bundle]) -> None:
         """Work that was out when the run crashed is out still."""
         for number, bundle in bundles.items():
-            self.out[number] = Out(bundle, Policy())
-            for runnable in bundle.runnables:
+            runnables = tuple(bundle.runnables)
+            self.out[number] = Out(structs.replace(bundle, runnables=runnables), Policy())
+            for runnable in runnables:
                 key = (runnable.node, runnable.scope, runnable.generation)
                 if key not in self.where or not self._is_out(self.where[key], runnable):
                     self.where[key] = number
@@ -372,6 +393,7 @@ class Dispatch:
     def forget_waiting(self) -> None:
         """Let go of what waits for its moment or its slot: it stays to be done by whoever resumes the run."""
         self.planned, self.delayed, self.kept_back = [], [], []
+        self.cohorts.spread(self.where)
         self.where = {key: number for key, number in self.where.items() if number != DELAYED}
 
     def take_back(self) -> None:
@@ -399,35 +421,25 @@ class Dispatch:
 
     def drop_inputs(self, gone: set[int]) -> list[int]:
         """Forget what of cancelled inputs waits for its moment or its slot; the bundles in which some of it is out."""
+        self.cohorts.spread(self.where)
         self.delayed = [entry for entry in self.delayed if entry[2].scope[0] not in gone]
         heapq.heapify(self.delayed)
         self.kept_back = [each for each in self.kept_back if each.scope[0] not in gone]
-        planned: list[tuple[int, int, Bundle]] = []
-        for rank, ordinal, bundle in self.planned:
-            left = tuple([each for each in bundle.runnables if each.scope[0] not in gone])
-            if left:
-                planned.append((rank, ordinal, structs.replace(bundle, runnables=left)))
-        heapq.heapify(planned)
-        self.planned = planned
+        self.planned = sifted(self.planned, lambda each: each.scope[0] not in gone)
         theirs = [(key, number) for key, number in self.where.items() if key[1][0] in gone]
         for key, number in theirs:
             if number == DELAYED:
                 del self.where[key]
-        return [number for number in dict(theirs).values() if number in self.out]
+        return sorted({number for _, number in theirs if number in self.out})
 
     def drop_withdrawn(self) -> None:
         """Forget what waits for its moment or its slot, and is not pending any more."""
+        self.cohorts.spread(self.where)
         pending = set(self.workflow.in_flight())
         self.delayed = [entry for entry in self.delayed if entry[2].id in pending]
         heapq.heapify(self.delayed)
         self.kept_back = [each for each in self.kept_back if each.id in pending]
-        planned: list[tuple[int, int, Bundle]] = []
-        for rank, ordinal, bundle in self.planned:
-            left = tuple([each for each in bundle.runnables if each.id in pending])
-            if left:
-                planned.append((rank, ordinal, structs.replace(bundle, runnables=left)))
-        heapq.heapify(planned)
-        self.planned = planned
+        self.planned = sifted(self.planned, lambda each: each.id in pending)
         waiting = {(each.node, each.scope, each.generation) for each in self.waiting()}
         self.where = {
             key: number for key, number in self.where.items() if number != DELAYED or key in waiting
@@ -435,12 +447,13 @@ class Dispatch:
 
     # ----------------------------------------------------------------------------- what came back
 
-    def came_back(self, number: int, out: Out, outcomes: list[Outcome], at: float) -> None:
+    def came_back(self, number: int, out: Out, outcomes: Sequence[Outcome], at: float) -> None:
         """Decide what each outcome of a bundle leads to."""
         prepared, where = out.bundle.runnables, self.where
-        for key in [(each.node, each.scope, each.generation) for each in prepared]:
-            if where.get(key) == number:
-                del where[key]
+        if not (isinstance(prepared, Cohort) and self.cohorts.drop(prepared)):
+            for key in [(each.node, each.scope, each.generation) for each in prepared]:
+                if where.get(key) == number:
+                    del where[key]
         if len(prepared) == len(outcomes) == 1:
             self.judge(prepared[0], in_time(out, prepared[0], outcomes[0]), out, at)
             return
@@ -461,23 +474,25 @@ class Dispatch:
             self.judge(runnable, failed_outcome(runnable, silent), out, at)
 
     def _judge_batch(
-        self, prepared: Sequence[Runnable], outcomes: list[Outcome], out: Out, at: float
+        self, prepared: Sequence[Runnable], outcomes: Sequence[Outcome], out: Out, at: float
     ) -> None:
         """`judge` for each outcome of a batch that no clock was set for: values need no more than to be applied."""
         if self.config.is_observed:
             for runnable, outcome in zip(prepared, outcomes, strict=True):
                 self.judge(runnable, outcome, out, at)
             return
-        scheduler, purse, answers = self.config.scheduler, self.config.purse, self.answers
+        purse, answers, is_learning = self.config.purse, self.answers, self.is_learning
+        if not is_learning and isinstance(outcomes, CohortOutcomes) and outcomes.are_all_values:
+            if purse is not None:
+                purse.earn(len(outcomes))
+            answers.append(outcomes)
+            return
         for runnable, outcome in zip(prepared, outcomes, strict=True):
             if outcome.status != OK:
                 self.judge(runnable, outcome, out, at)
                 continue
-            if scheduler is not None:
-                try:
-                    scheduler.observe(outcome)
-                except Exception as error:  # noqa: BLE001 - a plug must not harm the run
-                    self.told.append(say.Warn("the scheduler's observe failed", error))
+            if is_learning:
+                self._observe(outcome)
             if purse is not None and outcome.attempt == 1:
                 purse.earn()
             answers.append(outcome)
@@ -492,7 +507,7 @@ class Dispatch:
             if wish is not None:
                 self._retry_as_wished(runnable, wish, at)
                 return
-        if self.config.scheduler is not None:
+        if self.is_learning:
             self._observe(outcome)
         purse = self.config.purse
         if purse is not None and outcome.attempt == 1:
@@ -546,9 +561,9 @@ class Dispatch:
         self.answers.append(Answered(failed_outcome(runnable, early), Again(fallback=True)))
 
     def _observe(self, outcome: Outcome) -> None:
+        scheduler: Any = self.config.scheduler
         try:
-            if self.config.scheduler is not None:
-                self.config.scheduler.observe(outcome)
+            scheduler.observe(outcome)
         except Exception as error:  # noqa: BLE001 - a plug must not harm the run
             self.told.append(say.Warn("the scheduler's observe failed", error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -24,7 +25,7 @@ class Live(Struct, eq=False):
     """Why it was withdrawn, if it was."""
 
 
-def verdict_of(live: Live, outcomes: list[Outcome]) -> bool | None:
+def verdict_of(live: Live, outcomes: Sequence[Outcome]) -> bool | None:
     """Whether a bundle failed, for the circuit breakers; None where it says nothing of the service."""
     if live.order.terms.is_free:  # there is none to ask
         return None

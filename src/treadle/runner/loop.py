@@ -83,7 +83,7 @@ class Loop:
         self.live: dict[int, Live] = {}
         self.mail: deque[tuple[Run, say.Stimulus]] = deque()
         self.drives: deque[Run] = deque()
-        self.came: deque[tuple[int, list[Outcome]]] = deque()
+        self.came: deque[tuple[int, Sequence[Outcome]]] = deque()
         self.moments: list[tuple[float, int, Run]] = []
         self.most_moments = 256
         self.is_woken = False
@@ -119,7 +119,7 @@ class Loop:
             self.is_woken = True
             self.host.wake()
 
-    def answer(self, number: int, outcomes: list[Outcome]) -> None:
+    def answer(self, number: int, outcomes: Sequence[Outcome]) -> None:
         """What executors call.
 
         With little else out, an answer in the loop's own thread is handled in the same breath: that spares a turn
@@ -148,7 +148,7 @@ class Loop:
             self.came.append((number, outcomes))
             self.wake()
 
-    def _take_one(self, number: int, outcomes: list[Outcome]) -> None:
+    def _take_one(self, number: int, outcomes: Sequence[Outcome]) -> None:
         live = self.live.pop(number, None)
         if live is None:
             self.late += 1
@@ -198,8 +198,8 @@ class Loop:
             self._take_one(*came.popleft())
             return
         now = self.clock.now()
-        by_run: dict[str, tuple[Run, list[tuple[int, list[Outcome]]]]] = {}
-        returned: list[tuple[Live, list[Outcome]]] = []
+        by_run: dict[str, tuple[Run, list[tuple[int, Sequence[Outcome]]]]] = {}
+        returned: list[tuple[Live, Sequence[Outcome]]] = []
         while came:
             number, outcomes = came.popleft()
             live = self.live.pop(number, None)

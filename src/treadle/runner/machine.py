@@ -11,7 +11,7 @@ knows, then `_go_on` does what can be done now. What becomes of single pieces of
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from treadle.engine.loop import Drive
@@ -66,7 +66,7 @@ class Machine(Requests):
         return [told.request for told in waiting if isinstance(told, say.Reply)]
 
     @property
-    def handled(self) -> list[tuple[int, Bundle, list[Outcome]]]:
+    def handled(self) -> list[tuple[int, Bundle, Sequence[Outcome]]]:
         """The bundles that came back last, with their outcomes."""
         return [(number, out.bundle, outcomes) for number, out, outcomes in self.came]
 
@@ -87,7 +87,7 @@ class Machine(Requests):
             self.note_moment(stimulus.at + out.policy.timeout_s, stimulus.number, "timeout")
 
     def _finished(self, stimulus: say.Finished) -> None:
-        came: list[tuple[int, Out, list[Outcome]]] = []
+        came: list[tuple[int, Out, Sequence[Outcome]]] = []
         for number, outcomes in stimulus.bundles:
             out = self.out.pop(number, None)
             if out is None:
@@ -245,19 +245,23 @@ class Machine(Requests):
             self.take_back()
         answers, self.answers = self.answers, []
         room = self.room() if self.status in OPEN and not self._drives() else 0
-        self.workflow, drive = self.workflow.advance(answers, limit=room, at=at)
+        self.workflow, drive = self.workflow.advance(
+            answers, limit=room, may_be_cohort=self.takes_cohorts, at=at
+        )
         self._took(drive)
         self.has_more = drive.has_more
-        self.take_in(drive.handed, at)
+        self.take_in(drive.cohort or drive.handed, at)
 
     def _prepare(self, at: float) -> None:
         if self._drives():
             self._drive(at)
             return
-        self.workflow, drive = self.workflow.advance(limit=self.room(), at=at)
+        self.workflow, drive = self.workflow.advance(
+            limit=self.room(), may_be_cohort=self.takes_cohorts, at=at
+        )
         self._took(drive)
         self.has_more = drive.has_more
-        self.take_in(drive.handed, at)
+        self.take_in(drive.cohort or drive.handed, at)
 
     def _drive(self, at: float) -> None:
         if self.is_driving:

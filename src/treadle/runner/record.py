@@ -11,7 +11,7 @@ from treadle.interfaces import RunInfo, Scheduler
 from treadle.model.nodes import Context
 from treadle.policies.matching import NO_POLICIES, Policies
 from treadle.runner.machine import Machine
-from treadle.runner.stimuli import NEW, RUNNING, WAITING
+from treadle.runner.stimuli import NEW, RUNNING, STATUSES
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
 
@@ -24,6 +24,11 @@ RELAXED = "relaxed"
 NONE = "none"
 """Kept in no store."""
 DURABILITIES = (FULL, NORMAL, RELAXED, NONE)
+
+WAITING: Final = "waiting"
+"""How a running run is listed that rests: its inputs wait for a moment or for somebody."""
+LISTED: Final = (*STATUSES, WAITING)
+"""The statuses that runs are listed with."""
 NOTHING_GIVEN: Final[Mapping[str, Any]] = MappingProxyType({})
 
 

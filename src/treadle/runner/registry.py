@@ -28,7 +28,7 @@ from treadle.runner import stimuli as say
 from treadle.runner.custody import Custody
 from treadle.runner.guarded import GuardedStore
 from treadle.runner.loop import Loop
-from treadle.runner.record import Options, Run
+from treadle.runner.record import LISTED, Options, Run
 from treadle.runner.wishes import Places, Wishes
 from treadle.upgrade.carry import upgraded
 from treadle.upgrade.rules import REFUSE, on_change_from
@@ -215,10 +215,10 @@ class Registry:
     def infos(self, *, status: str | None = None, workflow: str | None = None) -> list[RunInfo]:
         """All runs, those in the store included, oldest first. Errors: `UsageError` for a status that there is not."""
         self.check_usable()
-        if status is not None and status not in say.STATUSES:
+        if status is not None and status not in LISTED:
             raise UsageError(
-                f"status={status!r:.80} is none that a run can have.{nearest(status, say.STATUSES)}",
-                hint=f"one of {', '.join(say.STATUSES)}.",
+                f"status={status!r:.80} is none that a run can have.{nearest(status, LISTED)}",
+                hint=f"one of {', '.join(LISTED)}.",
             )
         listed = {}
         if self.store is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from treadle.engine.prepare import Contexts
@@ -17,6 +17,7 @@ from treadle.model.events import InputAccepted
 from treadle.model.runnables import Outcome
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
+from treadle.runner.cohorts import CohortBook
 from treadle.runner.dispatch import Dispatch
 from treadle.runner.out import DISPATCHED, Config, Out
 from treadle.runner.stimuli import FINAL
@@ -74,7 +75,7 @@ class Requests(Dispatch):
         """Something may be ready, or finished, that was not looked at yet."""
         self.woken_at: float | None = None
         self.count = 0
-        self.came: list[tuple[int, Out, list[Outcome]]] = []
+        self.came: list[tuple[int, Out, Sequence[Outcome]]] = []
         """What came back last: should that make the machine crash, it is to come again."""
         self.late = 0
         """How many outcomes came of work that nobody waits for any more."""
@@ -262,6 +263,7 @@ class Requests(Dispatch):
                 self.withdraw(number)
             self.out.clear()
             self.where.clear()
+            self.cohorts = CohortBook()
             self.is_driving = False
 
     def _take_back(self, queued: tuple[int, ...]) -> None:
@@ -277,6 +279,7 @@ class Requests(Dispatch):
         )
         for number in (*queued, *unsaid):
             self.out.pop(number, None)
+        self.cohorts.spread(self.where)
         self.where = {key: number for key, number in self.where.items() if number in self.out}
 
     def _withdraw_inputs(self, numbers: list[int], reason: str, at: float) -> None:

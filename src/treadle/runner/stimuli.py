@@ -7,7 +7,7 @@ is answered by which stimulus: each by exactly one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -38,12 +38,10 @@ CANCELLING: Final = "cancelling"
 """All open inputs are withdrawn; what is out is waited for."""
 CANCELLED: Final = "cancelled"
 """Somebody ended it for good."""
-WAITING: Final = "waiting"
-"""How a running run is listed that rests: its inputs wait for a moment or for somebody."""
 PARKED: Final = "parked"
 """Treadle gave it up (`poisoned`, `unknown_definition`): the note says why. It may be resumed."""
 
-STATUSES: Final = (NEW, RUNNING, WAITING, IDLE, STOPPING, STOPPED, CANCELLING, CANCELLED, PARKED)
+STATUSES: Final = (NEW, RUNNING, IDLE, STOPPING, STOPPED, CANCELLING, CANCELLED, PARKED)
 FINAL: Final = frozenset({STOPPED, CANCELLED, PARKED})
 
 
@@ -130,7 +128,7 @@ class Began(Struct, frozen=True):
 class Finished(Struct, frozen=True):
     """Bundles came back: answers `Execute`."""
 
-    bundles: tuple[tuple[int, list[Outcome]], ...]
+    bundles: tuple[tuple[int, Sequence[Outcome]], ...]
     at: float
 
 

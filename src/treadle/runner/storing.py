@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import structs
 
 from treadle.errors import EncodeError
@@ -11,7 +13,7 @@ from treadle.model.runnables import FAILED, OK, Outcome
 from treadle.runner.live import Live
 
 
-def storable(codec: Codec, outcomes: list[Outcome], live: Live | None) -> list[Outcome]:
+def storable(codec: Codec, outcomes: Sequence[Outcome], live: Live | None) -> Sequence[Outcome]:
     """The outcomes of a bundle, each that cannot be stored turned into the failure that it is; a chain ends there."""
     if live is None or not live.run.options.is_stored:
         return outcomes

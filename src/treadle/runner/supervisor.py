@@ -36,7 +36,7 @@ from treadle.runner.live import Live
 from treadle.runner.loop import Loop
 from treadle.runner.machine import Machine
 from treadle.runner.out import Config
-from treadle.runner.record import FULL, RELAXED, Options, Run
+from treadle.runner.record import FULL, RELAXED, WAITING, Options, Run
 from treadle.runner.registry import KEEP_WARM, Registry, Restarts
 from treadle.runner.streams import END
 from treadle.runner.surroundings import Host
@@ -317,7 +317,7 @@ class Supervisor(Registry):
             run.options.deadline_at is None and not run.unwritten
         ):  # who waits for that moment stays awake
             if machine.is_resting:
-                run.status = say.WAITING
+                run.status = WAITING
             run.machine = None
             self.custody.leave(run.id)
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from treadle.errors import UsageError
-from treadle.interfaces import View
+from treadle.interfaces import View, learns_nothing, takes_cohorts
 from treadle.model.bundles import Bundle
+from treadle.model.cohorts import LEAST, Cohort
 from treadle.model.runnables import Outcome, Runnable
 from treadle.schedulers.arguments import check_count
 from treadle.schedulers.bundling import Placed, destination, in_order, share, single, slots_of
@@ -44,9 +45,17 @@ class BatchScheduler:
         self.max_size = max_size
         self.rounds = rounds
 
+    @takes_cohorts
     def plan(self, ready: Sequence[Runnable], view: View) -> list[Bundle]:
         """Batches and single runnables, in the order in which their first members were given."""
-        placed: list[Placed] = []
+        if isinstance(ready, Cohort):
+            executor = view.executor_of(ready[0])
+            is_worth_it = self.size_for(len(ready), slots_of(view, executor)) >= LEAST
+            if is_worth_it and view.may_bundle(ready[0]):
+                placed = self._cut(range(len(ready)), ready, executor, view)
+                return [bundle for _, bundle in placed]
+            ready = tuple(ready)
+        placed = []
         sharing: dict[str, Members] = {}
         members, node, number = NOBODY, "", -1
         for place, runnable in enumerate(ready):
@@ -70,7 +79,7 @@ class BatchScheduler:
         return in_order(placed)
 
     def _cut(
-        self, places: list[int], runnables: list[Runnable], executor: str, view: View
+        self, places: Sequence[int], runnables: Sequence[Runnable], executor: str, view: View
     ) -> list[Placed]:
         """What goes to one executor, in batches of one size."""
         total, size = len(runnables), self.size_for(len(runnables), slots_of(view, executor))
@@ -81,7 +90,8 @@ class BatchScheduler:
             return list(zip(places, alone, strict=True))
         placed: list[Placed] = []
         for begin in range(0, total, size):
-            part = tuple(runnables[begin : begin + size])
+            part = runnables[begin : begin + size]
+            part = part if isinstance(part, Cohort) else tuple(part)
             reason = f"{share(part, total)} in one batch: {destination(view, executor)}"
             placed.append((places[begin], Bundle(runnables=part, reason=reason)))
         return placed
@@ -92,5 +102,6 @@ class BatchScheduler:
             return 1
         return min(self.max_size, -(-count // (slots * self.rounds)))
 
+    @learns_nothing
     def observe(self, outcome: Outcome) -> None:
         """Learns nothing."""

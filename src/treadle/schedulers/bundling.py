@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 from treadle.interfaces import View
 from treadle.model.bundles import Bundle
+from treadle.model.cohorts import Cohort
 from treadle.model.runnables import Runnable
 
 Placed: TypeAlias = tuple[int, Bundle]
@@ -44,7 +45,8 @@ def destination(view: View, executor: str) -> str:
 
 def share(runnables: Sequence[Runnable], total: int) -> str:
     """How much of what is in one bundle, in words: `3 of 40 items of 'score'`."""
-    names = list(dict.fromkeys(repr(each.component) for each in runnables))
+    some = runnables[:1] if isinstance(runnables, Cohort) else runnables
+    names = list(dict.fromkeys(repr(each.component) for each in some))
     more = len(names) - NAMES_MAX
     listed = ", ".join(names[:NAMES_MAX]) + (f" and {more} more" if more > 0 else "")
     return f"{len(runnables)} of {total} items of {listed}"

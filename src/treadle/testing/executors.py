@@ -205,7 +205,7 @@ class Trial:
         is_awaited = (await self.give(runnable(adouble, 1)))[0].status == OK
         return await_at if is_awaited else None
 
-    def _answer(self, number: int, outcomes: list[Outcome]) -> None:
+    def _answer(self, number: int, outcomes: Any) -> None:
         """Hear an answer, in whatever thread it is given."""
         if self.is_closed:
             self.answers_after_close.append(number)
