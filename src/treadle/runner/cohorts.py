@@ -28,6 +28,8 @@ class CohortBook:
     before a restart begins with single pieces.
     """
 
+    __slots__ = ("_held", "size")
+
     def __init__(self) -> None:
         self.size = 0
         """How many pieces of work its cohorts have."""

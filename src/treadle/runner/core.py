@@ -113,7 +113,7 @@ class Core(Mailbox):
         waiting = Ask()
         waiting.then = lambda _: asked.settle(answer)
         if run.unwritten:
-            run.flushing.append(waiting)
+            run.flushing += (waiting,)
         else:
             waiting.settle(None)
         return asked
@@ -338,7 +338,7 @@ class Core(Mailbox):
             raise RunEnded(f"the run {id!r} was cancelled, which is for good.")
         if options is not None:
             run.options = options
-        run.crashes.clear()
+        run.crashes = ()
         run.note = run.evidence = None
         if run.machine is not None:  # it was never stored: it goes on from where it is
             old = run.machine

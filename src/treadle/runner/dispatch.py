@@ -6,7 +6,6 @@ The lower half of the machine (`machine.py`): it knows nothing of stimuli and st
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -117,10 +116,10 @@ class Dispatch:
         self.halting: set[int] = set()
         """Inputs that an answer is about to halt."""
         self.told: list[Instruction] = []
-        self.waiting_for_store: deque[tuple[int, Instruction]] = deque()
-        self.intents: list[bytes] = []
+        self.waiting_for_store: list[tuple[int, Instruction]] = []
+        self.intents: tuple[bytes, ...] = ()
         """The marks of attempts that must not begin twice, and that the store does not know of yet."""
-        self.intended: list[say.Execute] = []
+        self.intended: tuple[say.Execute, ...] = ()
         """Their orders, which are given when it does."""
         self.stored = 0
         self.position = 0
@@ -338,7 +337,7 @@ class Dispatch:
             self.note_moment(out.ends_at, number, "deadline")
         order = say.Execute(number, bundle, terms, policy.timeout_s is not None)
         if is_once and self.config.is_slow:
-            self.intended.append(order)
+            self.intended += (order,)
         else:
             self.emit(order)
 
@@ -348,7 +347,7 @@ class Dispatch:
         decision = self.config.decisions.get(runnable.component, MISSING)
         is_new = mark not in self.config.interrupted
         if is_new or isinstance(decision, RetryWith):
-            self.intents.append(mark)
+            self.intents += (mark,)
             return True
         self.config.interrupted -= {mark}
         kind = self.wishes.program.by_key[runnable.node].kind

@@ -47,7 +47,7 @@ class Keeping(Supervisor):
 
     def all_written(self, run: Run) -> None:
         """Nothing of a run is on its way to the store."""
-        waiting, run.flushing = run.flushing, []
+        waiting, run.flushing = run.flushing, ()
         for ask in waiting:
             ask.settle(None)
         self._take_snapshot(run)
@@ -169,7 +169,7 @@ class Keeping(Supervisor):
         run = self.runs.get(message.run_id)
         if run is None or run.machine is None or message.id in run.heard or self.is_closing:
             return
-        run.heard.add(message.id)
+        run.heard |= {message.id}
         self.take_message(run, message)
 
     @abstractmethod

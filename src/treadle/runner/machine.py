@@ -11,7 +11,9 @@ knows, then `_go_on` does what can be done now. What becomes of single pieces of
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from treadle.engine.loop import Drive
@@ -121,10 +123,11 @@ class Machine(Requests):
         self.storing_to = None
         self.stored = stimulus.position
         waiting = self.waiting_for_store
-        while waiting and waiting[0][0] <= self.stored:
-            self.told.append(waiting.popleft()[1])
+        count = bisect_right(waiting, self.stored, key=itemgetter(0))
+        self.told += [told for _, told in waiting[:count]]
+        del waiting[:count]
         self.told += self.beginning
-        self.beginning = []
+        self.beginning = ()
 
     def _woke(self, stimulus: say.Woke) -> None:
         if self.status in FINAL:
@@ -318,11 +321,10 @@ class Machine(Requests):
             self.head = events[0]
             if self.stored and not is_fold:
                 events = [each for each in events[1:] if each.position >= self.stored]
-        consumed, intents = tuple(self.consumed), tuple(self.intents)
-        if consumed or intents:
-            self.consumed, self.intents = [], []
+        consumed, intents = self.consumed, self.intents
+        self.consumed = self.intents = ()
         due = self.next_due() if self.delayed or self.moments else None
-        self.beginning, self.intended = self.intended, []
+        self.beginning, self.intended = self.intended, ()
         order = say.Store(self.stored, self.position, tuple(events), at, due, consumed, intents)
         if self.config.is_instant:
             self.stored = self.position

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -167,20 +166,20 @@ class Run:
         self.waiters: list[Ask] = []
         """Who waits for the run to be idle or at its end."""
         self.streams: list[Callable[[Any], None]] = []
-        self.crashes: deque[tuple[float, str]] = deque(maxlen=16)
+        self.crashes: tuple[tuple[float, str], ...] = ()
         self.evidence: dict[str, Any] | None = None
         self.extra: dict[str, Any] = {}
         """Components added to the live run, by name: their functions are in no definition."""
         self.wake_at: float | None = None
         self.unwritten = 0
         """How many of its appends the writer has not answered yet."""
-        self.flushing: list[Ask] = []
+        self.flushing: tuple[Ask, ...] = ()
         """Who waits until nothing of it is on its way to the store."""
-        self.heard: set[str] = set()
+        self.heard: frozenset[str] = frozenset()
         """The messages that its machine was told of, and that are not answered in the store yet."""
         self.interrupted: frozenset[bytes] = frozenset()
         """The attempts that had begun, or were about to, when it was brought back."""
-        self.decisions: Mapping[str, Any] = {}
+        self.decisions: Mapping[str, Any] = NOTHING_GIVEN
         """What somebody found out about interrupted attempts, by component."""
         self.begins_at = 0
         """Where the log begins that it was brought back from: what is before that is in the store alone."""

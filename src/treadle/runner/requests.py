@@ -62,9 +62,9 @@ class Requests(Dispatch):
         self.position = workflow.position
         self.storing_to: int | None = None
         """How long the stored log is to be when the store has answered."""
-        self.consumed: list[str] = []
+        self.consumed: tuple[str, ...] = ()
         """Messages that were taken, and of which the store does not know that yet."""
-        self.beginning: list[say.Execute] = []
+        self.beginning: tuple[say.Execute, ...] = ()
         """The orders that are given when the store has answered."""
         self.wait_due: float | None = None
         """The moment that was noted at which the first wait ends."""
@@ -220,7 +220,7 @@ class Requests(Dispatch):
     def _heard(self, message: str | None) -> None:
         """Whatever comes of it: what is stored next says that this message was taken."""
         if message is not None:
-            self.consumed.append(message)
+            self.consumed += (message,)
 
     def _cancel_input(self, stimulus: say.CancelInput) -> None:
         self._heard(stimulus.message)
@@ -269,14 +269,14 @@ class Requests(Dispatch):
     def _take_back(self, queued: tuple[int, ...]) -> None:
         """Forget bundles that never began, and those whose turn comes when something is stored."""
         waiting = self.waiting_for_store
-        held = [told for _, told in waiting] + self.intended + self.beginning
+        held = [*[told for _, told in waiting], *self.intended, *self.beginning]
         unsaid = {told.number for told in held if isinstance(told, say.Execute)}
-        self.intended, self.beginning = [], []
-        self.waiting_for_store = deque(
+        self.intended = self.beginning = ()
+        self.waiting_for_store = [
             entry
             for entry in waiting
             if not (isinstance(entry[1], (say.Execute, say.Withdraw)) and entry[1].number in unsaid)
-        )
+        ]
         for number in (*queued, *unsaid):
             self.out.pop(number, None)
         self.cohorts.spread(self.where)

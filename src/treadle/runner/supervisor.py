@@ -393,7 +393,7 @@ class Supervisor(Registry):
                 wrapped = PlugError(f"the run {run.id!r} crashed over this: {error!r}")
                 wrapped.__cause__ = error
                 run.asks.pop(request).settle(None, wrapped)
-        run.crashes.append((now, f"{type(error).__name__}: {error}"))
+        run.crashes = (*run.crashes[-15:], (now, f"{type(error).__name__}: {error}"))
         recent = [at for at, _ in run.crashes if at > now - self.restarts.period_s]
         came_back = stimulus if isinstance(stimulus, say.Finished) else None
         if len(recent) > self.restarts.most:
@@ -415,7 +415,7 @@ class Supervisor(Registry):
                 )
                 self.loop.answer(number, outcomes)
         run.machine = None
-        run.heard.clear()
+        run.heard = frozenset()
         try:
             is_behind = run.options.durability == RELAXED and run.unwritten
             if self.store is not None and run.options.is_stored and not is_behind:
@@ -471,7 +471,7 @@ class Supervisor(Registry):
             if live.run is run:
                 self.loop.cancel(number)
         run.machine = None
-        run.heard.clear()
+        run.heard = frozenset()
         self._set_status(run, say.PARKED, note)
         self._let_go(run, error)
         self._answer_waiters(run, say.PARKED)
@@ -507,7 +507,7 @@ class Supervisor(Registry):
                 elif fault is not None:
                     self.not_written(run, order, fault)
                 elif order is not None:
-                    run.heard.difference_update(order.consumed)
+                    run.heard = run.heard.difference(order.consumed)
                     self.loop.stored(run, order)
                 if not run.unwritten:
                     self.all_written(run)
