@@ -60,7 +60,7 @@ from treadle.model.events import (
 from treadle.model.facts import Failure
 from treadle.model.program import Node
 from treadle.model.sentinels import INPUT_KEY
-from treadle.model.work import WAITING, Mark, Root, Unit, Unplanned, UnplannedWait, Wait
+from treadle.model.work import OUT, WAITING, Mark, Root, Unit, Unplanned, UnplannedWait, Wait
 
 
 def accept(memory: Memory, event: InputAccepted) -> None:
@@ -420,6 +420,11 @@ def _unit_of(memory: Memory, event: Any) -> Unit:
         leave_wait(memory, unit)
     elif unit in memory.out:
         del memory.out[unit]
+    elif (
+        memory.ready and memory.ready[0] is unit
+    ):  # as nearly always: it need not go out to come back
+        memory.ready.popleft()
+        unit.status = OUT
     else:
         take_out(memory, unit)
         del memory.out[unit]

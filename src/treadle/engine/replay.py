@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec import structs
 
@@ -196,9 +196,14 @@ def entries_from(
     return [_entry(event, functions, latest, exact=exact) for event in events]
 
 
+EDITS: Final = frozenset({ComponentAdded, ComponentReplaced, ComponentRemoved})
+
+
 def _entry(
     event: Any, functions: Functions, latest: dict[str, str], *, exact: bool
 ) -> Event | Edit:
+    if type(event) not in EDITS:
+        return event  # type: ignore[no-any-return]
     if isinstance(event, ComponentAdded):
         latest[event.component.name] = event.component.fingerprint
         return Edit(event, (with_functions(event.component, functions, exact=exact),))
