@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from treadle.errors import EncodeError, Fenced, TreadleBug, TreadleError
+from treadle.errors import EncodeError, Fenced, StoreUnavailable, TreadleBug, TreadleError
 from treadle.interfaces import Append, Codec, RunInfo
 from treadle.model.events import Baseline
 from treadle.stores.chain import first_link, links, next_link, runnable_mark, seal
@@ -154,6 +154,8 @@ def encoded(codec: Codec, append: Append) -> Written | Exception:
             mark = runnable_mark(event)
             if mark is not None:
                 marks.append(mark)
+    except StoreUnavailable:
+        raise  # where large values go does not answer: all of the batch waits for it
     except TreadleError as error:
         return error
     largest = max(map(len, (*bodies, *blobs.values())), default=0)

@@ -143,6 +143,10 @@ class PostgresStore:
         """Let go of large values that no run refers to, and has not for so long; says how many."""
         return self._upkeep.sweep(unused_for_s=unused_for_s)
 
+    def blobs(self) -> Sequence[bytes]:
+        """The hashes of all large values that are kept, or referred to."""
+        return self._upkeep.blobs()
+
     def close(self) -> None:
         """Let go of the connections."""
         self._connections.close()

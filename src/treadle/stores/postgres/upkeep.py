@@ -135,6 +135,11 @@ class Upkeep:
         given = {"unused_for_s": unused_for_s, "most": AT_ONCE}
         return self._repeat("sweeping", self._sweep, given)
 
+    def blobs(self) -> list[bytes]:
+        """The hashes of all large values that are kept, or referred to."""
+        statement = f"SELECT hash FROM {self._connections.schema}.blob"  # noqa: S608 - our own name
+        return [bytes(mark) for (mark,) in self._rows("reading", statement, {})]
+
     def _repeat(self, doing: str, statement: str, given: Mapping[str, Any]) -> int:
         count = 0
         while True:

@@ -97,6 +97,8 @@ class SqliteLog:
                 mark = runnable_mark(event)
                 if mark is not None:
                     marks.append(mark)
+        except StoreUnavailable:
+            raise  # where large values go does not answer: all of the batch waits for it
         except TreadleError as error:
             return error
         return Written(append, bodies, marks, blobs)

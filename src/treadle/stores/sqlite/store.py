@@ -140,6 +140,10 @@ class SqliteStore:
         """Let go of large values that no run refers to, and has not for so long; says how many."""
         return self._upkeep.sweep(unused_for_s=unused_for_s)
 
+    def blobs(self) -> Sequence[bytes]:
+        """The hashes of all large values that are kept, or referred to."""
+        return self._upkeep.blobs()
+
     def backup(self, target: str | os.PathLike[str]) -> None:
         """Copy the store as it is at one moment, also while it is in use."""
         self._upkeep.backup(Path(target))

@@ -165,6 +165,11 @@ class SqliteUpkeep:
             if gone < AT_ONCE:
                 return count
 
+    def blobs(self) -> list[bytes]:
+        """The hashes of all large values that are kept, or referred to."""
+        with self._connections.reading() as connection:
+            return [mark for (mark,) in connection.execute("SELECT hash FROM blob")]
+
     def backup(self, target: Path) -> None:
         """Copy the store as it is at one moment, also while it is in use. Errors: `UsageError` if the file is there."""
         if target.exists():
