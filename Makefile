@@ -20,10 +20,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 # Two pips must not work on one .venv at a time.
 .NOTPARALLEL:
 
-.PHONY: help setup demo test kills check format bench docs lock clean
+.PHONY: help setup demo demo-fleet test kills check format bench docs lock clean
 
 help:  ## show this list
-	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.project  ## make .venv with the pinned dependencies and the project in it
 
@@ -31,6 +31,9 @@ demo: setup  ## run the order fulfilment example, killed in the middle and resum
 	@$(BIN)/python examples/killed.py
 	@echo; echo "python examples/order_fulfillment.py"
 	@$(BIN)/python examples/order_fulfillment.py
+
+demo-fleet: setup $(VENV)/.cluster  ## run three runners on one PostgreSQL, and kill one of them
+	@$(BIN)/python -m examples.fleet
 
 test: setup $(VENV)/.cluster  ## run the tests and the doctests
 	$(BIN)/python -m pytest

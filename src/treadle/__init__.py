@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from treadle.runner.blocking import Runner
     from treadle.runner.budget import RetryBudget
     from treadle.runner.registry import Restarts
+    from treadle.runner.retention import Retention
     from treadle.runner.runner import AsyncRunner
     from treadle.runner.ticket import Ticket
 
@@ -61,6 +62,7 @@ _LATER = {
     "Hooks": "interfaces",
     "Observer": "interfaces",
     "Restarts": "runner.registry",
+    "Retention": "runner.retention",
     "RetryBudget": "runner.budget",
     "Runner": "runner.blocking",
     "Ticket": "runner.ticket",
@@ -109,6 +111,7 @@ __all__ = [
     "Policy",
     "RateLimit",
     "Restarts",
+    "Retention",
     "RetryBudget",
     "RetryWith",
     "Runnable",

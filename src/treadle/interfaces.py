@@ -348,6 +348,18 @@ class Leases(Protocol):
 
 
 @runtime_checkable
+class Loads(Protocol):
+    """What a store with leases may offer, so that runners which come upon a backlog together share it fairly."""
+
+    def loads(self, workflows: Sequence[str]) -> Mapping[str, int]:
+        """How many running runs of these workflows each owner has, of those whose leases have not run out.
+
+        An owner with such runs, none of them running, has 0; one with none at all is not there.
+        """
+        ...
+
+
+@runtime_checkable
 class Inbox(Protocol):
     """What a store offers to those who have no lease: anyone may add to the inbox, only the owner to the log."""
 

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections import deque
 from contextlib import closing
 from pathlib import Path
 
@@ -237,6 +236,42 @@ def test_two_runners_on_one_store_have_runs_of_their_own(tmp_path):
     first.close()
 
 
+def test_a_stopped_run_can_be_cancelled_later(tmp_path):
+    """It is nobody's by then; that it is cancelled is stored, and it is nobody's again."""
+    path, made = tmp_path / "runs.db", workflow()
+    with runner_on(path, made) as runner:
+        runner.start(made, "a")
+        runner.run("a", 1).result(GUARD_S)
+        runner.stop("a")
+        until(lambda: status_of(path, "a").owner is None)
+        runner.cancel("a", reason="enough")
+        until(lambda: status_of(path, "a").owner is None and status_of(path, "a").epoch == 2)
+        assert [(each.status, each.note) for each in runner.runs()] == [("cancelled", "enough")]
+    assert status_of(path, "a").status == "cancelled"
+
+
+def test_how_a_run_stands_is_looked_up_where_another_runner_has_it(tmp_path):
+    """What was known of it when it was let go of does not count any more."""
+    store, made = SqliteStore(tmp_path / "runs.db", Codec()), workflow()
+    first, second = runner_on(store, made), runner_on(store, made)
+    first.start(made, "a")
+    first.run("a", 1).result(GUARD_S)
+    first.stop("a")
+    until(lambda: status_of(tmp_path / "runs.db", "a").owner is None)
+    second.resume("a")
+    second.run("a", 2).result(GUARD_S)
+    assert [each.status for each in first.runs()] == ["idle"]
+    for refused in (lambda: first.stop("a"), lambda: first.run("a", 3)):
+        with pytest.raises(RunElsewhere):
+            refused()
+    second.cancel("a")
+    until(lambda: status_of(tmp_path / "runs.db", "a").owner is None)
+    with pytest.raises(RunEnded, match="is cancelled"):
+        first.run("a", 3)
+    second.close()
+    first.close()
+
+
 def lamb(_):
     """A value that nothing can store, within others."""
     return {"items": [1, {"deep": lambda: None}]}
@@ -347,7 +382,7 @@ def test_clocks_that_jump_lose_and_double_nothing(tmp_path):
             clock.at += jump
             tickets.append(runner.run("a", number))
         assert [ticket.result(GUARD_S) for ticket in tickets] == [{"step": n} for n in range(6)]
-        assert runner._runner._core.runs["a"].crashes == deque()
+        assert runner._runner._core.runs["a"].crashes == ()
     assert sorted(done) == [*range(6)]
 
 

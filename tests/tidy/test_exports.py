@@ -40,6 +40,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "Policy": lambda: td.Policy(max_retries=3),
     "RateLimit": lambda: td.RateLimit(10, per_s=1),
     "Restarts": lambda: td.Restarts(3, 60),
+    "Retention": lambda: td.Retention(finished_for_s=86400),
     "RetryBudget": lambda: td.RetryBudget(ratio=0.1),
     "RetryWith": lambda: td.RetryWith(model="small"),
     "Runner": lambda: td.Runner(executor="inline").close(),

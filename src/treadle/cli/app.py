@@ -11,7 +11,7 @@ import msgspec
 import typer
 from msgspec import structs
 
-from treadle.cli import history, options, outside, upkeep
+from treadle.cli import history, lives, options, outside, upkeep
 from treadle.cli.account import CANCELLED, FAILED_INPUT, MALFORMED, UNFINISHED, Account
 from treadle.cli.ending import FAILED, complain, usage_errors
 from treadle.cli.feed import Feed, Keys, from_file, from_options
@@ -305,6 +305,7 @@ def exit_code(account: Account, *, strict: bool) -> int:
 for command in (
     *(history.ls, history.show, history.logs),
     *(outside.signal, outside.cancel),
-    *(upkeep.verify, upkeep.export, upkeep.import_, upkeep.fork, upkeep.gc, upkeep.backup),
+    *(lives.fork, lives.rerun, lives.upgrade),
+    *(upkeep.verify, upkeep.export, upkeep.import_, upkeep.gc, upkeep.backup),
 ):
     app.command(name=command.__name__.rstrip("_"))(command)

@@ -1,9 +1,8 @@
-"""`verify`, `export`, `import`, `fork`, `gc` and `backup`: looking after a store, and moving runs between stores."""
+"""`verify`, `export`, `import`, `gc` and `backup`: looking after a store, and moving runs between stores."""
 
 from __future__ import annotations
 
 import re
-import uuid
 from pathlib import Path
 from time import time
 from typing import Annotated, Any, Final
@@ -15,21 +14,16 @@ from msgspec import structs
 from treadle.cli import options
 from treadle.cli.ending import FAILED, usage_errors
 from treadle.cli.history import holder_of
-from treadle.cli.naming import made_up
 from treadle.cli.places import info_of, opened, shown, url_of
 from treadle.cli.terminal import clean
-from treadle.errors import LogError, UsageError
-from treadle.interfaces import RunInfo, StoredRun
-from treadle.model.definition import Definition
-from treadle.model.events import Baseline, Defined, Event
+from treadle.errors import UsageError
+from treadle.interfaces import RunInfo
 from treadle.runner.core import check_id
-from treadle.runner.stimuli import CANCELLED, IDLE, STOPPED
-from treadle.stores.portable import export_run, import_run, write_run
-from treadle.value import Workflow
+from treadle.runner.retention import Retention
+from treadle.stores.portable import export_run, import_run
 
 UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-FINISHED: Final = (IDLE, CANCELLED)
 
 
 def verify(
@@ -115,82 +109,6 @@ def import_(
     say({"run": info.id, "events": info.position}, json, told)
 
 
-def fork(
-    id: options.RunId,
-    *,
-    at: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="The position from which on the log is left out; by default all stays."
-        ),
-    ] = None,
-    new: Annotated[str | None, typer.Option("--id", help="The new run's id.")] = None,
-    store: options.StoreUrl = None,
-    json: options.AsObjects = False,
-) -> None:
-    """Make a new run of what a run was at a position of its log: `treadle logs` shows them.
-
-    The new run has keys of its own for idempotent work. What was left to do there is stopped: `treadle resume` goes on
-    with it.
-
-    Exit codes: 0; 2 if there is no such run, position or store, or a run of the new id is there.
-    """
-    with usage_errors(), opened(url_of(store), to_write=True) as kept:
-        info_of(kept, id)
-        if new is not None:
-            check_id(new)
-        name = new or made_up(lambda taken: kept.info(taken) is not None)
-        info, events = forked(kept.load_all(id), at, name)
-        write_run(kept, info, events)
-    told = f"{info.id} is {id} as it was after {info.position} events: {info.status}"
-    say({"run": info.id, "events": info.position, "status": info.status}, json, told)
-
-
-def forked(stored: StoredRun, at: int | None, name: str) -> tuple[RunInfo, tuple[Event, ...]]:
-    """The beginning of a log as a run of its own. Errors: `UsageError`."""
-    length = stored.info.position
-    position = length if at is None else at
-    first = stored.events[0].position if stored.events else 0
-    if not first <= position <= length:
-        held = f"from {first} to {length}" if first else f"up to {length}"
-        raise UsageError(f"the run {stored.info.id!r} has no position {position}: it has {held}.")
-    run_key = f"{name}:{uuid.uuid4().hex}"
-    events = tuple(
-        with_run_key(event, run_key)
-        for event in stored.events
-        if event.position < position or isinstance(event, Baseline)
-    )
-    has_open = False
-    if events:
-        empty = Workflow(Definition(stored.info.workflow, "all", [], 0))
-        try:
-            has_open = not Workflow.from_log(empty, events).is_satisfied()
-        except LogError as error:
-            raise UsageError(f"the log cannot be cut at {position}: {error}") from error
-    now = time()
-    info = RunInfo(
-        id=name,
-        workflow=stored.info.workflow,
-        run_key=run_key,
-        fingerprint=stored.info.fingerprint,
-        status=STOPPED if has_open else IDLE,
-        position=position,
-        created_at=now,
-        updated_at=now,
-        note=f"forked from {stored.info.id} at {position}",
-    )
-    return info, events
-
-
-def with_run_key(event: Event, run_key: str) -> Event:
-    """The event that a log begins with, in another run; all others as they are."""
-    if isinstance(event, Defined):
-        return structs.replace(event, run_key=run_key)
-    if isinstance(event, Baseline):
-        return structs.replace(event, defined=structs.replace(event.defined, run_key=run_key))
-    return event
-
-
 def gc(
     *,
     finished_for: Annotated[
@@ -199,6 +117,19 @@ def gc(
             metavar="DURATION",
             help="Forget runs that were idle or cancelled for so long, as 30d, 12h, 45m or 90s.",
         ),
+    ] = None,
+    failed_for: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="Forget runs that were stopped or parked for so long."
+        ),
+    ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option(min=0, help="Keep only so many idle and cancelled runs of each workflow."),
+    ] = None,
+    workflow: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Forget only runs of this workflow.")
     ] = None,
     compact: Annotated[
         bool,
@@ -221,11 +152,10 @@ def gc(
     """
     with usage_errors():
         unused_s = seconds_in(unused_for)
-        before = None if finished_for is None else time() - seconds_in(finished_for)
         with opened(url_of(store), to_write=True) as kept:
-            gone = [info.id for info in kept.list() if is_gone(info, before)]
-            for run_id in gone:
-                kept.delete(run_id)
+            gone = forgotten(kept.list(), workflow, finished_for, failed_for, most)
+            for info in gone:
+                kept.delete(info.id)
             events = sum(kept.compact(info.id) for info in kept.list()) if compact else 0
             values = kept.sweep(unused_for_s=unused_s)
             if hasattr(kept, "tidy_up"):
@@ -235,12 +165,28 @@ def gc(
     say({"forgotten": done}, json, f"let go of {', '.join(parts)}")
 
 
-def is_gone(info: RunInfo, before: float | None) -> bool:
-    """Whether a run was finished before a moment, and nobody waits for anything of it."""
-    if before is None or info.status not in FINISHED or info.wake_at is not None:
-        return False
-    at = info.updated_at if info.updated_at is not None else info.created_at
-    return at is not None and at <= before and holder_of(info, time()) is None
+def forgotten(
+    infos: list[RunInfo],
+    workflow: str | None,
+    finished_for: str | None,
+    failed_for: str | None,
+    most: int | None,
+) -> list[RunInfo]:
+    """The runs that the options name, of each workflow by itself; none that somebody has now."""
+    if (finished_for, failed_for, most) == (None, None, None):
+        return []
+    rule = Retention(
+        finished_for_s=None if finished_for is None else seconds_in(finished_for),
+        failed_for_s=None if failed_for is None else seconds_in(failed_for),
+        most=most,
+    )
+    now = time()
+    by_workflow: dict[str, list[RunInfo]] = {}
+    for info in infos:
+        if workflow is None or info.workflow == workflow:
+            by_workflow.setdefault(info.workflow, []).append(info)
+    due = [info for group in by_workflow.values() for info in rule.due(group, now)]
+    return [info for info in due if holder_of(info, now) is None]
 
 
 def backup(

@@ -11,6 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,7 +101,7 @@ class Remote:
 
     def __init__(self, url: str) -> None:
         try:
-            import fsspec  # type: ignore[import-untyped]
+            fsspec: Any = import_module("fsspec")
         except ImportError:
             raise MissingExtra(
                 f"{url} needs fsspec, which is not installed.", hint='pip install "treadle[blobs]"'

@@ -25,6 +25,7 @@ from treadle.policies.retry import FALLBACK, GIVE_UP, decide
 from treadle.runner.clock import SteadyClock
 from treadle.runner.core import Core
 from treadle.runner.fallback import fall_back, retry_with, wants_retry
+from treadle.runner.lives import Lives
 from treadle.runner.out import Out, in_time
 from treadle.runner.record import NONE, Options, Run
 from treadle.runner.registry import Restarts, check_names
@@ -184,7 +185,7 @@ def make_core(executors: dict[str, Executor], default: str, host: QueueHost | Ta
     """A runner for one workflow, that keeps nothing."""
     remote = frozenset(n for n, each in executors.items() if getattr(each, "is_remote", False))
     capacities = {name: each.capacity for name, each in executors.items()}
-    return Core(
+    return Lives(
         executors=executors,
         places=Places(default, capacities, remote=remote),
         clock=host.clock,

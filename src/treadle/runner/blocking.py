@@ -189,6 +189,20 @@ class Runner:
         """As `AsyncRunner.resume`."""
         return str(self._do(self._runner.resume(id, settled=settled)))
 
+    def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> str:
+        """As `AsyncRunner.fork`."""
+        return str(self._do(self._runner.fork(id, at=at, new_id=new_id)))
+
+    def rerun(
+        self, id: str, component: Any, *, input: int | None = None, new_id: str | None = None
+    ) -> str:
+        """As `AsyncRunner.rerun`."""
+        return str(self._do(self._runner.rerun(id, component, input=input, new_id=new_id)))
+
+    def continue_as_new(self, id: str) -> int:
+        """As `AsyncRunner.continue_as_new`."""
+        return int(self._do(self._runner.continue_as_new(id)))
+
     def cancel(self, id: str, *, input: int | None = None, reason: str = "") -> None:
         """As `AsyncRunner.cancel`."""
         self._do(self._runner.cancel(id, input=input, reason=reason))

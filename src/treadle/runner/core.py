@@ -91,6 +91,10 @@ class Core(Mailbox):
         append = Append(
             run_id=run.id, expected=0, create=create, epoch=create.epoch, is_synced=False
         )
+        return self.write_new(run, append)
+
+    def write_new(self, run: Run, append: Append) -> Ask:
+        """Have the writer store a new run; answered with its id when it is, and unmade if it cannot be."""
         asked = Ask()
 
         def noted(fault: Exception | None) -> None:
@@ -286,12 +290,19 @@ class Core(Mailbox):
         run = self.find(id)
         asked = Ask()
 
-        def ended(_: Ask) -> None:
+        def ended(ask: Ask) -> None:
+            if (
+                ask.error is not None
+            ):  # it is another runner's, and not to be ended or forgotten here
+                asked.settle(None, ask.error)
+                return
             if not persist:
                 self.forget(run)
             asked.settle(run.status)
 
         if run.machine is None or run.status in say.FINAL:
+            if run.status not in say.FINAL or not persist:
+                self.have(run)
             if run.status not in say.FINAL:
                 self._set_status(run, say.STOPPED, None)
                 self._let_go(run)
@@ -314,6 +325,7 @@ class Core(Mailbox):
         self.idle.pop(run.id, None)
         if self.store is not None and run.options.is_stored:
             self.store.delete(run.id)
+            self.custody.lose(run.id)
 
     def resume(
         self,
@@ -339,13 +351,13 @@ class Core(Mailbox):
         if options is not None:
             run.options = options
         run.crashes = ()
-        run.note = run.evidence = None
+        run.note, run.evidence = run.origin, None
         if run.machine is not None:  # it was never stored: it goes on from where it is
             old = run.machine
             self._begin(run, old.workflow.detached(), stored=old.stored, old=old)
         else:
             self._bring_back(run)
-        if run.status == say.PARKED:
+        if run.status in {say.PARKED, say.STOPPED}:
             raise RunEnded(f"the run {id!r} cannot go on: {run.note}.")
         return settled(id)
 

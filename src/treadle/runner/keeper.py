@@ -10,13 +10,13 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Final, Protocol
 
 from treadle.errors import StoreError
-from treadle.interfaces import Inbox, Leases, Message, RunInfo, Store, StoredRun
+from treadle.interfaces import Inbox, Leases, Loads, Message, RunInfo, Store, StoredRun
 
 logger = logging.getLogger("treadle.runner")
 
@@ -28,6 +28,9 @@ POLL_S: Final = 0.25
 
 AT_ONCE: Final = 64
 """So many runs are taken over at a time: the runner gets a word in between."""
+
+FIRST_BITE: Final = 8
+"""So many where others may want some too; more by and by, see `next_bite`."""
 
 
 class Shared(Leases, Inbox, Store, Protocol):
@@ -83,6 +86,14 @@ class Keeper:
         self._trouble: str | None = None
         self._thread = Thread(target=self._keep, name="treadle keeper", daemon=True)
         self._takes_over = True
+        self._loads = store if isinstance(store, Loads) else None
+        """Who else there is; None where the store has only this runner, or does not say."""
+        self._was_full = False
+        """There was more to take over than was taken last."""
+        self._least = 0
+        """How many runs the one who has fewest had, when that was last looked up."""
+        self.chore: Callable[[], None] = lambda: None
+        """What else is to be done in this thread at each look."""
 
     def start(self, *, takes_over: bool = True) -> None:
         """Begin to look; `takes_over`: also for runs that nobody has."""
@@ -124,7 +135,9 @@ class Keeper:
                 logger.exception("the keeper of runner %s stumbled", self._owner)
             else:
                 self._note(None)
-            if found_all:
+            if self._loads is not None and self._was_full:  # the others' turn
+                self._stir.wait(min(self._poll_s, POLL_S))
+            elif found_all:
                 self._stir.wait(self._poll_s)
 
     def look(self) -> bool:
@@ -134,6 +147,7 @@ class Keeper:
         messages = self._store.waiting(self._owner)
         if messages:
             self._keeps.heard(messages)
+        self.chore()
         return self._take_over()
 
     def _renew(self) -> None:
@@ -159,16 +173,33 @@ class Keeper:
                     del self._leaving[run_id]
 
     def _take_over(self) -> bool:
-        if not self._takes_over:
-            return True
-        limit = min(AT_ONCE, self._room())
+        was_full, self._was_full = self._was_full, False
         names = self._names()
-        if limit <= 0 or not names:
+        if not self._takes_over or not names:
+            return True
+        bite = self._bite(names, was_full=was_full)
+        limit = min(bite, self._room())
+        if limit <= 0:
+            self._was_full = (
+                bite == 0
+            )  # there may be more: it is looked again when the others had their turn
             return True
         infos = self._store.claim(self._owner, self._lease_s, workflows=names, limit=limit)
         if infos:
             self._keeps.found([(info, self._loaded(info.id)) for info in infos])
-        return len(infos) < limit
+        self._was_full = len(infos) == limit
+        return not self._was_full
+
+    def _bite(self, names: Sequence[str], *, was_full: bool) -> int:
+        """How many runs to take over now. Whether others are behind is looked up only where there is a backlog."""
+        if self._loads is None:
+            return AT_ONCE
+        if not was_full:
+            return FIRST_BITE
+        loads = dict(self._loads.loads(names))
+        mine, before = loads.pop(self._owner, 0), self._least
+        self._least = min(loads.values(), default=0)
+        return next_bite(mine, loads.values(), before)
 
     def _loaded(self, run_id: str) -> StoredRun | Exception:
         try:
@@ -180,3 +211,19 @@ class Keeper:
         if trouble is not None and trouble != self._trouble:
             logger.warning("the store does not answer the keeper: %s", trouble)
         self._trouble = trouble
+
+
+def next_bite(mine: int, others: Collection[int], least_before: int) -> int:
+    """How many runs to take of a backlog, with so many running here, and so many at each other runner.
+
+    Who has more than somebody else takes little, and nothing while that one is catching up: `least_before` is what
+    the one with fewest had when this was last asked. Who has less than somebody else takes half of what is between
+    them. Otherwise it is a quarter of what is here: those who began together stay together, and one alone soon takes
+    many.
+    """
+    least = min(others, default=mine)
+    if mine > least:
+        is_caught_up_with = mine - least > FIRST_BITE and least > least_before
+        return 0 if is_caught_up_with else FIRST_BITE
+    behind = max(others, default=mine) - mine
+    return min(AT_ONCE, max(FIRST_BITE, mine // 4, behind // 2))

@@ -11,17 +11,20 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Final
 
-from treadle.errors import EncodeError, Fenced, PlugError, UnknownRun
+from treadle.errors import EncodeError, Fenced, PlugError, RunElsewhere, UnknownRun
 from treadle.interfaces import Message, RunInfo, StoredRun
 from treadle.runner import stimuli as say
 from treadle.runner.record import Run
-from treadle.runner.supervisor import Supervisor
+from treadle.runner.supervisor import Supervisor, settle_ticket
 from treadle.runner.writer import PASSING
 
 logger = logging.getLogger("treadle.runner")
 
 SNAPSHOT_EVERY: Final = 2_000
 """After so many events of a run a snapshot of it is worth its while."""
+
+LARGE: Final = 10_000
+"""From so many events on it is said, once, that nothing makes a run's log shorter."""
 
 MOST_ACTIVE: Final = 10_000
 """So many runs a runner takes over at most; those that it was asked for come on top."""
@@ -51,8 +54,25 @@ class Keeping(Supervisor):
         for ask in waiting:
             ask.settle(None)
         self._take_snapshot(run)
+        self._tell_if_large(run)
         if run.status in say.FINAL:
             self.custody.leave(run.id)
+
+    def _tell_if_large(self, run: Run) -> None:
+        """Say once that a log has become long, and that nothing lets go of what is finished."""
+        machine = run.machine
+        if machine is None or run.is_large or machine.position - run.begins_at < LARGE:
+            return
+        run.is_large = True
+        if machine.workflow.definition.retain == "all":
+            logger.warning(
+                "the log of run %s has %d events, and only grows: a workflow with retain= keeps less, and "
+                "continue_as_new(%r) folds what is finished",
+                run.id,
+                machine.position,
+                run.id,
+                extra={"run_id": run.id},
+            )
 
     def _take_snapshot(self, run: Run) -> None:
         """Note what the log comes to, now and then, so that bringing the run back does not take longer and longer."""
@@ -76,6 +96,11 @@ class Keeping(Supervisor):
         """Look after the runs that are here; `takes_over`: and have what nobody has of the known workflows."""
         if self.custody.keeper is not None:
             self.custody.keeper.start(takes_over=takes_over)
+
+    def have(self, run: Run) -> None:
+        """Be the one who may note something of a run that is not at work here. Errors: `RunElsewhere`."""
+        if self.store is not None and run.options.is_stored and run.machine is None:
+            self.custody.take(run.id)
 
     def room(self) -> int:
         """How many more runs may be taken over now."""
@@ -139,9 +164,32 @@ class Keeping(Supervisor):
 
     def lose(self, run: Run, fault: Exception | None) -> None:
         """Another runner has this run: nothing that is done for it here counts any more."""
-        logger.warning("run %s is with another runner now", run.id, extra={"run_id": run.id})
-        run.note = "it is with another runner"
+        if isinstance(fault, UnknownRun):
+            logger.warning("run %s is not in the store any more", run.id, extra={"run_id": run.id})
+            run.note = "it was deleted"
+        else:
+            logger.warning("run %s is with another runner now", run.id, extra={"run_id": run.id})
+            run.note = "it is with another runner"
+            self._tell_who_waits(run, fault)
         self.unmake(run, fault)
+
+    def _tell_who_waits(self, run: Run, fault: Exception | None) -> None:
+        """What somebody waits for here comes about at another runner: they are to look for it in the store."""
+        elsewhere = RunElsewhere(
+            f"the run {run.id!r} is with another runner now, which goes on with it: "
+            "this one was not heard of for too long.",
+            hint="ask that one, or read what came of it from the store: get_results(id) does. "
+            "A longer lease_s survives longer pauses.",
+        )
+        elsewhere.__cause__ = fault
+        tickets = [each for listed in run.tickets.values() for each in listed]
+        waiting, run.waiters = [*run.waiters, *run.asks.values()], []
+        run.tickets.clear()
+        run.asks.clear()
+        for ticket in tickets:
+            settle_ticket(ticket, {}, elsewhere)
+        for ask in waiting:
+            ask.settle(None, elsewhere)
 
     def unmake(self, run: Run, fault: Exception | None) -> None:
         """Know nothing of a run any more, and withdraw what is out for it."""

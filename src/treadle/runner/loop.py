@@ -448,6 +448,7 @@ class Loop:
             expected=order.expected,
             events=order.events,
             status=status_to_store(run),
+            note=run.origin,
             at=order.at,
             epoch=self.supervisor.epoch_of(run),
             wake_at=order.wake_at,

@@ -22,10 +22,11 @@ class Mailbox(Keeping):
     def cancel(self, id: str, input: int | None, reason: str) -> Ask:
         """Withdraw what is left to do, of a run or of one input; a run ends with that."""
         run = self.find(id)
-        if input is None and run.machine is None and run.status in {say.STOPPED, say.PARKED}:
-            self._set_status(run, say.CANCELLED, reason or "asked for")
-            return settled(None)
         try:
+            if input is None and run.machine is None and run.status in {say.STOPPED, say.PARKED}:
+                self.have(run)
+                self._set_status(run, say.CANCELLED, reason or "asked for")
+                return settled(None)
             run = self.awake(id)
         except RunElsewhere:
             return self._leave_message(id, "cancel", {"input": input, "reason": reason})

@@ -12,6 +12,7 @@ from treadle.policies.matching import Rules
 from treadle.policies.policy import FOREVER_S
 from treadle.runner.budget import RetryBudget
 from treadle.runner.registry import Restarts
+from treadle.runner.retention import Retention
 from treadle.runner.wishes import Places
 from treadle.value import Workflow
 from treadle.wiring import STANDARD, make_executor
@@ -40,6 +41,7 @@ class RunnerOptions(TypedDict, total=False):
     poll_s: float
     lag_s: float | None
     retry_budget: RetryBudget | None
+    retention: Retention | Mapping[str, Retention] | None
 
 
 class StartOptions(TypedDict, total=False):

@@ -131,9 +131,11 @@ class Run:
         "id",
         "interrupted",
         "is_busy",
+        "is_large",
         "machine",
         "note",
         "options",
+        "origin",
         "run_key",
         "snapshot_at",
         "status",
@@ -160,6 +162,8 @@ class Run:
         self.machine: Machine | None = None
         self.status = NEW
         self.note: str | None = None
+        self.origin: str | None = None
+        """Which run this one was made of: it stays in the note, whatever else is noted."""
         self.created_at = self.updated_at = at
         self.tickets: dict[int, list[Ticket]] = {}
         self.asks: dict[int, Ask] = {}
@@ -185,6 +189,8 @@ class Run:
         """Where the log begins that it was brought back from: what is before that is in the store alone."""
         self.snapshot_at = 0
         """How long its log was when the last snapshot was taken."""
+        self.is_large = False
+        """Somebody was told that its log only grows."""
         self.was_begun_here = False
         """It was begun by this runner, with the very definition that it has here: its code cannot be another."""
         self.was_found = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from threading import get_ident
 from time import perf_counter
 from typing import Any, Final
@@ -26,10 +27,12 @@ from treadle.model.definition import Definition
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
 from treadle.runner.custody import Custody
+from treadle.runner.forking import origin_in
 from treadle.runner.guarded import GuardedStore
 from treadle.runner.loop import Loop
 from treadle.runner.record import LISTED, Options, Run
 from treadle.runner.wishes import Places, Wishes
+from treadle.runner.writer import PASSING
 from treadle.upgrade.carry import upgraded
 from treadle.upgrade.rules import REFUSE, on_change_from
 from treadle.value import Workflow
@@ -89,6 +92,8 @@ class Registry:
             self.register(workflow)
         self.runs: dict[str, Run] = {}
         self.idle: OrderedDict[str, Run] = OrderedDict()
+        self.going: set[str] = set()
+        """Runs that had their time, and are being deleted."""
         self.wishes: OrderedDict[tuple[int, int, bool], tuple[Any, Any, Wishes]] = OrderedDict()
         self.is_closing = self.is_closed = False
         self.is_observed = bool(observers)
@@ -183,12 +188,28 @@ class Registry:
         self.check_usable()
         run = self.runs.get(id)
         if run is not None:
+            if self._may_be_elsewhere(run):
+                self._look_up(run)
             return run
-        if self.store is not None and is_text(id):
+        if self.store is not None and is_text(id) and id not in self.going:
             info = self.store.info(id)
             if info is not None:
                 return self._remember(info)
         raise UnknownRun(f"there is no run {id!r}.{nearest(id, self.runs)}")
+
+    def _may_be_elsewhere(self, run: Run) -> bool:
+        """Whether another runner may have done something with a run since this one let go of it."""
+        is_here = run.machine is not None or run.unwritten or run.id in self.custody.claimed
+        return self.custody.leases is not None and run.options.is_stored and not is_here
+
+    def _look_up(self, run: Run) -> None:
+        """Learn how a run stands that is not at work here; while the store is away, what was known of it counts."""
+        if self.store is None or self.is_closing:
+            return
+        with suppress(*PASSING):
+            info = self.store.info(run.id)
+            if info is not None:
+                run.status, run.note = info.status, info.note
 
     def _remember(self, info: RunInfo) -> Run:
         """A run that the store knows and this runner does not: another one left it behind."""
@@ -198,7 +219,7 @@ class Registry:
         run = Run(info.id, template, info.run_key, Options(), at)
         is_shared = self.custody.leases is not None
         run.status = info.status if info.status in say.FINAL or is_shared else say.STOPPED
-        run.note = info.note
+        run.note, run.origin = info.note, origin_in(info.note)
         self.runs[info.id] = run
         return run
 
@@ -226,6 +247,8 @@ class Registry:
         for run in self.runs.values():
             info = run.info()
             kept = listed.get(run.id)
+            if kept is not None and self._may_be_elsewhere(run):
+                continue
             if kept is not None and run.machine is None:
                 info = structs.replace(info, position=kept.position)
             if kept is not None:

@@ -21,8 +21,8 @@ from treadle.model.sentinels import ALL
 from treadle.policies.matching import Policies, Rules, policies_from
 from treadle.runner.budget import RetryBudget
 from treadle.runner.clock import SteadyClock
-from treadle.runner.core import Core
 from treadle.runner.keeper import LEASE_S, POLL_S
+from treadle.runner.lives import Lives
 from treadle.runner.options import (
     check_count,
     check_patience,
@@ -34,6 +34,7 @@ from treadle.runner.options import (
 )
 from treadle.runner.record import DURABILITIES, Ask, Options
 from treadle.runner.registry import KEEP_WARM, Restarts
+from treadle.runner.retention import Retention
 from treadle.runner.streams import EventStream
 from treadle.runner.ticket import Ticket
 from treadle.runner.watchdog import LAG_S, Watchdog
@@ -113,6 +114,8 @@ class AsyncRunner:
     name, for policies to name. `policies`, `scheduler` and `max_concurrency` hold for all runs; a run may have its own.
     `observers` and `hooks` are told what happens. `restarts` says how often a run may crash before it is parked.
     `retry_budget` bounds the retries of all runs together (None: by their policies alone).
+    `retention`: how long runs that are over stay in the store; a `Retention`, or one for each workflow by name, with
+    `"*"` for the other ones (None: for ever).
     `lag_s`: when the event loop has not turned for so long, a warning says who holds it up (0 or None: never).
     Units: seconds.
 
@@ -142,14 +145,14 @@ class AsyncRunner:
         poll_s: float = POLL_S,
         lag_s: float | None = LAG_S,
         retry_budget: RetryBudget | None = None,
+        retention: Retention | Mapping[str, Retention] | None = None,
     ) -> None:
-        check_seconds("lease_s", lease_s)
-        check_seconds("poll_s", poll_s)
+        for name, seconds in (("lease_s", lease_s), ("poll_s", poll_s), ("lag_s", lag_s or None)):
+            check_seconds(name, seconds)
         check_count("max_concurrency", max_concurrency)
         check_count("keep_warm", keep_warm)
         check_plugs(observers, hooks, clock, workflows)
         check_patience(restarts, drain_s, retry_budget)
-        check_seconds("lag_s", lag_s or None)
         self._drain_s = drain_s
         self._scheduler = None if scheduler is None else make_scheduler(scheduler)
         clock = clock or SteadyClock()
@@ -162,7 +165,7 @@ class AsyncRunner:
         if transactions is not None:
             known[TRANSACTIONS] = transactions
         places = places_of(known, default)
-        self._core = Core(
+        self._core = Lives(
             executors=known,
             places=places,
             clock=clock,
@@ -187,6 +190,7 @@ class AsyncRunner:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._callbacks: set[asyncio.Task[Any]] = set()
         self._core.check_policies(self._core.policies)
+        self._core.retain(retention)
         self._core.begin_keeping(takes_over=recover)
 
     async def start(
@@ -348,6 +352,39 @@ class AsyncRunner:
         `td.RetryWith()` if it is to be made again. Errors: `UnknownRun`, `RunEnded`, `RunElsewhere`, `CodeChanged`.
         """
         return str(await self._answer(self._core.resume(id, settled_as=settled)))
+
+    async def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> str:
+        """Begin a new run of what a run was after `at` events of its log (all of them by default); say its id.
+
+        The run it is of stays as it is, whoever has it; of its log counts what is stored. What was left to do there is
+        done by the new one, under keys of its own: its run key is another, and so are the idempotency keys, so a
+        receiver takes what it does for new. It has the options that the run has here, but for `deadline_s` and
+        `on_complete`; `on_code_change` decides about its code; its note says where it came from.
+
+        Errors: `UnknownRun`; `DuplicateRun`; `CodeChanged`; `UsageError` for a position that is not there, and where
+        the workflow is not registered.
+        """
+        return str(await self._answer(self._core.fork(id, at, new_id)))
+
+    async def rerun(
+        self, id: str, component: Any, *, input: int | None = None, new_id: str | None = None
+    ) -> str:
+        """Begin a new run in which a component, and all below it, has its work to do again; say its id.
+
+        For one input, or for all, as `Workflow.rerun`; otherwise as `fork`: what is done again is done under keys of
+        its own, and so happens again. Errors: as `fork`; `Forgotten`, `UnknownComponent`.
+        """
+        return str(await self._answer(self._core.rerun(id, component, input, new_id)))
+
+    async def continue_as_new(self, id: str) -> int:
+        """Fold the log of an idle run into what it has come to, in place, when that is stored; say its position.
+
+        Id, run key, states, input keys and numbers stay, and positions go on; finished inputs are forgotten, but for
+        the last one. So a run that lives for ever stays small.
+
+        Errors: `UsageError` while inputs are open, and where the run is in no store; `RunEnded`, `RunElsewhere`.
+        """
+        return int(await self._answer(self._core.continue_as_new(id)))
 
     async def cancel(self, id: str, *, input: int | None = None, reason: str = "") -> None:
         """Withdraw all that is left to do for one input, or for the whole run, which ends with that.

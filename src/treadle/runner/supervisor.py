@@ -31,6 +31,7 @@ from treadle.model.nodes import Context
 from treadle.runner import stimuli as say
 from treadle.runner.budget import Purse, RetryBudget
 from treadle.runner.custody import Custody
+from treadle.runner.forking import run_key_in, with_origin
 from treadle.runner.keeper import LEASE_S, POLL_S
 from treadle.runner.live import Live
 from treadle.runner.loop import Loop
@@ -42,6 +43,7 @@ from treadle.runner.streams import END
 from treadle.runner.surroundings import Host
 from treadle.runner.ticket import Ticket
 from treadle.runner.writer import Writer
+from treadle.upgrade.rules import RECOMPUTE
 from treadle.value import Workflow
 
 logger = logging.getLogger("treadle.runner")
@@ -199,7 +201,7 @@ class Supervisor(Registry):
                 self.park(run, "unreadable_log", error)
                 return
         try:
-            workflow = self._revived(run, stored)
+            workflow, stored = self._upgraded(run, stored)
             if workflow is None:
                 self.park(run, "unknown_definition", None)
                 return
@@ -217,10 +219,25 @@ class Supervisor(Registry):
             lacking = UsageError(f"the registered definition has no function for {names}.")
             self.park(run, "unknown_definition", lacking)
             return
+        if stored.events and workflow.run_key != run_key_in(stored):
+            self.go_on_as_fork(run, workflow, stored)
+            return
         first = stored.events[0] if stored.events else None
         run.interrupted = stored.intents
         run.begins_at = run.snapshot_at = first.position if isinstance(first, Baseline) else 0
         self._begin(run, workflow, stored=stored.info.position, adopted=adopted, old=old)
+
+    def _upgraded(self, run: Run, stored: StoredRun) -> tuple[Workflow | None, StoredRun]:
+        """The workflow to go on with, and the log it was made of: what is to be computed again takes all of it."""
+        try:
+            return self._revived(run, stored), stored
+        except CodeChanged:
+            words = {word for _, word in self.on_code_change.rules}
+            is_short = bool(stored.events) and isinstance(stored.events[0], Baseline)
+            if RECOMPUTE not in words or not is_short or self.upkeep is None:
+                raise
+            stored = self.upkeep.load_all(run.id)
+            return self._revived(run, stored), stored
 
     def input_finished(self, run: Run, input: int, reason: str | None) -> None:
         """Resolve the tickets of an input, and tell the observers."""
@@ -322,7 +339,7 @@ class Supervisor(Registry):
             self.custody.leave(run.id)
 
     def _set_status(self, run: Run, status: str, note: str | None) -> None:
-        run.status, run.note = status, note
+        run.status, run.note = status, with_origin(note, run.origin)
         run.updated_at = self.clock.now()
         if self.store is not None and run.options.is_stored:
             try:
@@ -513,6 +530,10 @@ class Supervisor(Registry):
                     self.all_written(run)
 
         self.call(take)
+
+    @abstractmethod
+    def go_on_as_fork(self, run: Run, workflow: Workflow, stored: StoredRun) -> None:
+        """What is computed again under the code of today is a run of its own."""
 
     @abstractmethod
     def not_written(self, run: Run, order: say.Store | None, fault: Exception) -> None:

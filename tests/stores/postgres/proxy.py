@@ -23,6 +23,7 @@ class Proxy:
         self.is_silent = False
         """Takes all that is said, and passes nothing on."""
         self.is_calm = draw is None
+        self._is_apart = False
         Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -33,12 +34,25 @@ class Proxy:
         for pair in list(self._pairs):
             self._cut(pair)
 
+    def part(self) -> None:
+        """Cut all connections, and let none through."""
+        self._is_apart = True
+        for pair in list(self._pairs):
+            self._cut(pair)
+
+    def join(self) -> None:
+        """Let connections through again."""
+        self._is_apart = False
+
     def _accept(self) -> None:
         while True:
             try:
                 near, _ = self._listener.accept()
             except OSError:
                 return
+            if self._is_apart:
+                near.close()
+                continue
             try:
                 far = socket.create_connection(("127.0.0.1", self._target))
             except OSError:

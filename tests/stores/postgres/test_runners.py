@@ -9,13 +9,16 @@ import threading
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 import treadle as td
 from tests.stores.postgres import worker
+from tests.stores.postgres.proxy import Proxy
 from treadle.codec import Codec
+from treadle.errors import RunElsewhere
 from treadle.model.events import Applied
 from treadle.stores.postgres import PostgresStore
 
@@ -53,6 +56,12 @@ class Workers:
     def errors(self, process):
         """What it said."""
         return (self.folder / f"errors-{self.processes.index(process)}").read_text()
+
+    def ask(self, process, run_id):
+        """What it can do with a run."""
+        process.stdin.write(run_id.encode() + b"\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
 
     def open_gate(self):
         """Let the work that waits go on."""
@@ -120,7 +129,10 @@ def examine(store, server, run_id):
 
 @pytest.mark.slow
 def test_a_runner_that_was_stopped_past_its_lease_is_fenced(workers, store, server):
-    """Another goes on with its run; when it wakes up, nothing that it does counts, and it says why."""
+    """Another goes on with its run; when it wakes up, nothing that it does counts, and it says why.
+
+    It stays a runner like any other: the run's tickets fail, its other calls say where the run is, and read it.
+    """
     first = workers.begin("run")
     until(lambda: any(each["number"] == worker.GATED for each in workers.ledger()), "the gate")
     first.send_signal(signal.SIGSTOP)
@@ -133,8 +145,20 @@ def test_a_runner_that_was_stopped_past_its_lease_is_fenced(workers, store, serv
     length = store.info("run").position
     first.send_signal(signal.SIGCONT)
     until(lambda: "with another runner" in workers.errors(first), "the first notices")
+    answers = workers.ask(first, "run")
     workers.end()
 
+    why = answers.pop("why")
+    assert "'run' is with another runner now" in why
+    assert "get_results(id)" in why
+    assert answers == {
+        **dict.fromkeys(["ticket", "run", "resume", "stop"], "RunElsewhere"),
+        **dict.fromkeys(["forget", "remove", "start"], "RunElsewhere"),
+        "results": repr({"double": 2 * worker.GATED}),
+        "wait": "'idle'",
+        "status": "['idle']",
+        "new": repr({"double": 2}),
+    }
     assert taken.epoch == 2
     assert store.info("run").position == length
     examine(store, server, "run")
@@ -196,3 +220,42 @@ def test_a_runner_waits_for_a_server_that_is_away(own_server, caplog):
         assert store.verify() == []
     finally:
         store.close()
+
+
+@pytest.mark.slow
+def test_a_runner_that_is_cut_off_past_its_lease_lets_go(server, store):
+    """Another goes on with its run meanwhile; back again, it says so to who waits, and works on with other runs."""
+    gate, begun = threading.Event(), threading.Semaphore(0)
+
+    def slow(number):
+        begun.release()
+        assert gate.wait(WAIT_S)
+        return number
+
+    flow = td.workflow("w").add(td.step(slow))
+    settings: dict[str, Any] = {"workflows": [flow], "lease_s": 0.5, "poll_s": 0.02}
+
+    def open_one(port):
+        return PostgresStore(server.through(port), Codec(), schema=store.schema)
+
+    with (
+        Proxy(server.port) as proxy,
+        td.Runner(store=open_one(proxy.port), **settings) as far,
+        td.Runner(store=open_one(server.port), **settings) as near,
+    ):
+        far.start(flow, "run")
+        ticket = far.run("run", 1)
+        assert begun.acquire(timeout=WAIT_S)
+        proxy.part()
+        assert begun.acquire(timeout=WAIT_S)  # at the other
+        gate.set()
+        until(lambda: near.get_results("run") == {"slow": 1}, "the other finishes it")
+        proxy.join()
+        with pytest.raises(RunElsewhere, match="not heard of for too long"):
+            ticket.result(WAIT_S)
+        assert far.get_results("run") == {"slow": 1}
+        far.start(flow, "again")
+        assert far.run("again", 2).result(WAIT_S) == {"slow": 2}
+    ends = [event for event in store.load("run").events if isinstance(event, Applied)]
+    assert len(ends) == 1
+    assert store.verify() == []

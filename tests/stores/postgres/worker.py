@@ -1,6 +1,7 @@
 """A process with a runner on a shared database: `python -m tests.stores.postgres.worker CONNINFO SCHEMA [RUN ...]`.
 
 It feeds the runs that it is given, takes over what nobody has, says when it is ready, and ends when its input does.
+Before that, each line of its input is the id of one of its runs: it says what it can still do with it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
@@ -45,6 +47,38 @@ def flow() -> td.Workflow:
     return td.workflow("shared").add(td.step(check)).add(td.step(double), to="check")
 
 
+def say(text: str) -> None:
+    """Tell whoever began this process."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def asked(runner: td.Runner, run_id: str, ticket: td.Ticket) -> dict[str, str]:
+    """What each call says of a run: the name of its error, or what it gives."""
+    calls: dict[str, Callable[[], object]] = {
+        "ticket": lambda: ticket.result(10),
+        "run": lambda: runner.run(run_id, 1),
+        "wait": lambda: runner.wait(run_id),
+        "resume": lambda: runner.resume(run_id),
+        "stop": lambda: runner.stop(run_id),
+        "forget": lambda: runner.stop(run_id, persist=False),
+        "remove": lambda: runner.remove(run_id, "double"),
+        "start": lambda: runner.start(flow(), run_id, if_exists="resume"),
+        "results": lambda: runner.get_results(run_id, input=GATED),
+        "status": lambda: [each.status for each in runner.runs() if each.id == run_id],
+        "new": lambda: runner.run(runner.start(flow(), f"{run_id} again"), 1).result(10),
+    }
+    answers = {}
+    for name, call in calls.items():
+        try:
+            answers[name] = repr(call())
+        except Exception as error:  # whatever it is, it is the answer
+            answers[name] = type(error).__name__
+            if name == "ticket":
+                answers["why"] = str(error)
+    return answers
+
+
 def main(conninfo: str, schema: str, *runs: str) -> None:
     """Live."""
     store = PostgresStore(conninfo, Codec(), schema=schema)
@@ -56,13 +90,17 @@ def main(conninfo: str, schema: str, *runs: str) -> None:
         poll_s=0.02,
         drain_s=5.0,
     ) as runner:
+        gated = {}
         for run_id in runs:
             runner.start(flow(), run_id)
             for number in range(TOTAL):
-                runner.run(run_id, number, key=f"{run_id} {number}")
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-        sys.stdin.read()
+                ticket = runner.run(run_id, number, key=f"{run_id} {number}")
+                if number == GATED:
+                    gated[run_id] = ticket
+        say("ready")
+        for line in sys.stdin:
+            run_id = line.strip()
+            say(json.dumps(asked(runner, run_id, gated[run_id])))
 
 
 if __name__ == "__main__":

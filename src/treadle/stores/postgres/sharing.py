@@ -71,6 +71,13 @@ JOIN {s}.run AS r ON r.id = g.id AND r.epoch = g.epoch
 WHERE l.run = r.pk AND l.owner = %(owner)s RETURNING r.id, {unsynced}
 """
 
+LOADS: Final = """
+SELECT lease.owner, count(*) FILTER (WHERE run.status = 'running')
+FROM {s}.lease JOIN {s}.run ON run.pk = lease.run
+WHERE lease.owner IS NOT NULL AND lease.until > {begun} AND run.workflow = ANY(%(workflows)s::text[])
+GROUP BY lease.owner
+"""
+
 RELEASE: Final = """
 WITH r AS (
     UPDATE {s}.run SET crashes = 0 FROM unnest(%(ids)s::text[], %(epochs)s::bigint[]) AS g(id, epoch)
@@ -114,6 +121,7 @@ class Sharing:
 
         self._due, self._by_id, self._taken = made(DUE + TAKE), made(BY_ID + TAKE), made(TAKEN)
         self._renew, self._release = made(RENEW), made(RELEASE)
+        self._loads = made(LOADS)
         self._post, self._waiting, self._answered = made(POST), made(WAITING), made(ANSWERED)
 
     def claim(
@@ -166,6 +174,14 @@ class Sharing:
             "keeping runs of", lambda connection: execute(connection, self._renew, given)
         )
         return {row[0] for row in rows}
+
+    def loads(self, workflows: Sequence[str]) -> dict[str, int]:
+        """How many running runs of these workflows each owner has, of those whose leases have not run out."""
+        given = {"workflows": [*filter(is_text, workflows)]}
+        rows = self._connections.call(
+            "reading", lambda connection: execute(connection, self._loads, given)
+        )
+        return {str(owner): int(count) for owner, count in rows}
 
     def release(self, epochs: Mapping[str, int]) -> None:
         """Let go of these runs, in order."""

@@ -104,6 +104,10 @@ class PostgresStore:
         """Keep these runs for longer; give those of them that are still the owner's."""
         return self._sharing.renew(owner, ttl_s, epochs)
 
+    def loads(self, workflows: Sequence[str]) -> Mapping[str, int]:
+        """How many running runs of these workflows each owner has."""
+        return self._sharing.loads(workflows)
+
     def release(self, epochs: Mapping[str, int]) -> None:
         """Let go of these runs, in order."""
         self._sharing.release(epochs)

@@ -1,0 +1,495 @@
+"""Long lives of stored runs: forks and reruns, logs that are folded in place, and runs that have had their time."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import treadle as td
+from tests.stores.sqlite.places import HandClock
+from treadle import errors
+from treadle.codec import Codec
+from treadle.interfaces import Message, RunInfo
+from treadle.model.events import Baseline
+from treadle.runner import keeping
+from treadle.stores.memory import MemoryStore
+from treadle.stores.sqlite import SqliteStore
+from treadle.wiring import make_store
+
+PATIENCE_S = 30
+DAY_S = 86_400.0
+
+
+def sums(name: str = "sums", by: int = 1, **options: Any) -> td.Workflow:
+    """A step, and a state below it."""
+    workflow = td.workflow(name, **options).add(td.step(lambda x: x + by, name="plus"))
+    return workflow.add(
+        td.accumulator(lambda total, x: total + x, initial=0, name="total"), to="plus"
+    )
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A store of each kind: an object for one process, and the URL of a file."""
+    return MemoryStore() if request.param == "memory" else f"sqlite:///{tmp_path / 'runs.db'}"
+
+
+def url_in(path: Path) -> str:
+    """A store in a file."""
+    return f"sqlite:///{path / 'runs.db'}"
+
+
+def whole(url: str, id: str) -> Any:
+    """A run with all of its log."""
+    kept: Any = make_store(url)
+    try:
+        return kept.load_all(id)
+    finally:
+        kept.close()
+
+
+def listed(url: str) -> dict[str, RunInfo]:
+    """The runs of a store by id."""
+    kept: Any = make_store(url)
+    try:
+        return {info.id: info for info in kept.list()}
+    finally:
+        kept.close()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that comes by itself."""
+    clock, never = itertools.count(), threading.Event()
+    while not holds():
+        assert next(clock) < PATIENCE_S / 0.01, "it did not come"
+        never.wait(0.01)
+
+
+# ------------------------------------------------------------------------------------ fork, rerun
+
+
+def test_a_fork_goes_on_by_itself(store: Any):
+    """It begins where the run is, and neither knows of the other's inputs."""
+    with td.Runner(store=store) as runner:
+        runner.start(sums(), "a")
+        runner.run("a", 1).result(PATIENCE_S)
+        assert runner.fork("a", new_id="b") == "b"
+        assert runner.run("b", 10).result(PATIENCE_S) == {"total": 13}
+        assert runner.run("a", 2).result(PATIENCE_S) == {"total": 5}
+        keys = {info.id: info.run_key for info in runner.runs()}
+        assert keys["a"] != keys["b"]
+        assert {info.id: info.note for info in runner.runs()} == {
+            "a": None,
+            "b": "forked from a at 4",
+        }
+
+
+def test_a_fork_does_what_was_left_to_do_under_keys_of_its_own(store: Any):
+    """Cut before a step's result, the step is done again, and its receiver sees another key."""
+    seen: list[str] = []
+
+    def send(x: int, key: str = td.idempotency_key()) -> int:
+        seen.append(key)
+        return x
+
+    with td.Runner(store=store) as runner:
+        runner.start(td.workflow("post").add(td.step(send)), "a")
+        runner.run("a", 1).result(PATIENCE_S)
+        fork = runner.fork("a", at=2)
+        runner.wait(fork, PATIENCE_S)
+        assert runner.get_results(fork) == {"send": 1}
+        assert len(set(seen)) == 2
+
+
+def test_where_a_fork_came_from_stays_to_be_seen(tmp_path: Path):
+    """Through further inputs, another runner, a cancellation."""
+    url = url_in(tmp_path)
+    with td.Runner(store=url) as runner:
+        runner.start(sums(), "a")
+        runner.run("a", 1).result(PATIENCE_S)
+        runner.fork("a", new_id="b")
+        runner.run("b", 2).result(PATIENCE_S)
+    assert listed(url)["b"].note == "forked from a at 4"
+    with td.Runner(store=url, workflows=[sums()]) as runner:
+        assert runner.run("b", 3).result(PATIENCE_S) == {"total": 9}
+        runner.cancel("b", reason="enough")
+    assert listed(url)["b"].note == "enough; forked from a at 4"
+
+
+def test_a_run_of_another_runner_is_forked(tmp_path: Path):
+    """Whoever has it: only its stored log is read."""
+    with td.Runner(store=url_in(tmp_path)) as first:
+        first.start(sums(), "a")
+        first.run("a", 1).result(PATIENCE_S)
+    store = SqliteStore(tmp_path / "runs.db", Codec())
+    with td.Runner(store=store, workflows=[sums()]) as runner:
+        assert store.claim("somebody else", 60.0, run_id="a")
+        with pytest.raises(errors.RunElsewhere):
+            runner.run("a", 2)
+        fork = runner.fork("a")
+        assert runner.run(fork, 2).result(PATIENCE_S) == {"total": 5}
+        assert {info.id: info.owner for info in store.list()}["a"] == "somebody else"
+
+
+def test_a_component_is_rerun_for_all_inputs_or_one(store: Any):
+    """What is above it stays; what is below it is computed again."""
+    calls: list[Any] = []
+
+    def noted(name: str) -> Any:
+        def body(x: int) -> int:
+            calls.append((name, x))
+            return x + 1
+
+        return td.step(body, name=name)
+
+    workflow = td.workflow("w").add(noted("a")).add(noted("b"), to="a").add(noted("c"), to="b")
+    with td.Runner(store=store) as runner:
+        runner.start(workflow, "one")
+        for value in (10, 20):
+            runner.run("one", value).result(PATIENCE_S)
+        calls.clear()
+        again = runner.rerun("one", "b", new_id="two")
+        runner.wait(again, PATIENCE_S)
+        assert sorted(calls) == [("b", 11), ("b", 21), ("c", 12), ("c", 22)]
+        calls.clear()
+        last = runner.rerun("one", "c", input=1)
+        runner.wait(last, PATIENCE_S)
+        assert calls == [("c", 22)]
+        assert runner.get_results(last) == {"c": 23}
+        notes = {info.id: info.note for info in runner.runs()}
+        assert notes["two"] == "rerun of one at 9: b"
+        assert notes[last] == "rerun of one at 9: c for input 1"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda runner: runner.fork("x"), errors.UnknownRun, "no run 'x'"),
+        (lambda runner: runner.fork("a", at=99), errors.UsageError, "no position 99"),
+        (lambda runner: runner.fork("a", at=-1), errors.UsageError, "no position"),
+        (lambda runner: runner.fork("a", new_id="a"), errors.DuplicateRun, "'a' already"),
+        (lambda runner: runner.fork("a", new_id=""), errors.UsageError, "the id ''"),
+        (lambda runner: runner.rerun("a", "plum"), errors.UnknownComponent, "plum"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_and_leaves_nothing(
+    store: Any, call: Any, error: type[Exception], said: str
+):
+    """Before anything is stored."""
+    with td.Runner(store=store) as runner:
+        runner.start(sums(), "a")
+        runner.run("a", 1).result(PATIENCE_S)
+        with pytest.raises(error, match=said):
+            call(runner)
+        assert [info.id for info in runner.runs()] == ["a"]
+
+
+def test_a_fork_of_a_run_whose_workflow_nobody_knows_is_refused(tmp_path: Path):
+    """It says what to give; and so is one whose code is another now."""
+    url = url_in(tmp_path)
+    with td.Runner(store=url) as runner:
+        runner.start(sums(), "a")
+        runner.run("a", 1).result(PATIENCE_S)
+    with td.Runner(store=url) as runner, pytest.raises(errors.UsageError, match="'sums'.*workflow"):
+        runner.fork("a")
+    with td.Runner(store=url, workflows=[sums(by=2)]) as runner:
+        with pytest.raises(errors.CodeChanged):
+            runner.fork("a")
+    assert list(listed(url)) == ["a"]
+
+
+def test_a_run_that_is_kept_nowhere_is_forked_from_memory():
+    """Its log is in its machine."""
+    with td.Runner(store=None) as runner:
+        runner.start(sums(), "a")
+        runner.run("a", 1).result(PATIENCE_S)
+        fork = runner.fork("a")
+        assert runner.run(fork, 2).result(PATIENCE_S) == {"total": 5}
+
+
+# ---------------------------------------------------------------------------------- recompute
+
+
+def test_what_is_recomputed_goes_on_as_a_run_of_its_own(tmp_path: Path):
+    """The old run stops, and says as what it goes on; a second runner finds both as they are."""
+    url = url_in(tmp_path)
+    with td.Runner(store=url) as runner:
+        runner.start(sums(), "a")
+        for value in (1, 2):
+            runner.run("a", value).result(PATIENCE_S)
+    before = whole(url, "a")
+    name = f"a~{before.info.position}"
+    options: dict[str, Any] = {"workflows": [sums(by=100)], "on_code_change": "recompute"}
+    with td.Runner(store=url, **options) as runner:
+        with pytest.raises(errors.RunEnded, match=f"goes on as '{name}'"):
+            runner.run("a", 3)
+        runner.wait(name, PATIENCE_S)
+        assert runner.get_results(name) == {"total": 203}
+        assert runner.run(name, 3).result(PATIENCE_S) == {"total": 306}
+        with pytest.raises(errors.RunEnded, match=f"goes on as '{name}'"):
+            runner.resume("a")
+    after = listed(url)
+    assert whole(url, "a").events == before.events
+    assert after["a"].status == "stopped"
+    assert after[name].note == f"upgraded from a at {before.info.position}"
+    assert set(after) == {"a", name}
+    with td.Runner(store=url, workflows=[sums(by=100)]) as runner:
+        assert runner.run(name, 4).result(PATIENCE_S) == {"total": 410}
+    with td.Runner(store=url, workflows=[sums()]) as runner:  # the old code may have it back
+        runner.resume("a")
+        assert runner.run("a", 3).result(PATIENCE_S) == {"total": 9}
+
+
+def test_a_run_of_many_events_is_recomputed_from_all_of_its_log(tmp_path: Path):
+    """Its snapshot is not enough, and the store has the rest."""
+    url = url_in(tmp_path)
+    with td.Runner(store=url) as runner:
+        runner.start(sums(), "a")
+        tickets = [runner.run("a", 1) for _ in range(700)]
+        tickets[-1].result(PATIENCE_S)
+    kept: Any = make_store(url)
+    assert isinstance(kept.load("a").events[0], Baseline)
+    kept.close()
+    name = f"a~{listed(url)['a'].position}"
+    options: dict[str, Any] = {"workflows": [sums(by=2)], "on_code_change": "recompute"}
+    with td.Runner(store=url, **options) as runner:
+        with pytest.raises(errors.RunEnded, match="computed again"):
+            runner.resume("a")
+        runner.wait(name, PATIENCE_S)
+        assert runner.get_results(name) == {"total": 2_100}
+
+
+# --------------------------------------------------------------------------------- folded logs
+
+
+def test_a_log_is_folded_in_place(store: Any):
+    """Id, keys, states and numbers stay; positions go on."""
+    with td.Runner(store=store) as runner:
+        runner.start(sums(), "a")
+        for value in range(20):
+            runner.run("a", value, key=f"k{value}").result(PATIENCE_S)
+        (key,) = [info.run_key for info in runner.runs()]
+        position = runner.continue_as_new("a")
+        assert position == 61
+        assert runner.run("a", 3, key="k3").input == 3
+        ticket = runner.run("a", 1)
+        assert ticket.input == 20
+        assert ticket.result(PATIENCE_S) == {"total": 212}
+        log = runner.get_workflow("a").log()
+        assert [log[0].position, *[event.position for event in log[1:]]] == [61, 61, 62, 63]
+        assert isinstance(log[0], Baseline)
+        assert [info.run_key for info in runner.runs()] == [key]
+
+
+def test_a_folded_run_is_brought_back_and_verified(tmp_path: Path):
+    """Another runner goes on with it; the chain of hashes holds."""
+    url = url_in(tmp_path)
+    with td.Runner(store=url) as runner:
+        runner.start(sums(), "a")
+        for value in range(5):
+            runner.run("a", value).result(PATIENCE_S)
+        runner.continue_as_new("a")
+    assert len(whole(url, "a").events) == 1
+    with td.Runner(store=url, workflows=[sums()]) as runner:
+        assert runner.run("a", 5).result(PATIENCE_S) == {"total": 21}
+        with pytest.raises(errors.Forgotten):
+            runner.get_results("a", input=0)
+        runner.continue_as_new("a")
+    kept: Any = make_store(url)
+    assert not kept.verify()
+    kept.close()
+
+
+def test_a_log_with_open_inputs_is_not_folded(store: Any):
+    """It says which are open; when they are done, it is."""
+    go = threading.Event()
+
+    def held(x: int) -> int:
+        go.wait(PATIENCE_S)
+        return x
+
+    with td.Runner(store=store) as runner:
+        runner.start(td.workflow("w").add(td.step(held)), "a")
+        ticket = runner.run("a", 1)
+        with pytest.raises(errors.UsageError, match=r"1 of its inputs are open \(0\)"):
+            runner.continue_as_new("a")
+        go.set()
+        ticket.result(PATIENCE_S)
+        runner.wait("a", PATIENCE_S)
+        assert runner.continue_as_new("a") == 3
+
+
+def test_only_what_is_stored_is_folded():
+    """A run that is kept nowhere, and one that was stopped, are refused."""
+    with td.Runner(store=None) as runner:
+        runner.start(sums(), "a")
+        with pytest.raises(errors.UsageError, match="no store"):
+            runner.continue_as_new("a")
+    with td.Runner() as runner:
+        runner.start(sums(), "a")
+        assert runner.continue_as_new("a") == 0
+        runner.stop("a")
+        with pytest.raises(errors.RunEnded):
+            runner.continue_as_new("a")
+
+
+def test_what_retain_lets_go_of_leaves_the_store(tmp_path: Path):
+    """Folding by itself reaches the file: the log there stays short, and adds up."""
+    url = url_in(tmp_path)
+    with td.Runner(store=url) as runner:
+        runner.start(sums(retain=5), "a")
+        for value in range(200):
+            ticket = runner.run("a", value)
+        assert ticket.result(PATIENCE_S) == {"total": 20_100}
+    stored = whole(url, "a")
+    assert stored.info.position == 601
+    assert isinstance(stored.events[0], Baseline)
+    assert len(stored.events) < 300
+
+
+def test_a_log_that_only_grows_is_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    """Where nothing trims it; with retain=, nobody need hear of it."""
+    monkeypatch.setattr(keeping, "LARGE", 30)
+    with caplog.at_level(logging.WARNING, logger="treadle.runner"):
+        with td.Runner(store=url_in(tmp_path)) as runner:
+            for id, workflow in (("grows", sums()), ("trims", sums("trims", retain=5))):
+                runner.start(workflow, id)
+                for value in range(30):
+                    runner.run(id, value).result(PATIENCE_S)
+    told = [record.getMessage() for record in caplog.records if "only grows" in record.msg]
+    assert len(told) == 1
+    assert "grows" in told[0]
+    assert "continue_as_new('grows')" in told[0]
+
+
+# ------------------------------------------------------------------------------------ retention
+
+
+def old_store(path: Path) -> str:
+    """Runs that are idle, stopped, cancelled, and idle with a message waiting, all of the same age."""
+    url = url_in(path)
+    with td.Runner(store=url) as runner:
+        for id in ("idle", "stopped", "cancelled", "wanted"):
+            runner.start(sums(), id)
+            runner.run(id, 1).result(PATIENCE_S)
+        runner.start(sums("other"), "other's")
+        runner.stop("stopped")
+        runner.cancel("cancelled")
+    return url
+
+
+def later(path: Path, seconds: float, retention: Any, **options: Any) -> td.Runner:
+    """A runner of another day."""
+    clock = HandClock()
+    clock.at += seconds
+    return td.Runner(
+        store=url_in(path),
+        workflows=[sums()],
+        clock=clock,
+        poll_s=0.01,
+        retention=retention,
+        **options,
+    )
+
+
+def test_runs_that_had_their_time_are_let_go_of(tmp_path: Path):
+    """By status: what was finished, and what was stopped; never another workflow's."""
+    url = old_store(tmp_path)
+    with later(tmp_path, 2 * DAY_S, td.Retention(finished_for_s=DAY_S)) as runner:
+        until(lambda: len(runner.runs()) == 2)
+        assert {info.id for info in runner.runs()} == {"stopped", "other's"}
+        with pytest.raises(errors.UnknownRun):
+            runner.run("idle", 1)
+    with later(tmp_path, 2 * DAY_S, {"sums": td.Retention(failed_for_s=DAY_S)}) as runner:
+        until(lambda: len(runner.runs()) == 1)
+    assert list(listed(url)) == ["other's"]
+
+
+def test_runs_stay_until_their_time_has_come(tmp_path: Path):
+    """A runner looks again as the time goes on, and then lets go of those that it has itself."""
+    clock = HandClock()
+    retention = td.Retention(finished_for_s=DAY_S)
+    with td.Runner(store=url_in(tmp_path), clock=clock, poll_s=0.01, retention=retention) as runner:
+        runner.start(sums(), "old")
+        runner.run("old", 1).result(PATIENCE_S)
+        clock.at += DAY_S - 100
+        runner.start(sums(), "new")
+        runner.run("new", 1).result(PATIENCE_S)
+        clock.at += 200
+        until(lambda: [info.id for info in runner.runs()] == ["new"])
+        assert runner.run("new", 2).result(PATIENCE_S) == {"total": 5}
+
+
+def test_only_so_many_stay(tmp_path: Path):
+    """The latest of those that are finished."""
+    with td.Runner(store=url_in(tmp_path)) as runner:
+        for number in range(40):
+            runner.start(sums(), f"run-{number:02}")
+            runner.run(f"run-{number:02}", 1).result(PATIENCE_S)
+    with later(tmp_path, 1.0, td.Retention(most=3)) as runner:
+        until(lambda: len(runner.runs()) == 3)
+        assert [info.id for info in runner.runs()] == ["run-37", "run-38", "run-39"]
+
+
+def test_a_run_that_somebody_wants_something_of_stays(tmp_path: Path):
+    """A message waits for it: it is not over."""
+    path = tmp_path / "runs.db"
+    old_store(tmp_path)
+    store = SqliteStore(path, Codec())
+    store.post(Message(id="m", run_id="idle", kind="signal", body=b'{"name": "x"}'))
+    store.close()
+    retention = td.Retention(finished_for_s=DAY_S)
+    with later(tmp_path, 2 * DAY_S, retention, recover=False) as runner:
+        until(lambda: len(runner.runs()) == 3)
+        assert {info.id for info in runner.runs()} == {"stopped", "other's", "idle"}
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"most": -1}, {"most": True}, {"finished_for_s": "1d"}, {"failed_for_s": -1.0}]
+)
+def test_what_says_nothing_is_no_retention(given: Any):
+    """Neither is what is no number."""
+    with pytest.raises(errors.UsageError, match="Retention"):
+        td.Retention(**given)
+
+
+@pytest.mark.parametrize("retention", [30, {"w": 30}, {3: td.Retention(most=1)}])
+def test_rules_are_retentions(tmp_path: Path, retention: Any):
+    """By workflow or for all, and only in a store that keeps runs."""
+    with pytest.raises(errors.UsageError, match="retention="):
+        td.Runner(store=url_in(tmp_path), retention=retention)
+    with pytest.raises(errors.UsageError, match="no leases"):
+        td.Runner(store="memory", retention=td.Retention(most=1))
+
+
+def test_the_longest_unchanged_goes_first():
+    """Whatever is at work, waits for a moment, or has no time, is none of them."""
+    at = itertools.count(1)
+
+    def info(id: str, status: str, **more: Any) -> RunInfo:
+        return RunInfo(
+            id=id, workflow="w", run_key=id, status=status, updated_at=float(next(at)), **more
+        )
+
+    infos = [
+        *(info("b", "idle"), info("a", "parked"), info("c", "cancelled"), info("d", "stopped")),
+        *(info("e", "running"), info("f", "idle", wake_at=9.0), info("g", "waiting")),
+        RunInfo(id="h", workflow="w", run_key="h"),
+    ]
+
+    def due(**rule: Any) -> list[str]:
+        return [each.id for each in td.Retention(**rule).due(infos, 100.0)]
+
+    assert due(finished_for_s=0) == ["b", "c"]
+    assert due(finished_for_s=98) == ["b"]
+    assert due(failed_for_s=0) == ["a", "d"]
+    assert due(most=1) == ["b"]
+    assert due(most=0, failed_for_s=97) == ["b", "a", "c"]
