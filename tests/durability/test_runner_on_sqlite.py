@@ -250,6 +250,21 @@ def test_a_stopped_run_can_be_cancelled_later(tmp_path):
     assert status_of(path, "a").status == "cancelled"
 
 
+def test_a_run_that_was_taken_again_is_not_lost(tmp_path):
+    """An answer to what was asked of the store before that concerns the earlier claim, and not this one."""
+    path, made = tmp_path / "runs.db", workflow()
+    with runner_on(path, made) as runner:
+        runner.start(made, "a")
+        runner.run("a", 1).result(GUARD_S)
+        runner.stop("a")
+        until(lambda: status_of(path, "a").owner is None)
+        runner.resume("a")
+        runner._runner._core.lost({"a": 1})
+        assert runner.run("a", 2).result(GUARD_S) == {"step": 4}
+        runner._runner._core.lost({"a": 2})
+        until(lambda: "a" not in runner._runner._core.custody.claimed)
+
+
 def test_how_a_run_stands_is_looked_up_where_another_runner_has_it(tmp_path):
     """What was known of it when it was let go of does not count any more."""
     store, made = SqliteStore(tmp_path / "runs.db", Codec()), workflow()

@@ -291,9 +291,7 @@ class Core(Mailbox):
         asked = Ask()
 
         def ended(ask: Ask) -> None:
-            if (
-                ask.error is not None
-            ):  # it is another runner's, and not to be ended or forgotten here
+            if ask.error is not None:  # it is another runner's, and stays as it is
                 asked.settle(None, ask.error)
                 return
             if not persist:

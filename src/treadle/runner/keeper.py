@@ -43,8 +43,8 @@ class Keeps(Protocol):
     def found(self, runs: Sequence[tuple[RunInfo, StoredRun | Exception]]) -> None:
         """These runs are this runner's now."""
 
-    def lost(self, run_ids: Sequence[str]) -> None:
-        """These are not any more."""
+    def lost(self, epochs: Mapping[str, int]) -> None:
+        """These are not any more, as they were claimed then."""
 
     def heard(self, messages: Sequence[Message]) -> None:
         """These messages wait for runs of this runner; each comes again until it was answered."""
@@ -157,7 +157,7 @@ class Keeper:
         begin = monotonic()
         still = self._store.renew(self._owner, self._lease_s, epochs)
         self._renewed_at = begin
-        gone = [run_id for run_id in epochs if run_id not in still]
+        gone = {run_id: epoch for run_id, epoch in epochs.items() if run_id not in still}
         if gone:
             self._keeps.lost(gone)
 
@@ -180,9 +180,7 @@ class Keeper:
         bite = self._bite(names, was_full=was_full)
         limit = min(bite, self._room())
         if limit <= 0:
-            self._was_full = (
-                bite == 0
-            )  # there may be more: it is looked again when the others had their turn
+            self._was_full = not bite  # there may be more when the others had their turn
             return True
         infos = self._store.claim(self._owner, self._lease_s, workflows=names, limit=limit)
         if infos:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Event
 from typing import Final
 
@@ -150,11 +150,13 @@ class Keeping(Supervisor):
         except Exception as error:  # noqa: BLE001 - one run's trouble is not the others'
             self.crashed(run, error, None)
 
-    def lost(self, run_ids: Sequence[str]) -> None:
+    def lost(self, epochs: Mapping[str, int]) -> None:
         """These runs are with other runners (called in the keeper's thread)."""
 
         def take() -> None:
-            for run_id in run_ids:
+            for run_id, epoch in epochs.items():
+                if self.custody.epoch_of(run_id) > epoch:  # let go of and taken again meanwhile
+                    continue
                 run = self.runs.get(run_id)
                 if run is not None:
                     self.lose(run, None)

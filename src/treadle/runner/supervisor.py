@@ -548,7 +548,7 @@ class Supervisor(Registry):
         """The keeper has taken these runs over (called in its thread)."""
 
     @abstractmethod
-    def lost(self, run_ids: Sequence[str]) -> None:
+    def lost(self, epochs: Mapping[str, int]) -> None:
         """These runs are with other runners (called in the keeper's thread)."""
 
     @abstractmethod

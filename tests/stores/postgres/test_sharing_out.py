@@ -22,9 +22,9 @@ class Taken:
         """Have them."""
         self.epochs |= {each.id: each.epoch for each, _ in runs}
 
-    def lost(self, run_ids: Sequence[str]) -> None:
+    def lost(self, epochs: Mapping[str, int]) -> None:
         """None is lost here."""
-        raise AssertionError(run_ids)
+        raise AssertionError(epochs)
 
     def heard(self, messages: Sequence[Message]) -> None:
         """Nobody says anything here."""
