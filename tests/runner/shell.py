@@ -235,8 +235,6 @@ class Shell:
             return self.ready_answers.pop(number)
         bundle = self.live[number]
         if number in self.withdrawn and self.choose.random() < 0.7:
-            for each in bundle.runnables:  # what was called back may be done again
-                self.executed[each.id, each.attempt] -= 1
             return cancelled_bundle(bundle, self.choose.choice(["withdrawn", "stopped"]))
         if self.choose.random() < self.mishaps.lost and all(
             map(self.may_be_lost, bundle.runnables)
@@ -404,7 +402,7 @@ class Shell:
         assert all(reply is not None for reply in self.answered.values())
         assert machine.workflow.is_satisfied()
         assert not machine.workflow.in_flight()
-        assert not self.is_exact or max(self.executed.values(), default=1) <= 1
+        assert not self.is_exact or max(self.executed.values(), default=1) == 1
         if self.is_stored:
             assert self.length == machine.workflow.position
         if self.length:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import structs
 
@@ -43,19 +43,18 @@ from treadle.runner.out import (
     CANCELLING,
     DELAYED,
     DISPATCHED,
-    MISSING,
     Config,
     Out,
     WorkKey,
     ends_by,
-    holds,
     in_time,
     is_plain,
-    was_called_back,
 )
 from treadle.runner.stimuli import Instruction, Terms
 from treadle.runner.wishes import INLINE, Wishes
 from treadle.value import Workflow
+
+MISSING: Final = object()
 
 
 class Dispatch:
@@ -146,7 +145,7 @@ class Dispatch:
             return
         for runnable in handed:
             key = (runnable.node, runnable.scope, runnable.generation)
-            if key in where and holds(self.out.get(where[key]), runnable):
+            if key in where and self._is_out(where[key], runnable):
                 continue
             where[key] = DELAYED
             if runnable.retry_at is not None and runnable.retry_at > at:
@@ -181,6 +180,14 @@ class Dispatch:
         bundle = Bundle(runnables=(runnable,))
         self.out[number] = Out(bundle, policy, is_plain=True)
         self.told.append(say.Execute(number, bundle, terms))
+
+    def _is_out(self, number: int, runnable: Runnable) -> bool:
+        """Whether this attempt was out before a restart, and is still; one before it may be, and comes too late."""
+        out = self.out.get(number)
+        return out is not None and any(
+            each.id == runnable.id and each.attempt >= runnable.attempt
+            for each in out.bundle.runnables
+        )
 
     def next_due(self) -> float | None:
         """When there is next something to do without anybody asking for it."""
@@ -356,11 +363,10 @@ class Dispatch:
         """Work that was out when the run crashed is out still."""
         for number, bundle in bundles.items():
             runnables = tuple(bundle.runnables)
-            out = Out(structs.replace(bundle, runnables=runnables), Policy(), is_adopted=True)
-            self.out[number] = out
+            self.out[number] = Out(structs.replace(bundle, runnables=runnables), Policy())
             for runnable in runnables:
                 key = (runnable.node, runnable.scope, runnable.generation)
-                if key not in self.where or not holds(self.out.get(self.where[key]), runnable):
+                if key not in self.where or not self._is_out(self.where[key], runnable):
                     self.where[key] = number
 
     def watch_adopted(self, at: float) -> None:
@@ -509,9 +515,6 @@ class Dispatch:
             if self.config.is_observed:
                 self.told.append(say.Tell(runnable, outcome))
             self.answers.append(Answered(outcome))
-            return
-        if out is not None and was_called_back(out, outcome) and runnable.scope[0] in self.open:
-            self.plan([runnable], at)
             return
         gone = outcome.node not in self.wishes.program.by_key  # its component was removed meanwhile
         if gone or (out is not None and out.status == CANCELLING and not out.why):

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct, structs
 
 from treadle.engine.execute import failed_outcome
-from treadle.errors import Cancelled, DeadlineExceeded, TimedOut
+from treadle.errors import DeadlineExceeded, TimedOut
 from treadle.interfaces import Scheduler
 from treadle.model.bundles import Bundle
 from treadle.model.runnables import Outcome, Runnable
@@ -64,12 +64,6 @@ class Config(Struct, kw_only=True):
         return self.is_stored and not self.is_instant
 
 
-MISSING: Final = object()
-
-CANCELLED: Final = f"{Cancelled.__module__}.{Cancelled.__qualname__}"
-"""The type of the error that executors answer with for what was cancelled."""
-
-
 class Out(Struct):
     """A bundle that was dispatched and not answered, and when its time is over."""
 
@@ -80,23 +74,8 @@ class Out(Struct):
     """When all attempts are to be over."""
     why: str = ""
     """Why it was cancelled: timeout, deadline, or "" for an input that was."""
-    is_adopted: bool = False
-    """It was out already when this machine began."""
     is_plain: bool = False
     """It is of one runnable that nobody has set a time for: of its success there is nothing to decide."""
-
-
-def holds(out: Out | None, runnable: Runnable) -> bool:
-    """Whether this attempt was out before a restart, and is still; one before it may be, and comes too late."""
-    return out is not None and any(
-        each.id == runnable.id and each.attempt >= runnable.attempt for each in out.bundle.runnables
-    )
-
-
-def was_called_back(out: Out, outcome: Outcome) -> bool:
-    """Whether the machine before this one had it cancelled, for a reason lost with it: then it is done again."""
-    is_cancelled = outcome.error is not None and outcome.error.type == CANCELLED
-    return is_cancelled and out.is_adopted and out.status == DISPATCHED
 
 
 def delay(entry: tuple[float, int, Runnable]) -> tuple[float, int]:
