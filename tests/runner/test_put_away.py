@@ -251,3 +251,21 @@ def test_an_idle_run_costs_little():
 def increment_again(x: Any) -> Any:
     """One more."""
     return x + 1
+
+
+def test_a_run_that_waits_for_its_next_attempt_stays_where_nobody_would_wake_it():
+    """However many others are idle: the memory store has no keeper that looks for what is due."""
+
+    def fails_once(x: Any, *, attempt: int = td.attempt()) -> Any:
+        if attempt == 1:
+            raise ConnectionError("once")
+        return x
+
+    once = td.Policy(max_retries=1, base_delay_s=0.05, backoff="linear")
+    workflow = steps(td.step(fails_once, name="step")).with_policies({"step": once})
+    with td.Runner(keep_warm=1) as runner:
+        runner.start(workflow, "waits")
+        ticket = runner.run("waits", 1)
+        for number in range(5):
+            runner.start(steps(), f"idle {number}")
+        assert ticket.result(PATIENCE_S) == {"step": 1}

@@ -326,7 +326,10 @@ class Supervisor(Registry):
     def _put_away(self, run: Run) -> None:
         """Let an idle run's machine go: its log is in the store, and it comes back when touched."""
         machine = run.machine
-        if machine is None or not (machine.status == say.IDLE or machine.is_resting):
+        if machine is None:
+            return
+        may_rest = machine.is_resting and self.custody.leases is not None  # else nobody would wake it
+        if machine.status != say.IDLE and not may_rest:
             return
         if machine.out or machine.stored != machine.workflow.position or run.is_busy:
             return
