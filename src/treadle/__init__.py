@@ -48,12 +48,13 @@ if TYPE_CHECKING:
     from treadle.interfaces import Hooks, Observer
     from treadle.model.bundles import Bundle
     from treadle.policies.matching import of_kind, only
-    from treadle.policies.policy import CircuitBreaker, Limit, Policy, RateLimit, RetryWith
+    from treadle.policies.policy import Cache, CircuitBreaker, Limit, Policy, RateLimit, RetryWith
     from treadle.runner.blocking import Runner
     from treadle.runner.budget import RetryBudget
     from treadle.runner.registry import Restarts
     from treadle.runner.retention import Retention
     from treadle.runner.runner import AsyncRunner
+    from treadle.runner.schedules import Schedule
     from treadle.runner.ticket import Ticket
 
 _LATER = {
@@ -65,6 +66,7 @@ _LATER = {
     "Retention": "runner.retention",
     "RetryBudget": "runner.budget",
     "Runner": "runner.blocking",
+    "Schedule": "runner.schedules",
     "Ticket": "runner.ticket",
     "accumulator": "components.accumulator",
     "map": "components.fan_out",
@@ -77,7 +79,7 @@ _LATER = {
     **dict.fromkeys(("ge", "gt", "le", "lt", "ne", "one_of", "regex"), "components.match"),
     **dict.fromkeys(("of_kind", "only"), "policies.matching"),
     **dict.fromkeys(
-        ("CircuitBreaker", "Limit", "Policy", "RateLimit", "RetryWith"), "policies.policy"
+        ("Cache", "CircuitBreaker", "Limit", "Policy", "RateLimit", "RetryWith"), "policies.policy"
     ),
 }
 """Names and their modules, imported when they are first asked for: who needs no runner need not load asyncio, and who
@@ -100,6 +102,7 @@ __all__ = [
     "ALL",
     "AsyncRunner",
     "Bundle",
+    "Cache",
     "CircuitBreaker",
     "Fact",
     "Failure",
@@ -116,6 +119,7 @@ __all__ = [
     "RetryWith",
     "Runnable",
     "Runner",
+    "Schedule",
     "Ticket",
     "Workflow",
     "accumulator",

@@ -28,6 +28,7 @@ __all__ = [
     "Answer",
     "Append",
     "Bundle",
+    "Caches",
     "Clock",
     "Codec",
     "Executor",
@@ -394,6 +395,19 @@ class Upkeep(Protocol):
 
     def sweep(self, *, unused_for_s: float) -> int:
         """Let go of large values that no run refers to; says how many."""
+        ...
+
+
+@runtime_checkable
+class Caches(Protocol):
+    """What a store offers to keep results for later runs. Nobody counts on an entry being there."""
+
+    def cached(self, key: str) -> bytes | None:
+        """What was put there last under this key, if it is there as it was written."""
+        ...
+
+    def put_cached(self, key: str, body: bytes) -> None:
+        """Keep this under a key, instead of what was there."""
         ...
 
 

@@ -172,6 +172,13 @@ def make_store(
     )
 
 
+def make_codec() -> Any:
+    """The standard codec, for who needs one and has no store that brings it."""
+    from treadle.codec import Codec as Standard
+
+    return Standard()
+
+
 def make_transactions(store: Store | None) -> Executor | None:
     """The executor of transactional steps, where the store is a database that can have them."""
     database: Any = store

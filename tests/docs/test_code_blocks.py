@@ -125,7 +125,7 @@ def missing_names(page: Path) -> list[str]:
         if name.endswith(".py"):
             continue
         code = (page.parent / target).read_text(encoding="utf-8")
-        if not re.search(rf"^\s*(?:def|class) {last}\b|^{last}\b", code, re.MULTILINE):
+        if not re.search(rf"^\s*(?:(?:async )?def|class) {last}\b|^{last}\b", code, re.MULTILINE):
             missing.append(f"{name} in {target}")
     return missing
 

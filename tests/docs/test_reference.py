@@ -10,17 +10,20 @@ FOLDER = ROOT / "docs" / "reference"
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in FOLDER.glob("*.md")}
 SHOWN = re.compile(r"^::: (\S+)$", re.MULTILINE)
 
-PUBLIC = ("interfaces", "schedulers", "telemetry", "testing", "upgrade")
+PUBLIC = ("codec", "interfaces", "schedulers", "telemetry", "testing", "upgrade")
 """Modules whose public names are listed by themselves."""
+
+STORES = ("memory.MemoryStore", "sqlite.SqliteStore", "postgres.PostgresStore")
 
 
 def test_each_public_part_has_its_page() -> None:
-    """Modules show what their `__all__` lists; executors are in modules of their own, and shown one by one."""
+    """Modules show what their `__all__` lists; executors and stores have modules of their own, shown one by one."""
     found = {name: SHOWN.findall(text) for name, text in PAGES.items()}
 
     assert found.pop("index") == ["treadle"]
     executors = [f"{kind.__module__}.{kind.__name__}" for kind in CLASSES]
     assert sorted(found.pop("executors")) == sorted(executors)
+    assert found.pop("stores") == [f"treadle.stores.{store}" for store in STORES]
     assert found == {name: [f"treadle.{name}"] for name in PUBLIC}
     assert all(importlib.import_module(f"treadle.{name}").__all__ for name in PUBLIC)
 

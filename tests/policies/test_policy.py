@@ -12,6 +12,7 @@ from treadle.errors import UsageError
 from treadle.policies.policy import (
     NO_FALLBACK,
     PRIORITIES,
+    Cache,
     CircuitBreaker,
     Limit,
     Policy,
@@ -238,3 +239,28 @@ def test_nothing_but_a_usage_error_comes_of_a_wrong_value(field: str, value: Any
         given = str(error)
 
     assert given == value or str(given).startswith(f"{field}=")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"cache": True}, "is not a Cache"),
+        ({"cache": Cache(), "effects": "at_most_once"}, "cannot be left out"),
+    ],
+)
+def test_a_cache_is_one(fields, said):
+    """And not of what has effects that are to be made."""
+    with pytest.raises(UsageError, match=said):
+        Policy(**fields)
+
+
+@pytest.mark.parametrize("fields", [{"extras": "v3"}, {"ttl_s": 0}, {"ttl_s": "1h"}])
+def test_a_cache_has_extras_and_a_time(fields):
+    """Text would be a tuple of letters."""
+    with pytest.raises(UsageError, match="Cache"):
+        Cache(**fields)
+
+
+def test_what_is_cached_is_not_plain():
+    """Somebody is to be asked before it is executed, so it is not done in line."""
+    assert not Policy(cache=Cache()).is_plain

@@ -33,6 +33,7 @@ MODULES = import_all()
 # What a beginner would write, one call for each callable name of the public API.
 CALLS: dict[str, Callable[[], object]] = {
     "AsyncRunner": lambda: inspect.iscoroutinefunction(td.AsyncRunner.start),
+    "Cache": lambda: td.Cache(extras=("model-v3",), ttl_s=3600),
     "CircuitBreaker": lambda: td.CircuitBreaker(failures=3, reset_s=10),
     "Hooks": lambda: td.Hooks(on_idle=print),
     "Limit": lambda: td.Limit(3, key="gpu"),
@@ -95,6 +96,7 @@ HANDED_OUT: dict[str, Callable[[], object]] = {
     "Failure": lambda: next(iter(finished("not a number").failures())),
     "Outcome": lambda: td.execute_runnable(prepared()),
     "Runnable": lambda: prepared(),
+    "Schedule": lambda: schedule(),
 }
 
 VALUES = ["ABSENT", "ALL", "INPUT"]
@@ -137,6 +139,13 @@ def ticket() -> Any:
     """Give what `run` gives."""
     with td.Runner(executor="inline") as runner:
         return runner.run(runner.start(doubling()), 21)
+
+
+def schedule() -> Any:
+    """Give what `schedules` lists."""
+    with td.Runner(executor="inline") as runner:
+        runner.schedule("hourly", "0 * * * *", doubling(), 21)
+        return runner.schedules()[0]
 
 
 def test_all_is_sorted_and_complete() -> None:

@@ -98,6 +98,10 @@ class Codec:
             self._compare("value", value, self.decode(stored), self.decode(stored))
         return stored
 
+    def plain_bytes(self, value: Any) -> bytes:
+        """A value as bytes that are neither compressed nor encrypted: equal for equal values. Errors: `EncodeError`."""
+        return self._packed("value", value)
+
     def decode(self, stored: bytes) -> Any:
         """The value. Errors: `UnknownType`, `Corrupt`, `BadSignature`, `SchemaTooNew`."""
         return self._value(stored)

@@ -89,6 +89,25 @@ class CircuitBreaker(Struct, frozen=True):
         _one_of("CircuitBreaker.when_open", self.when_open, ("fail", "wait"))
 
 
+class Cache(Struct, frozen=True):
+    """What a component gave is kept in the store, and given again for the same code, inputs, context and `extras`.
+
+    `extras`: whatever else its result depends on, such as the version of a model. After `ttl_s` seconds it is
+    computed anew. What cannot be stored, and what failed, is not kept.
+    """
+
+    extras: tuple[Any, ...] = ()
+    ttl_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.extras, tuple):
+            raise UsageError(
+                f"Cache.extras={self.extras!r:.80} is no tuple.", hint='extras=("model-v3",)'
+            )
+        if self.ttl_s is not None:
+            _above_zero("Cache.ttl_s", self.ttl_s)
+
+
 AT_MOST_ONCE: Final = "at_most_once"
 EFFECTS: Final = ("at_least_once", AT_MOST_ONCE)
 
@@ -134,6 +153,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     reconcile: Callable[..., Any] | None = None
     """Called with the `Failure` and the idempotency key of an interrupted attempt: gives what it would have given, if
     it took effect, or a `RetryWith()`, if it did not and is to be made again."""
+    cache: Cache | None = None
+    """What it gave before for the same inputs is given again, over all runs of a store, without calling it."""
 
     def __post_init__(self) -> None:
         _at_least("max_retries", self.max_retries, 0)
@@ -159,6 +180,9 @@ class Policy(Struct, frozen=True, kw_only=True):
                 "reconcile= is for attempts that must not be made twice.",
                 hint='say effects="at_most_once", too.',
             )
+        _check_kind("cache", self.cache, Cache, "Cache(ttl_s=3600)")
+        if self.cache is not None and self.effects == AT_MOST_ONCE:
+            raise UsageError("what has effects, made at most once, cannot be left out: no cache=.")
         _check_kind("executor", self.executor, str, '"threads"')
         _check_retry_on(self.retry_on)
 
@@ -180,6 +204,7 @@ class Policy(Struct, frozen=True, kw_only=True):
             and self.max_concurrency is None
             and self.circuit_breaker is None
             and self.effects != AT_MOST_ONCE
+            and self.cache is None
         )
 
     @property

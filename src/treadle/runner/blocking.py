@@ -21,6 +21,7 @@ from treadle.policies.matching import Rules
 from treadle.runner.options import RunnerOptions, StartOptions
 from treadle.runner.record import Ask
 from treadle.runner.runner import AsyncRunner
+from treadle.runner.schedules import MOST, Schedule
 from treadle.runner.streams import BlockingStream
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
@@ -211,6 +212,32 @@ class Runner:
         """As `AsyncRunner.signal`."""
         self._do(self._runner.signal(id, name, payload, key))
 
+    def schedule(
+        self,
+        name: str,
+        spec: str,
+        workflow: Workflow,
+        input: Any = None,
+        *,
+        zone: str = "UTC",
+        catch_up: str = "skip",
+        most: int = MOST,
+    ) -> str:
+        """As `AsyncRunner.schedule`."""
+        asked = self._runner.schedule(
+            name, spec, workflow, input, zone=zone, catch_up=catch_up, most=most
+        )
+        return str(self._do(asked))
+
+    def schedules(self) -> list[Schedule]:
+        """As `AsyncRunner.schedules`."""
+        found: list[Schedule] = self._do(self._runner.schedules())
+        return found
+
+    def unschedule(self, name: str) -> bool:
+        """As `AsyncRunner.unschedule`."""
+        return bool(self._do(self._runner.unschedule(name)))
+
     def checkpoint(self, id: str) -> int:
         """As `AsyncRunner.checkpoint`."""
         return int(self._do(self._runner.checkpoint(id)))
@@ -254,6 +281,11 @@ class Runner:
         """As `AsyncRunner.plan`."""
         rows: list[dict[str, Any]] = self._do(self._runner.plan(id))
         return rows
+
+    def explain_cache(self, id: str, component: str) -> dict[str, Any] | None:
+        """As `AsyncRunner.explain_cache`."""
+        found: dict[str, Any] | None = self._do(self._runner.explain_cache(id, component))
+        return found
 
     @property
     def slow_calls(self) -> dict[str, int]:

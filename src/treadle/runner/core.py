@@ -267,6 +267,15 @@ class Core(Mailbox):
             return []
         return [*self.loop.explain_waiting(run), *machine.explain()]
 
+    def explain_cache(self, id: str, component: str) -> dict[str, Any] | None:
+        """Why the last work of a component of a run was computed, or was not, by the cache."""
+        run = self.find(id)
+        if component not in run.definition and component not in run.extra:
+            known = [*run.definition.components(), *run.extra]
+            raise UsageError(f"{id!r} has no component {component!r}.{nearest(component, known)}")
+        caching = self.loop.caching
+        return None if caching is None else caching.explain(id, component)
+
     def evidence(self, id: str) -> dict[str, Any] | None:
         """Why a run was parked, with its crashes and its story."""
         return self.find(id).evidence

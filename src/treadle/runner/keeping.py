@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
-from typing import Final
+from typing import Any, Final
 
-from treadle.errors import EncodeError, Fenced, PlugError, RunElsewhere, UnknownRun
-from treadle.interfaces import Message, RunInfo, StoredRun
+from treadle.errors import EncodeError, Fenced, PlugError, RunElsewhere, UnknownRun, UsageError
+from treadle.interfaces import Caches, Message, RunInfo, StoredRun
 from treadle.runner import stimuli as say
+from treadle.runner.caching import Caching
 from treadle.runner.record import Run
 from treadle.runner.supervisor import Supervisor, settle_ticket
 from treadle.runner.writer import PASSING
+from treadle.wiring import make_codec
 
 logger = logging.getLogger("treadle.runner")
 
@@ -89,6 +91,25 @@ class Keeping(Supervisor):
 
         # By then the machine has ordered whatever of it is not on its way to the store yet.
         self.call(lambda: writer.do(save))
+
+    def begin_caching(self) -> None:
+        """A policy asks for the cache of the store. Errors: `UsageError` where there is none."""
+        store: Any = self.store
+        if not isinstance(store, Caches):
+            raise UsageError(
+                "a policy says cache=, and this runner has no store that keeps results.",
+                hint='Runner(store="sqlite:///runs.db"), for one.',
+            )
+        if self.loop.caching is not None:
+            return
+        codec = self.codec
+        if codec is None:
+            codec = self.cache_codec = make_codec()
+            for known in self.definitions.values():
+                for workflow in known:
+                    self.cache_codec.learn_from(workflow.definition)
+        do = at_once if self.writer is None else self.writer.do
+        self.loop.caching = Caching(store, codec, self.clock, do, self.call)
 
     # ------------------------------------------------------------------------- a store that others use
 
@@ -225,3 +246,8 @@ class Keeping(Supervisor):
     @abstractmethod
     def take_message(self, run: Run, message: Message) -> None:
         """Do what somebody wants of a run by the inbox."""
+
+
+def at_once(job: Callable[[], Any]) -> None:
+    """Have something done by a store that takes no time."""
+    job()

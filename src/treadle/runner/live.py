@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
 
+from treadle.errors import PlugError
 from treadle.model.bundles import Bundle
 from treadle.model.runnables import FAILED, Outcome
 from treadle.runner import stimuli as say
@@ -39,6 +40,12 @@ def verdict_of(live: Live, outcomes: Sequence[Outcome]) -> bool | None:
             name = "" if outcome.error is None else outcome.error.type
             return None if name == "treadle.errors.Cancelled" else True
     return False
+
+
+def no_executor(name: str, known: Iterable[str]) -> PlugError:
+    """A bundle is to go where there is nothing."""
+    has = ", ".join(map(repr, known))
+    return PlugError(f"there is no executor {name!r}.", hint=f"this runner has {has}.")
 
 
 def explained_wait(live: Live, why: str) -> dict[str, Any]:

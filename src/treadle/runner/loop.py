@@ -27,9 +27,10 @@ from treadle.model.one_line import one_line
 from treadle.model.runnables import FAILED, Outcome
 from treadle.runner import stimuli as say
 from treadle.runner.admission import Admission, Claim
+from treadle.runner.caching import Caching
 from treadle.runner.fallback import interrupted
 from treadle.runner.holdups import Holdups
-from treadle.runner.live import Live, explained_wait, verdict_of
+from treadle.runner.live import Live, explained_wait, no_executor, verdict_of
 from treadle.runner.record import FULL, Ask, Run, status_to_store
 from treadle.runner.remote import fetch_values, has_foreign_values
 from treadle.runner.slowness import SLOW_S, warn_of_slowness
@@ -43,7 +44,6 @@ SLICE_S: Final = 0.005
 
 DRIVE_S: Final = 0.002
 """How long one drive of in-line work should take; the budget follows what was measured."""
-
 
 FEW: Final = 8
 """With so few bundles out, waiting for others to come back does not pay."""
@@ -67,7 +67,7 @@ class Loop:
         self.clock = clock
         self.store = store
         self.codec: Codec | None = getattr(store, "codec", None)
-        """What the values of stored runs have to be able to go through."""
+        self.caching: Caching | None = None
         self.observers = list(observers)
         self.host = host
         self.is_direct = host.is_direct
@@ -102,11 +102,9 @@ class Loop:
         self.holdups = Holdups()
 
     def add_executor(self, name: str, executor: Executor) -> None:
-        """One more executor, of which nobody has heard yet."""
+        """One more executor."""
         self.admission.add_executor(name, executor.capacity)
         self.may_be_remote = self.may_be_remote or bool(getattr(executor, "keeps_values", False))
-
-    # ----------------------------------------------------------------------------------- waking
 
     def wake(self) -> None:
         """Have `pump` called soon, from whichever thread this is."""
@@ -127,6 +125,8 @@ class Loop:
         """
         if self.codec is not None:
             outcomes = storable(self.codec, outcomes, self.live.get(number))
+        if self.caching is not None:
+            self.caching.keep(number, self.live.get(number), outcomes)
         if (
             len(self.live) <= FEW
             and self.is_direct
@@ -281,8 +281,6 @@ class Loop:
             self.armed = due
             self.host.wake_at(due)
 
-    # -------------------------------------------------------------------------- telling machines
-
     def tell(self, run: Run, stimulus: say.Stimulus) -> None:
         """Give a run's machine a stimulus, and perform what it asks for."""
         machine = run.machine
@@ -331,10 +329,7 @@ class Loop:
                 self._submit(number, live)
             return
         if terms.executor not in self.executors:
-            known = ", ".join(map(repr, self.executors))
-            error = PlugError(
-                f"there is no executor {terms.executor!r}.", hint=f"this runner has {known}."
-            )
+            error = no_executor(terms.executor, self.executors)
             self.answer(number, failed_bundle(order.bundle, error))
             return
         claim = Claim(
@@ -374,6 +369,12 @@ class Loop:
         if self.observers:
             live.bundle = structs.replace(live.bundle, executor=live.executor)
             self.observe("on_dispatch", live.run.id, live.bundle)
+        if live.order.terms.cache is not None and self.caching is not None:
+            self.caching.look_up(number, live, lambda: self._give(number, live), self.answer)
+        else:
+            self._give(number, live)
+
+    def _give(self, number: int, live: Live) -> None:
         if self.may_be_remote and has_foreign_values(live.bundle, self.executors[live.executor]):
             fetch_values(live.bundle, lambda bundle: self._submit_fetched(number, bundle))
             return

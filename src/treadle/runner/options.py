@@ -12,7 +12,7 @@ from treadle.policies.matching import Rules
 from treadle.policies.policy import FOREVER_S
 from treadle.runner.budget import RetryBudget
 from treadle.runner.registry import Restarts
-from treadle.runner.retention import Retention
+from treadle.runner.retention import Retention, rules_from
 from treadle.runner.wishes import Places
 from treadle.value import Workflow
 from treadle.wiring import STANDARD, make_executor
@@ -109,8 +109,10 @@ def check_plugs(observers: Any, hooks: Any, clock: Any, workflows: Any) -> None:
         raise UsageError(f"clock={clock!r:.80} tells no time: it has no now().")
 
 
-def check_patience(restarts: Any, drain_s: Any, retry_budget: Any) -> None:
-    """How much a runner puts up with: crashes, how long a drain takes, and how much is tried again."""
+def check_patience(restarts: Any, drain_s: Any, retry_budget: Any, retention: Any) -> None:
+    """How much a runner puts up with: crashes, how long a drain takes, how much is tried again, and kept."""
+    if retention is not None:
+        rules_from(retention)
     if retry_budget is not None and not isinstance(retry_budget, RetryBudget):
         raise UsageError(
             f"retry_budget={retry_budget!r:.80} is no RetryBudget.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -86,6 +87,8 @@ class Registry:
         self.upkeep: Upkeep | None = upkeep if isinstance(upkeep, Upkeep) else None
         self.codec: Codec | None = getattr(store, "codec", None)
         """What values have to be able to go through."""
+        self.cache_codec: Any = None
+        """The codec of a cache whose store has none of its own."""
         self.policies = policies
         self.definitions: dict[str, list[Workflow]] = {}
         for workflow in workflows:
@@ -114,6 +117,8 @@ class Registry:
         learn = getattr(self.codec, "learn_from", None)
         if learn is not None:  # what its ports are annotated with may be stored without further ado
             learn(workflow.definition)
+        if self.cache_codec is not None:
+            self.cache_codec.learn_from(workflow.definition)
         if all(mark != each.fingerprint for each in known):
             known.append(workflow)
 
@@ -285,9 +290,15 @@ class Registry:
         )
         self.loop.add_executor(word, executor)
 
+    @abstractmethod
+    def begin_caching(self) -> None:
+        """A policy asks for the cache of the store. Errors: `UsageError` where there is none."""
+
     def check_policies(self, policies: Policies) -> None:
         """Policies name executors that there are. Errors: `UsageError`."""
         for _, policy in policies.rules:
+            if policy.cache is not None:
+                self.begin_caching()
             name = policy.executor
             if name is None or name in self.executors:
                 continue

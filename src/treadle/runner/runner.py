@@ -24,6 +24,7 @@ from treadle.runner.clock import SteadyClock
 from treadle.runner.keeper import LEASE_S, POLL_S
 from treadle.runner.lives import Lives
 from treadle.runner.options import (
+    StartOptions,
     check_count,
     check_patience,
     check_plugs,
@@ -35,6 +36,7 @@ from treadle.runner.options import (
 from treadle.runner.record import DURABILITIES, Ask, Options
 from treadle.runner.registry import KEEP_WARM, Restarts
 from treadle.runner.retention import Retention
+from treadle.runner.schedules import MOST, Schedule, Timetable, Wanted
 from treadle.runner.streams import EventStream
 from treadle.runner.ticket import Ticket
 from treadle.runner.watchdog import LAG_S, Watchdog
@@ -46,6 +48,11 @@ logger = logging.getLogger("treadle.runner")
 
 DRAIN_S: Final = 60.0
 """How long a closing runner waits for what is out."""
+NO_OPTIONS: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(StartOptions.__annotations__),
+    "if_exists": "error",
+    "durability": "full",
+}
 LAST_S: Final = 5.0
 """How long it waits for the store to take what was handed back."""
 
@@ -152,17 +159,15 @@ class AsyncRunner:
         check_count("max_concurrency", max_concurrency)
         check_count("keep_warm", keep_warm)
         check_plugs(observers, hooks, clock, workflows)
-        check_patience(restarts, drain_s, retry_budget)
+        check_patience(restarts, drain_s, retry_budget, retention)
         self._drain_s = drain_s
         self._scheduler = None if scheduler is None else make_scheduler(scheduler)
-        clock = clock or SteadyClock()
-        self._clock = clock
+        self._clock = clock = clock or SteadyClock()
         self._host = _AsyncHost(running_loop(), clock)
         listed = [*observers, *([] if hooks is None else [hooks])]
         known, default = gather(executor, executors or {})
         kept = make_store(store, codec)
-        transactions = make_transactions(kept)
-        if transactions is not None:
+        if (transactions := make_transactions(kept)) is not None:
             known[TRANSACTIONS] = transactions
         places = places_of(known, default)
         self._core = Lives(
@@ -191,6 +196,8 @@ class AsyncRunner:
         self._callbacks: set[asyncio.Task[Any]] = set()
         self._core.check_policies(self._core.policies)
         self._core.retain(retention)
+        plainly, answer = self._start_plainly, self._answer
+        self._timetable = Timetable(self._core, plainly, answer, takes_over=recover)
         self._core.begin_keeping(takes_over=recover)
 
     async def start(
@@ -241,6 +248,9 @@ class AsyncRunner:
     def _start(self, workflow: Workflow, id: str | None, **given: Any) -> Ask:
         options = self._options(given)
         return self._core.start(workflow, id, options, given["if_exists"])
+
+    def _start_plainly(self, workflow: Workflow, id: str) -> Ask:
+        return self._start(workflow, id, **NO_OPTIONS)
 
     def _scheduler_of(self, wanted: str | Scheduler | None) -> Scheduler | None:
         return self._scheduler if wanted is None else make_scheduler(wanted)
@@ -403,6 +413,47 @@ class AsyncRunner:
         """
         await self._answer(self._core.signal(id, name, payload, key))
 
+    async def schedule(
+        self,
+        name: str,
+        spec: str,
+        workflow: Workflow,
+        input: Any = None,
+        *,
+        zone: str = "UTC",
+        catch_up: str = "skip",
+        most: int = MOST,
+    ) -> str:
+        """Begin a run of a workflow with this input at each instant of a cron spec, and say who sees to it.
+
+        The run for an instant has the id `name@2026-11-22T10:00:00+00:00`: exactly one, however many runners the store
+        has. `spec`: minute, hour, day of the month, month, day of the week, in the time of `zone`. `catch_up`: what
+        becomes of instants that passed while no runner was there: `"skip"` none of them, `"one"` the latest, `"all"`
+        the latest `most`. Scheduled again as it is, nothing changes; otherwise it is replaced.
+
+        Errors: `UsageError`, `MissingExtra`, `EncodeError`.
+        """
+        if not isinstance(workflow, Workflow):
+            raise UsageError(f"a schedule is of a workflow, and this is {workflow!r:.80}.")
+        wanted = Wanted(
+            name=name,
+            spec=spec,
+            zone=zone,
+            workflow=workflow.name,
+            input=input,
+            catch_up=catch_up,
+            most=most,
+        )
+        return await self._timetable.schedule(wanted, workflow)
+
+    async def schedules(self) -> list[Schedule]:
+        """The schedules of the workflows that this runner knows, in the order of their making."""
+        return self._timetable.listed()
+
+    async def unschedule(self, name: str) -> bool:
+        """Begin no more runs for this schedule; whether there was one. What it began goes on."""
+        return await self._timetable.unschedule(name)
+
     async def checkpoint(self, id: str) -> int:
         """Wait until all that has happened in the run is stored; say the length of its log."""
         return int(await self._answer(self._core.checkpoint(id)))
@@ -448,6 +499,14 @@ class AsyncRunner:
     async def plan(self, id: str) -> list[dict[str, Any]]:
         """What waits to be dispatched, together with what, where, and why; then what would be, of what is ready."""
         return self._core.plan(id)
+
+    async def explain_cache(self, id: str, component: str) -> dict[str, Any] | None:
+        """Why the last work of a component with `cache=` was given from the cache (`hit`), or computed, and `why`.
+
+        `key`: the parts of its key, as digests. None: the cache was not asked for it since this runner was made.
+        Errors: `UnknownRun`, `UsageError`.
+        """
+        return self._core.explain_cache(id, component)
 
     @property
     def slow_calls(self) -> dict[str, int]:

@@ -171,6 +171,16 @@ Stimulus: TypeAlias = (
 # --------------------------------------------------------------------------------- instructions
 
 
+class CacheTerms(Struct, frozen=True):
+    """Which entries of the store's cache are those of a node's work."""
+
+    name: str
+    """The component, for a person."""
+    code: str
+    extras: tuple[Any, ...]
+    ttl_s: float | None
+
+
 class Terms(Struct, frozen=True):
     """On which terms a bundle may start; the same object for all work of one node."""
 
@@ -184,6 +194,8 @@ class Terms(Struct, frozen=True):
     """Only the executor's own room counts."""
     timeout_s: float | None = None
     """What takes longer has failed, also in the eyes of a circuit breaker."""
+    cache: CacheTerms | None = None
+    """Somebody is to be asked for what it gave before; then it is not free."""
 
 
 class Execute(Struct, frozen=True):

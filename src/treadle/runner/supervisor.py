@@ -328,7 +328,9 @@ class Supervisor(Registry):
         machine = run.machine
         if machine is None:
             return
-        may_rest = machine.is_resting and self.custody.leases is not None  # else nobody would wake it
+        may_rest = (
+            machine.is_resting and self.custody.leases is not None
+        )  # else nobody would wake it
         if machine.status != say.IDLE and not may_rest:
             return
         if machine.out or machine.stored != machine.workflow.position or run.is_busy:

@@ -10,12 +10,13 @@ from typing import Final
 from treadle.engine.chains import chain_links
 from treadle.model import nodes as kinds
 from treadle.model.bundles import Link
+from treadle.model.fingerprints import fingerprint
 from treadle.model.markers import TRANSACTION
 from treadle.model.program import ALL, DIRECT, Node, Program
 from treadle.model.runnables import Runnable
 from treadle.policies.matching import Policies, Subject
-from treadle.policies.policy import Limit, Policy
-from treadle.runner.stimuli import Terms
+from treadle.policies.policy import Cache, Limit, Policy
+from treadle.runner.stimuli import CacheTerms, Terms
 
 INLINE: Final = "inline"
 ASYNCIO: Final = "asyncio"
@@ -153,15 +154,26 @@ class Wishes:
         if isinstance(limit, int):
             limit = Limit(limit)
         rate, breaker = policy.rate_limit, policy.circuit_breaker
+        cache = self._cache_terms(key, policy.cache, own) if policy.cache is not None else None
         return Terms(
             self.executor(key, policy),
             policy.rank,
             () if limit is None else ((limit.key or own, limit.count),),
             () if rate is None else ((rate.key or own, rate),),
             () if breaker is None else ((breaker.key or own, breaker),),
-            is_free=limit is None and rate is None and breaker is None,
+            is_free=limit is None and rate is None and breaker is None and cache is None,
             timeout_s=policy.timeout_s,
+            cache=cache,
         )
+
+    def _cache_terms(self, key: str, cache: Cache, own: str) -> CacheTerms | None:
+        """Where what a node gives is kept; None for what depends on more than its inputs: state, and transactions."""
+        node = self.program.by_key[key]
+        if node.kind != kinds.STEP or is_transactional(node):
+            return None
+        component = self.program.components[node.component].component
+        code = fingerprint([node.part, *component.parts()])
+        return CacheTerms(own, code, cache.extras, cache.ttl_s)
 
     def held(self) -> frozenset[str]:
         """The nodes whose work must not be executed in line."""

@@ -64,6 +64,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._runs: dict[str, Kept] = {}
         self._lock = Lock()
+        self._cache: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
         return f"<MemoryStore of {len(self._runs)} runs>"
@@ -138,6 +139,14 @@ class MemoryStore:
         """Forget a run; whether there was one."""
         with self._lock:
             return self._runs.pop(run_id, None) is not None
+
+    def cached(self, key: str) -> bytes | None:
+        """What was put there last under this key."""
+        return self._cache.get(key)
+
+    def put_cached(self, key: str, body: bytes) -> None:
+        """Keep this under a key."""
+        self._cache[key] = body
 
     def close(self) -> None:
         """Nothing is to be let go of."""

@@ -121,6 +121,13 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
         )
         """,
         "CREATE INDEX blob_use_run ON {s}.blob_use(run)",
+        # What components gave, for later runs: nobody counts on a row being there.
+        """
+        CREATE TABLE {s}.cache(
+            key text COLLATE "C" PRIMARY KEY,
+            body bytea NOT NULL
+        )
+        """,
         # What a transactional step gave: written in the transaction in which the step wrote.
         """
         CREATE TABLE {s}.completed(

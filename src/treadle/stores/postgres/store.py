@@ -131,6 +131,14 @@ class PostgresStore:
         """A transaction for one step: what it writes, and what it gave, stay together or not at all."""
         return self._sharing.transaction(self.codec, key, run_key)
 
+    def cached(self, key: str) -> bytes | None:
+        """What was kept last under this key, if it is there as it was written."""
+        return self._sharing.cached(key)
+
+    def put_cached(self, key: str, body: bytes) -> None:
+        """Keep this under a key, for later runs."""
+        self._sharing.put_cached(key, body)
+
     def save_snapshot(self, run_id: str, epoch: int, baseline: Event) -> bool:
         """Note what a run's log comes to at some position, so that loading begins there."""
         return self._upkeep.save_snapshot(run_id, epoch, baseline)

@@ -101,6 +101,8 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT, WITHOUT ROWID
         """,
         "CREATE INDEX completed_run ON completed(run_key)",
+        # What components gave, for later runs: nobody counts on a row being there.
+        "CREATE TABLE cache(key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID",
         """
         CREATE TABLE blob(
             hash BLOB PRIMARY KEY,
