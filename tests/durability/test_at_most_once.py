@@ -143,3 +143,27 @@ def test_reconcile_goes_with_at_most_once():
         td.Policy(reconcile=print)
     with pytest.raises(errors.UsageError, match="effects"):
         td.Policy(effects="exactly_once")
+
+
+def test_what_must_not_be_done_twice_does_not_go_with_relaxed(tmp_path: Path):
+    """What it did would outlast what led to it; the id stays free."""
+
+    def book(amount: int, *, db: Any = td.transaction()) -> int:
+        return amount
+
+    booking = td.workflow("bookings", steps=[book])
+    with td.Runner(store=url_of(tmp_path)) as runner:
+        for workflow in (payments(tmp_path), booking):
+            with pytest.raises(errors.UsageError, match="relaxed"):
+                runner.start(workflow, "a", durability="relaxed")
+        assert runner.runs() == []
+
+
+def test_a_cancelled_run_is_stored_as_that_when_cancel_returns(tmp_path: Path):
+    """Also one that was stopped."""
+    with td.Runner(store=url_of(tmp_path)) as runner:
+        runner.start(payments(tmp_path), "a")
+        runner.stop("a")
+        runner.cancel("a", reason="enough")
+        kept: Any = runner._runner._core.store.info("a")  # type: ignore[union-attr]
+        assert (kept.status, kept.note) == ("cancelled", "enough")

@@ -111,17 +111,6 @@ class Core(Mailbox):
         self.write(run, append, None, noted)
         return asked
 
-    def _flushed(self, run: Run, answer: Any) -> Ask:
-        """Answered when nothing of a run is on its way to the store any more."""
-        asked = Ask()
-        waiting = Ask()
-        waiting.then = lambda _: asked.settle(answer)
-        if run.unwritten:
-            run.flushing += (waiting,)
-        else:
-            waiting.settle(None)
-        return asked
-
     def submit(
         self,
         id: str,

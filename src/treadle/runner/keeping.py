@@ -15,7 +15,7 @@ from treadle.errors import EncodeError, Fenced, PlugError, RunElsewhere, Unknown
 from treadle.interfaces import Caches, Message, RunInfo, StoredRun
 from treadle.runner import stimuli as say
 from treadle.runner.caching import Caching
-from treadle.runner.record import Run
+from treadle.runner.record import Ask, Run
 from treadle.runner.supervisor import Supervisor, settle_ticket
 from treadle.runner.writer import PASSING
 from treadle.wiring import make_codec
@@ -75,6 +75,17 @@ class Keeping(Supervisor):
                 run.id,
                 extra={"run_id": run.id},
             )
+
+    def _flushed(self, run: Run, answer: Any) -> Ask:
+        """Answered when nothing of a run is on its way to the store any more."""
+        asked = Ask()
+        waiting = Ask()
+        waiting.then = lambda _: asked.settle(answer)
+        if run.unwritten:
+            run.flushing += (waiting,)
+        else:
+            waiting.settle(None)
+        return asked
 
     def _take_snapshot(self, run: Run) -> None:
         """Note what the log comes to, now and then, so that bringing the run back does not take longer and longer."""

@@ -26,7 +26,7 @@ class Mailbox(Keeping):
             if input is None and run.machine is None and run.status in {say.STOPPED, say.PARKED}:
                 self.have(run)
                 self._set_status(run, say.CANCELLED, reason or "asked for")
-                return settled(None)
+                return self._flushed(run, None)
             run = self.awake(id)
         except RunElsewhere:
             return self._leave_message(id, "cancel", {"input": input, "reason": reason})

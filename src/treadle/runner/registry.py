@@ -31,7 +31,7 @@ from treadle.runner.custody import Custody
 from treadle.runner.forking import origin_in
 from treadle.runner.guarded import GuardedStore
 from treadle.runner.loop import Loop
-from treadle.runner.record import LISTED, Options, Run
+from treadle.runner.record import LISTED, RELAXED, Options, Run
 from treadle.runner.wishes import Places, Wishes
 from treadle.runner.writer import PASSING
 from treadle.upgrade.carry import upgraded
@@ -276,8 +276,15 @@ class Registry:
         check_names(workflow, options.policies)
         check_names(workflow, workflow.policies)
         policies = options.policies.over(workflow.policies).over(self.policies)
+        wishes = self._wishes_of(workflow, policies, are_seen=True)
         if policies.rules:
-            self._wishes_of(workflow, policies, are_seen=True).held()
+            wishes.held()
+        if options.durability == RELAXED and (strict := wishes.strict()):
+            raise UsageError(
+                f'durability="relaxed" does not go with {strict!r}, which must not be done twice: what it did could '
+                "outlast what led to it.",
+                hint='durability="full", or "normal".',
+            )
 
     def _add_executor(self, word: str) -> None:
         """An executor that a policy names by its word is made when the first policy does."""

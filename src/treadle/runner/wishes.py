@@ -15,7 +15,7 @@ from treadle.model.markers import TRANSACTION
 from treadle.model.program import ALL, DIRECT, Node, Program
 from treadle.model.runnables import Runnable
 from treadle.policies.matching import Policies, Subject
-from treadle.policies.policy import Cache, Limit, Policy
+from treadle.policies.policy import AT_MOST_ONCE, Cache, Limit, Policy
 from treadle.runner.stimuli import CacheTerms, Terms
 
 INLINE: Final = "inline"
@@ -174,6 +174,15 @@ class Wishes:
         component = self.program.components[node.component].component
         code = fingerprint([node.part, *component.parts()])
         return CacheTerms(own, code, cache.extras, cache.ttl_s)
+
+    def strict(self) -> str | None:
+        """A component whose work has effects that are tied to the log: a transaction, or at most one attempt."""
+        for key, node in self.program.by_key.items():
+            if node.call is not None and (
+                is_transactional(node) or self.policy(key).effects == AT_MOST_ONCE
+            ):
+                return node.component
+        return None
 
     def held(self) -> frozenset[str]:
         """The nodes whose work must not be executed in line."""
