@@ -15,7 +15,6 @@ from treadle.components import fitting
 from treadle.components.component import Component
 from treadle.components.fitting import ErrorOf, TimeoutOf
 from treadle.components.step import Step, as_component
-from treadle.engine import rerun as again
 from treadle.engine.edit import Edit
 from treadle.engine.memory import Memory
 from treadle.engine.replay import Functions, definition_from, entries_from, rebuild
@@ -297,6 +296,8 @@ class Workflow(Timed):
         Errors: `Forgotten` if `retain` let the events go; `UsageError` where the rest of the history depends on
         what would be left out.
         """
+        from treadle.engine import rerun as again  # few programs ever do
+
         name = self._component_of(component).name
         if input is not None:
             with self._reading() as memory:

@@ -47,7 +47,7 @@ MAY_IMPORT_LATE = {
     "engine": "engine",
     "handle": "model",
     "driven": "policies",
-    "value": "views render drive",
+    "value": "engine views render drive",
     "timed": "views",
     "drive": "runner",
     "wiring": "codec stores schedulers executors",
