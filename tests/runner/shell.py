@@ -328,8 +328,13 @@ class Shell:
         self.storing, self.is_driving, self.wake_at = None, False, None
         self.withdrawn.clear()
         mishaps, self.mishaps = self.mishaps, Mishaps()
+        if (
+            crashed and self.choose.random() < 0.2
+        ):  # the whole program was lost, and what was out with it
+            self.is_exact = self.is_exact and not out
+            self.live, self.ready_answers, out, crashed = {}, {}, {}, False
         self.machine = self.make(self.rebuilt(old), dict(out))
-        if crashed and self.choose.random() < 0.8:  # else the whole program was lost
+        if crashed:
             self.machine.take_over(old)
         self.tell(say.Begin(self.now))
         self.begun &= out.keys()
