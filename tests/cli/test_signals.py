@@ -177,17 +177,17 @@ def test_a_step_in_the_runners_own_thread_holds_nobody_up(tmp_path: Path) -> Non
 @pytest.mark.parametrize("executor", ["threads:2", "processes:2"])
 def test_the_time_to_finish_is_limited(tmp_path: Path, executor: str) -> None:
     """When it is over, what is under way is given up, by one signal alone."""
-    limits = ("--executor", executor, "--max-open", "3", "--drain-s", "0")
+    limits = ("--executor", executor, "--max-open", "2", "--drain-s", "0")
     with running(tmp_path, *limits) as process:
         process.wait_for(0, 1)
         process.send(signal.SIGINT)
-        process.hear("those under way (3) have 0 s to finish")
+        process.hear("those under way (2) have 0 s to finish")
         called = process.end()
 
     assert called.code == 130
     assert called.err == ""
     assert called.last == (
-        "10 inputs: 0 with a result, 0 without a result, 0 failed, 3 unfinished, 7 not run"
+        "10 inputs: 0 with a result, 0 without a result, 0 failed, 2 unfinished, 8 not run"
     )
 
 
