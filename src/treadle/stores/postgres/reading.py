@@ -13,6 +13,7 @@ from treadle.stores.postgres.connections import Connections, Lost, transaction
 from treadle.stores.postgres.driver import READ, Connection, execute
 from treadle.stores.postgres.entries import is_text
 from treadle.stores.postgres.places import Places
+from treadle.stores.rows import info_of
 
 COLUMNS: Final = (
     "run.id, run.workflow, run.run_key, run.fingerprint, run.status, run.head, run.created_at, run.updated_at, "
@@ -154,25 +155,3 @@ class Reading:
             return was_there
 
         return self._connections.resolved("deleting a run from", work)
-
-
-def info_of(row: Sequence[Any]) -> RunInfo:
-    """A row of `COLUMNS` as what it says."""
-    (id, workflow, run_key, fingerprint, status, head, created_at, updated_at, note) = row[:9]
-    epoch, owner, lease_until, wake_at, crashes = row[9:]
-    return RunInfo(
-        id=id,
-        workflow=workflow,
-        run_key=run_key,
-        fingerprint=fingerprint,
-        status=status,
-        position=head,
-        created_at=created_at,
-        updated_at=updated_at,
-        note=note,
-        epoch=epoch,
-        owner=owner,
-        lease_until=lease_until,
-        wake_at=wake_at,
-        crashes=crashes,
-    )

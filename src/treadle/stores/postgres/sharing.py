@@ -14,8 +14,9 @@ from treadle.stores.faults import unknown
 from treadle.stores.postgres.connections import Connections, Lost
 from treadle.stores.postgres.driver import STEP, Connection, execute, psycopg
 from treadle.stores.postgres.entries import is_text
-from treadle.stores.postgres.reading import COLUMNS, info_of
+from treadle.stores.postgres.reading import COLUMNS
 from treadle.stores.postgres.statements import NOW
+from treadle.stores.rows import info_of
 from treadle.stores.transaction import Transaction
 
 UNSYNCED: Final = "set_config('synchronous_commit', 'off', true)"

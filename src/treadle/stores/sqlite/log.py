@@ -23,6 +23,7 @@ from treadle.interfaces import Append, Codec, RunInfo, StoredRun
 from treadle.model.events import Baseline, Event
 from treadle.stores.chain import first_link, links, next_link, runnable_mark, seal
 from treadle.stores.faults import check_chain, conflict, damaged, duplicate, unknown
+from treadle.stores.rows import info_of
 from treadle.stores.sqlite.connections import Connections
 
 COLUMNS: Final = (
@@ -508,25 +509,3 @@ def is_sealed(position: Any, body: Any, link: Any, mark: Any) -> bool:
         return bool(seal(link, position, body) == mark)
     except (TypeError, OverflowError):
         return False
-
-
-def info_of(row: Sequence[Any]) -> RunInfo:
-    """A row of `COLUMNS` as what it says."""
-    (id, workflow, run_key, fingerprint, status, head, created_at, updated_at, note) = row[:9]
-    epoch, owner, lease_until, wake_at, crashes = row[9:]
-    return RunInfo(
-        id=id,
-        workflow=workflow,
-        run_key=run_key,
-        fingerprint=fingerprint,
-        status=status,
-        position=head,
-        created_at=created_at,
-        updated_at=updated_at,
-        note=note,
-        epoch=epoch,
-        owner=owner,
-        lease_until=lease_until,
-        wake_at=wake_at,
-        crashes=crashes,
-    )

@@ -12,8 +12,9 @@ from treadle.errors import Corrupt
 from treadle.interfaces import Codec, Message, RunInfo
 from treadle.stores.chain import LINK_BYTES, mark_of
 from treadle.stores.faults import unknown
+from treadle.stores.rows import info_of
 from treadle.stores.sqlite.connections import Connections
-from treadle.stores.sqlite.log import COLUMNS, info_of, pk_of
+from treadle.stores.sqlite.log import COLUMNS, pk_of
 from treadle.stores.transaction import Transaction
 
 logger = logging.getLogger("treadle.stores")
