@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from msgspec import Struct
 
@@ -23,6 +23,9 @@ from treadle.model.bundles import Bundle, Link
 from treadle.model.events import Event
 from treadle.model.runnables import Outcome, Runnable
 from treadle.policies.policy import Policy
+
+if TYPE_CHECKING:
+    from treadle.model.quotas import Quota, QuotaWish
 
 __all__ = [
     "Answer",
@@ -40,6 +43,7 @@ __all__ = [
     "Message",
     "Observer",
     "Outcome",
+    "Quotas",
     "RunInfo",
     "Runnable",
     "Scheduler",
@@ -370,6 +374,35 @@ class Inbox(Protocol):
 
     def waiting(self, owner: str) -> Sequence[Message]:
         """The messages for the runs that somebody has now, oldest first."""
+        ...
+
+
+@runtime_checkable
+class Quotas(Protocol):
+    """What a store that several runners share may offer, so that limits, rates and breakers count over all of them.
+
+    An owner's shares of one limit are never more, together with those of all others, than the limit allows; they are
+    its own as long as `beat` or `ration` was answered within `ttl_s`. Time is the store's.
+    """
+
+    def ration(
+        self, owner: str, ttl_s: float, wishes: Sequence[QuotaWish]
+    ) -> Sequence[Quota] | None:
+        """Answer wishes, in their order; None: nothing was heard of this owner for too long, and its name is used up.
+
+        What a wish keeps stays the owner's, so it is to say at least what it may begin to use before it hears more.
+        """
+        ...
+
+    def beat(self, owner: str, ttl_s: float) -> tuple[float, frozenset[str]] | None:
+        """Say that an owner is there. For how many seconds what it has stays its own, and what others want of it.
+
+        That is told as `"limit key"` or `"rate key"`. None: as in `ration`.
+        """
+        ...
+
+    def leave(self, owner: str) -> None:
+        """An owner is not there any more: what it had is free, that of a rate when its window is over."""
         ...
 
 

@@ -56,7 +56,7 @@ MAY_IMPORT_LATE = {
 # Values, meaning, vocabulary and wishes know no outside world.
 PURE_RUNNER = (
     "machine requests dispatch out cohorts stimuli wishes fallback bundling story"
-    " admission gates parking urgency budget"
+    " admission gates shared_gates parking urgency budget"
 )
 PURE = (
     *("model", "engine", "components", "policies", "upgrade", "schedulers"),

@@ -49,7 +49,7 @@ class RetryWith:
 class RateLimit(Struct, frozen=True):
     """At most `count` begin within any `per_s` seconds. Those of one `key` count together, over all runs.
 
-    Without a `key`, a component of a workflow counts alone.
+    Without a `key`, a component of a workflow counts alone. Runners that share a PostgreSQL database count together.
     """
 
     count: int
@@ -62,7 +62,10 @@ class RateLimit(Struct, frozen=True):
 
 
 class Limit(Struct, frozen=True):
-    """At most `count` at once, over all runs of the runner; those of one `key` count together."""
+    """At most `count` at once, over all runs; those of one `key` count together.
+
+    Runners that share a PostgreSQL database count together, too.
+    """
 
     count: int
     key: str | None = None
@@ -75,7 +78,7 @@ class CircuitBreaker(Struct, frozen=True):
     """After `failures` failures in a row nothing is tried for `reset_s` seconds; then one attempt decides.
 
     `when_open`: `"fail"` fails the work at once with `CircuitOpen` (it may be retried, or fall back); `"wait"` holds
-    it back. It is shared over all runs, by all of one `key`.
+    it back. It is shared over all runs, by all of one `key`, and over all runners of a PostgreSQL database.
     """
 
     failures: int = 5
@@ -145,7 +148,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     """Who goes first when slots are scarce: low, normal, high, critical, or a number (normal is 0)."""
     rate_limit: RateLimit | None = None
     max_concurrency: int | Limit | None = None
-    """How many of it may run at once, over all runs of the runner."""
+    """How many of it may run at once, over all runs; see `Limit`."""
     circuit_breaker: CircuitBreaker | None = None
     effects: str = "at_least_once"
     """`"at_most_once"`: no attempt begins twice. That it begins is stored first; one that was interrupted (by the end

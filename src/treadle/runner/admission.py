@@ -12,11 +12,13 @@ run with thousands of claims does not hold up the others; within a party the ord
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from msgspec import Struct
 
 from treadle.errors import TreadleBug, UsageError, nearest
+from treadle.model.quotas import Quota, QuotaWish
 from treadle.policies.policy import CircuitBreaker, RateLimit
 from treadle.runner.gates import BreakerGate
 from treadle.runner.parking import (
@@ -32,6 +34,7 @@ from treadle.runner.parking import (
     Party,
     Rank,
 )
+from treadle.runner.shared_gates import Fleet, SharedLimitGate, SharedRateGate
 
 
 class Claim(Struct, frozen=True, gc=False):
@@ -194,6 +197,43 @@ class Admission:
         elif was_first:
             self._compete(group)
             self._parking.end_turn(group)  # another group may be more urgent now
+
+    # ------------------------------------------------------------------ limits shared with others
+
+    def share(self, fleet: Fleet) -> None:
+        """Count all limits, rates and breakers over a fleet from now on."""
+        self._parking.fleet = fleet
+
+    @property
+    def is_shared_now(self) -> bool:
+        """Whether there is any gate that others may want something of."""
+        return bool(self._parking.gates)
+
+    def wishes(self, now: float) -> list[QuotaWish]:
+        """What there is to ask the fleet's store; each such question is to be followed by `hear` or `unsay`."""
+        return self._parking.wishes(now)
+
+    def hear(self, quotas: Iterable[Quota], now: float) -> None:
+        """What the store answered; then `admit`."""
+        self._parking.hear(quotas, now)
+
+    def unsay(self) -> None:
+        """The store did not hear the question."""
+        for gate in self._parking.shared():
+            gate.unsay()
+
+    def press(self, wanted: Collection[str]) -> None:
+        """Others want some of these, each as `"kind key"`."""
+        for name in wanted:
+            kind, _, key = name.partition(" ")
+            gate = self._parking.gates.get((kind, key))
+            if isinstance(gate, (SharedLimitGate, SharedRateGate)):
+                gate.part.is_pressed = True
+
+    def void(self) -> None:
+        """What the store gave is somebody else's."""
+        for gate in self._parking.shared():
+            gate.void()
 
     # --------------------------------------------------------------------------- what it answers
 

@@ -450,6 +450,8 @@ class Core(Mailbox):
                 run.status, run.note = say.STOPPED, "the store could not be written to"
                 self._let_go(run)
         self.custody.close()
+        if self.rationing is not None:
+            self.rationing.close()
         if self.store is not None:
             self.store.close()
 

@@ -32,7 +32,7 @@ class Custody:
     ) -> None:
         self.owner = owner_name()
         self.claimed: dict[str, int] = {}
-        self._lease_s = lease_s
+        self.lease_s = lease_s
         self._now = now
         self.leases: Leases | None = None
         self.keeper: Keeper | None = None
@@ -59,7 +59,7 @@ class Custody:
         if self.leases is None:
             return info
         self.claimed[info.id] = 1
-        until = self._now() + self._lease_s
+        until = self._now() + self.lease_s
         return structs.replace(info, epoch=1, owner=self.owner, lease_until=until)
 
     def note(self, info: RunInfo) -> bool:
@@ -76,7 +76,7 @@ class Custody:
         """
         if self.leases is None or self.keeper is None or run_id in self.claimed:
             return None
-        infos = self.leases.claim(self.owner, self._lease_s, run_id=run_id)
+        infos = self.leases.claim(self.owner, self.lease_s, run_id=run_id)
         if not infos:
             raise RunElsewhere(
                 f"the run {run_id!r} is with another runner.",

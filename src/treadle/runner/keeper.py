@@ -94,6 +94,8 @@ class Keeper:
         """How many runs the one who has fewest had, when that was last looked up."""
         self.chore: Callable[[], None] = lambda: None
         """What else is to be done in this thread at each look."""
+        self.look_at_limits: Callable[[], None] = lambda: None
+        """The same, for what all runners share."""
 
     def start(self, *, takes_over: bool = True) -> None:
         """Begin to look; `takes_over`: also for runs that nobody has."""
@@ -143,6 +145,7 @@ class Keeper:
     def look(self) -> bool:
         """Once: renew, let go, fetch messages, take over; whether there is no more to take over for now."""
         self._renew()
+        self.look_at_limits()
         self._let_go()
         messages = self._store.waiting(self._owner)
         if messages:

@@ -12,9 +12,10 @@ from threading import Event
 from typing import Any, Final
 
 from treadle.errors import EncodeError, Fenced, PlugError, RunElsewhere, UnknownRun, UsageError
-from treadle.interfaces import Caches, Message, RunInfo, StoredRun
+from treadle.interfaces import Caches, Message, Quotas, RunInfo, StoredRun
 from treadle.runner import stimuli as say
 from treadle.runner.caching import Caching
+from treadle.runner.rationing import Rationing
 from treadle.runner.record import Ask, Run
 from treadle.runner.supervisor import Supervisor, settle_ticket
 from treadle.runner.writer import PASSING
@@ -34,6 +35,9 @@ MOST_ACTIVE: Final = 10_000
 
 class Keeping(Supervisor):
     """A supervisor of runs that may be somebody else's tomorrow."""
+
+    rationing: Rationing | None = None
+    """Where limits count over all runners of a store."""
 
     def not_written(self, run: Run, order: say.Store | None, fault: Exception) -> None:
         """What a run wanted to store cannot be: it is somebody else's now, or gone, or it begins anew from its log."""
@@ -126,8 +130,21 @@ class Keeping(Supervisor):
 
     def begin_keeping(self, *, takes_over: bool) -> None:
         """Look after the runs that are here; `takes_over`: and have what nobody has of the known workflows."""
-        if self.custody.keeper is not None:
-            self.custody.keeper.start(takes_over=takes_over)
+        keeper = self.custody.keeper
+        if keeper is None:
+            return
+        shared: Any = self.store
+        if isinstance(shared, Quotas) and self.writer is not None:
+            self.rationing = Rationing(
+                shared,
+                self.custody.owner,
+                self.custody.lease_s,
+                loop=self.loop,
+                do=self.writer.do,
+                call=self.call,
+            )
+            keeper.look_at_limits = self.rationing.look
+        keeper.start(takes_over=takes_over)
 
     def have(self, run: Run) -> None:
         """Be the one who may note something of a run that is not at work here. Errors: `RunElsewhere`."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
+from treadle.model.quotas import Quota, QuotaWish
 from treadle.policies.policy import CircuitBreaker
 from treadle.runner.gates import BreakerGate, Gate, LimitGate, RateGate
+from treadle.runner.shared_gates import SHARED, Fleet, SharedGate, tell
 from treadle.runner.urgency import Queue
 
 LIMIT: Final = "limit"
@@ -100,6 +102,10 @@ class Line:
     def __len__(self) -> int:
         return len(self._parties)
 
+    def count(self) -> int:
+        """How many claims stand here."""
+        return sum(len(group.claims) for groups in self._groups.values() for group in groups)
+
     def put(self, group: Group) -> None:
         """Let a group stand here, if it does not."""
         party, ordinal = group.party, group.top[0]
@@ -146,6 +152,8 @@ class Parking:
 
     def __init__(self) -> None:
         self.gates: dict[Key, Gate] = {}
+        self.fleet: Fleet | None = None
+        """With whom all gates are shared, if they are."""
         self.turns: dict[tuple[Demand, str], None] = {}
         """Gates that are to let the next group compete, for an executor."""
         self.openings: Queue[float, Demand] = Queue()
@@ -160,18 +168,25 @@ class Parking:
         """The first of some demands whose gate blocks."""
         for demand in demands:
             gate = self.gates.get(demand[0])
+            if gate is None and self.fleet is not None:
+                gate = self._made(demand[0])
             if gate is not None and gate.blocks(demand[1], now):
                 return demand
         return None
 
+    def _made(self, key: Key) -> Gate:
+        """A gate that is not there yet."""
+        kind = key[0]
+        gate = GATES[kind]() if self.fleet is None else SHARED[kind](key, self.fleet)
+        self.gates[key] = gate
+        return gate
+
     def take(self, number: int, demands: Iterable[Demand], now: float) -> None:
         """A claim passes its gates."""
         for key, wanted in demands:
-            gate = self.gates.get(key)
-            if gate is None:
-                gate = self.gates[key] = GATES[key[0]]()
+            gate = self.gates.get(key) or self._made(key)
             gate.take(number, wanted, now)
-            if isinstance(gate, RateGate):
+            if isinstance(gate, RateGate) and self.fleet is None:
                 self._expiries.put(key, gate.needed_until())
 
     def give_back(
@@ -255,6 +270,39 @@ class Parking:
             group.woken_by = demand
             group.party.woken[group] = None
             yield group
+
+    # ------------------------------------------------------------------------- gates that are shared
+
+    def wishes(self, now: float) -> list[QuotaWish]:
+        """What there is to ask the store for, and to tell it; gates that are of no use any more are forgotten."""
+        found: list[QuotaWish] = []
+        for gate in list(self.shared()):
+            key = gate.place
+            wish = gate.wish(self._count_parked(key), now)
+            if wish is not None:
+                found.append(wish)
+            elif key not in self._parked and gate.is_over():
+                del self.gates[key]
+        return found
+
+    def hear(self, quotas: Iterable[Quota], now: float) -> None:
+        """What the store answered: whoever waited before those gates may look again."""
+        for quota in quotas:
+            key = (getattr(quota, "kind", BREAKER), quota.key)
+            gate = self.gates.get(key)
+            if isinstance(gate, SharedGate):
+                tell(gate, quota, now)
+            for other, executor in self._parked.get(key, ()):
+                self.turns[(key, other), executor] = None
+
+    def shared(self) -> Iterator[SharedGate]:
+        """All gates that others know of."""
+        return (gate for gate in self.gates.values() if isinstance(gate, SharedGate))
+
+    def _count_parked(self, key: Key) -> int:
+        """How many claims wait before a gate."""
+        lines = self._parked.get(key, {}).values()
+        return sum(line.count() for line in lines)
 
     def _note_opening(self, demand: Demand) -> None:
         at = self.gates[demand[0]].opens_at(demand[1])

@@ -15,9 +15,9 @@ from typing import Any, Final
 from msgspec import Struct, structs
 
 from treadle.errors import Conflict, DuplicateRun, UnknownRun
-from treadle.interfaces import Append, Inbox, Leases, Store, Upkeep
+from treadle.interfaces import Append, Inbox, Leases, Quotas, Store, Upkeep
 from treadle.model.events import Baseline, Event
-from treadle.testing import store_claims, store_upkeep
+from treadle.testing import store_claims, store_quotas, store_upkeep
 from treadle.testing.schedulers import failures_unlogged
 from treadle.testing.store_trial import Trial, accepted, ids, made
 from treadle.testing.store_upkeep import check_damage
@@ -90,9 +90,9 @@ def check_store(
     to outlive the object: it is given a store that was closed, and makes another one on the same data. `runs`: how
     many runs the largest check has.
 
-    A store that also offers `Leases`, `Inbox` or `Upkeep` is held to what they promise. Its clock is to begin at the
-    present; `pass_time(store, seconds)` puts it forward, and without it the kit waits, a second in all. `damage(store,
-    run_id)` is to overwrite a bit of the run's newest snapshot.
+    A store that also offers `Leases`, `Inbox`, `Quotas` or `Upkeep` is held to what they promise. Its clock is to
+    begin at the present; `pass_time(store, seconds)` puts it forward, and without it the kit waits, a second in all.
+    `damage(store, run_id)` is to overwrite a bit of the run's newest snapshot.
     """
     tally = Counter[str]()
     checks = dict(CHECKS)
@@ -104,6 +104,8 @@ def check_store(
         checks |= UPKEEP_CHECKS
         if damage is not None:
             checks["a damaged snapshot"] = partial(check_damage, damage=damage)
+    if isinstance(probe, Quotas):
+        checks |= QUOTA_CHECKS
     probe.close()
     with failures_unlogged():
         for where, check in checks.items():
@@ -489,6 +491,13 @@ SHARED_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
     "appends that are sent again": store_claims.sent_again,
     "messages": store_claims.messages,
     "answering messages": store_claims.answering,
+}
+
+QUOTA_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
+    "dividing limits": store_quotas.dividing,
+    "keys of limits": store_quotas.keys_apart,
+    "leaving limits": store_quotas.leaving,
+    "circuit breakers": store_quotas.breaking,
 }
 
 UPKEEP_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {

@@ -19,7 +19,7 @@ def test_it_keeps_the_promises_of_a_store(open_store):
         runs=100,
     )
 
-    assert "kept its promises in 28 checks" in str(report)
+    assert "kept its promises in 32 checks" in str(report)
     assert report.reopened
 
 

@@ -137,6 +137,31 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
         )
         """,
         "CREATE INDEX completed_run ON {s}.completed(run_key)",
+        # The runners that share limits, and until when each of them counts as being there.
+        'CREATE TABLE {s}.runner(owner text COLLATE "C" PRIMARY KEY, until double precision NOT NULL)',
+        # What each has of a limit or a rate, and how much it could use. Nothing here is counted up or down.
+        """
+        CREATE TABLE {s}.share(
+            kind text COLLATE "C" NOT NULL,
+            key text COLLATE "C" NOT NULL,
+            owner text COLLATE "C" NOT NULL,
+            held integer NOT NULL,
+            need integer NOT NULL,
+            per_s double precision NOT NULL,
+            since double precision NOT NULL,
+            PRIMARY KEY(kind, key, owner)
+        )
+        """,
+        "CREATE INDEX share_owned ON {s}.share(owner)",
+        """
+        CREATE TABLE {s}.breaker(
+            key text COLLATE "C" PRIMARY KEY,
+            failures integer NOT NULL,
+            opened_at double precision,
+            tried_by text COLLATE "C",
+            tried_until double precision NOT NULL
+        )
+        """,
     ),
 )
 

@@ -8,9 +8,11 @@ from time import time
 
 from treadle.interfaces import Append, Codec, Finding, Message, RunInfo, StoredRun
 from treadle.model.events import Event
+from treadle.model.quotas import Quota, QuotaWish
 from treadle.stores.postgres.connections import Connections
 from treadle.stores.postgres.driver import SILENCE_S, described
 from treadle.stores.postgres.places import Places
+from treadle.stores.postgres.quotas import Quotas
 from treadle.stores.postgres.reading import Reading
 from treadle.stores.postgres.schema import check_name
 from treadle.stores.postgres.sharing import Sharing
@@ -51,6 +53,7 @@ class PostgresStore:
         self._reading = Reading(self._connections, codec, places)
         self._sharing = Sharing(self._connections)
         self._upkeep = Upkeep(self._connections, self._reading, codec)
+        self._quotas = Quotas(self._connections)
 
     def __repr__(self) -> str:
         return f"<PostgresStore {self._connections.place} {self.schema}>"
@@ -123,6 +126,20 @@ class PostgresStore:
     def answered(self, run_id: str, message_id: str) -> bool | None:
         """Whether a message was taken; None if it was never left."""
         return self._sharing.answered(run_id, message_id)
+
+    def ration(
+        self, owner: str, ttl_s: float, wishes: Sequence[QuotaWish]
+    ) -> Sequence[Quota] | None:
+        """Answer wishes for parts of limits, in their order; None: nothing was heard of this owner for too long."""
+        return self._quotas.ration(owner, ttl_s, wishes)
+
+    def beat(self, owner: str, ttl_s: float) -> tuple[float, frozenset[str]] | None:
+        """Say that an owner is there, and hear for how long its parts are its own, and which ones others want."""
+        return self._quotas.beat(owner, ttl_s)
+
+    def leave(self, owner: str) -> None:
+        """An owner is not there any more."""
+        self._quotas.leave(owner)
 
     transactions_at_once: int | None = 4
     """Each keeps one of the store's connections; as many are left for the runner."""
