@@ -4,7 +4,8 @@
 
 It starts a PostgreSQL of its own and three processes, each with a runner and 20 orders. Twice a second it shows who has
 which order. When a third of the work is done, one of the three is ended with SIGKILL; its orders stay where they are
-until their leases run out, and then the other two take them over. At the end the logs are read, and counted.
+until their leases run out, and then the other two take them over. The bank takes five charges at a time, from all of
+them together. At the end the logs are read, and counted.
 """
 
 import json
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ LEASE_S = 2.0
 POLL_S = 0.1
 AT_ONCE = 4
 """So many steps a runner executes at a time."""
+CHARGES = 5
+"""So many charges the bank takes at a time, whoever sends them."""
 KILLED_AFTER = 1 / 3
 """So much of the work is done when one is killed."""
 
@@ -46,17 +50,25 @@ def at_work(name):
     """Make a step that writes to the ledger that it begins, and takes its time."""
 
     def work(order, *, key=td.idempotency_key()):
-        with Path(os.environ["FLEET_BOOK"]).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, "step": name, "process": os.getpid()}) + "\n")
+        note(key, name, "begun")
         time.sleep(random.uniform(0.2, 0.6) * PACE)  # as long as such things take
+        note(key, name, "ended")
         return order
 
     return td.step(work, name=name)
 
 
+def note(key, step, what):
+    """Write into the ledger; its clock is the machine's, and so the same for all processes."""
+    line = {"key": key, "step": step, "what": what, "process": os.getpid(), "at": time.monotonic()}
+    with Path(os.environ["FLEET_BOOK"]).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
 def order_flow():
     """Make an order's way: one step after the other."""
-    flow = td.workflow("order")
+    bank = td.Policy(max_concurrency=td.Limit(CHARGES, key="bank"))
+    flow = td.workflow("order", policies={"charge": bank})
     for before, name in zip((None, *STEPS), STEPS, strict=False):
         flow = flow.add(at_work(name), to=before)
     return flow
@@ -144,9 +156,20 @@ class Fleet:
             time.sleep(0.05)
         raise TimeoutError(f"not all orders were done within {LIMIT_S} s")
 
-    def calls(self):
-        """Read the ledger: each time that a step was begun."""
-        return [json.loads(line) for line in self.book.read_text(encoding="utf-8").splitlines()]
+    def calls(self, what="begun"):
+        """Read the ledger: each time that a step was begun, or ended."""
+        lines = [json.loads(line) for line in self.book.read_text(encoding="utf-8").splitlines()]
+        return [line for line in lines if line["what"] == what]
+
+    def most_charges(self):
+        """Count how many charges were under way at most at the same moment, at all runners together."""
+        ended = {(call["key"], call["process"]): call["at"] for call in self.calls("ended")}
+        steps = []
+        for call in self.calls():
+            if call["step"] == "charge":
+                end = ended.get((call["key"], call["process"]), self.killed_at)
+                steps += [(call["at"], 1), (end, -1)]
+        return max(accumulate(change for _, change in sorted(steps)))
 
     def findings(self, orders):
         """Count what the logs and the ledger say."""
@@ -164,6 +187,7 @@ class Fleet:
             "executed_twice": sum(count > 1 for count in times.values()),
             "most_executions": max(times.values()),
             "adopted_after_s": round(self.adopted_after_s, 1),
+            "most_charges": self.most_charges(),
             "damaged": len(self.store.verify()),
         }
 
@@ -232,7 +256,9 @@ def main(orders=ORDERS, pace=1.0):
         "after {adopted_after_s} s all of its orders were with the others; ".format(**found)
         + f"the lease is {LEASE_S:g} s"
     )
-    if found["lost"] or found["applied_twice"] or found["damaged"]:
+    print(f"charges at the same time: {found['most_charges']} at most, and {CHARGES} are allowed")
+    is_exceeded = found["most_charges"] > CHARGES
+    if found["lost"] or found["applied_twice"] or found["damaged"] or is_exceeded:
         sys.exit("this should not be")
     return found
 
