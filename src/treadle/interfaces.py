@@ -50,6 +50,7 @@ __all__ = [
     "Store",
     "StoredRun",
     "Transactions",
+    "Trimmed",
     "Upkeep",
     "View",
     "aexecute_bundle",
@@ -431,16 +432,45 @@ class Upkeep(Protocol):
         ...
 
 
+class Trimmed(Struct, frozen=True, kw_only=True):
+    """How many entries of a cache were let go of, and how many are left; `bytes` are those of keys and bodies."""
+
+    entries: int = 0
+    bytes: int = 0
+    entries_left: int = 0
+    bytes_left: int = 0
+
+
 @runtime_checkable
 class Caches(Protocol):
-    """What a store offers to keep results for later runs. Nobody counts on an entry being there."""
+    """What a store offers to keep results for later runs. Nobody counts on an entry being there.
+
+    Beside them stands, for each run that is there, what its components found when they asked: that goes with the run.
+    """
 
     def cached(self, key: str) -> bytes | None:
-        """What was put there last under this key, if it is there as it was written."""
+        """What was put there last under this key; asking counts as use, to within ten minutes.
+
+        Errors: `Corrupt` where it is not what was written.
+        """
         ...
 
-    def put_cached(self, key: str, body: bytes) -> None:
-        """Keep this under a key, instead of what was there."""
+    def put_cached(self, entries: Mapping[str, bytes]) -> None:
+        """Keep each of these under its key, instead of what was there: all of them, or none."""
+        ...
+
+    def trim_cache(
+        self, *, unused_for_s: float | None = None, most_bytes: int | None = None
+    ) -> Trimmed:
+        """Let go of what was not used for so long, then of the longest unused until no more than so much is left."""
+        ...
+
+    def put_looks(self, run_id: str, looks: Mapping[str, bytes]) -> None:
+        """Keep, by component, what a run found in the cache; nothing happens where there is no such run."""
+        ...
+
+    def looks(self, run_id: str) -> Mapping[str, bytes]:
+        """What was kept by `put_looks`, as far as it is what was written; nothing of a run that is not there."""
         ...
 
 

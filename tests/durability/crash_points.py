@@ -75,7 +75,11 @@ SCRIPT: tuple[Callable[[SqliteStore], Any], ...] = (
     lambda store: store.release({"a": 1}),
     lambda store: store.claim("y", 1000.0, workflows=["w"], limit=9),
     lambda store: store.append([appended("b", 2, baseline_at(50), accepted(50), epoch=1)]),
+    lambda store: store.put_cached({"one": LARGE.encode(), "two": b"2"}),
+    lambda store: store.put_looks("b", {"step": b"look", "other": b""}),
+    lambda store: store.put_cached({"two": b"two", "three": LARGE.encode()}),
     lambda store: store.delete("b"),
+    lambda store: store.trim_cache(most_bytes=0),
     lambda store: store.sweep(unused_for_s=-1000.0),
     lambda store: store.tidy_up(),
     lambda store: store.append([appended("a", None, status="done", epoch=1)]),
@@ -117,7 +121,9 @@ def picture(path: Path) -> dict[str, Any]:
     store = SqliteStore(path, Codec())
     assert store.verify() == [], store.verify()
     seen: dict[str, Any] = {"messages": {own: store.waiting(own) for own in "xy"}}
+    seen["cache"] = {key: store.cached(key) for key in ("one", "two", "three")}
     for each in store.list():
+        seen[f"looks of {each.id}"] = store.looks(each.id)
         kept = (each.status, each.position, each.wake_at, each.epoch, each.owner)
         seen[each.id] = (kept, store.load(each.id).events, store.load_all(each.id).events)
     store.close()

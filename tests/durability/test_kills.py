@@ -40,3 +40,13 @@ def test_kills_at_random_moments_lose_and_double_nothing():
 
     assert seen["kills"] == 40, seen
     assert seen["inputs"] > 0
+
+
+@pytest.mark.slow
+def test_a_kill_around_a_cached_result_leaves_it_whole_or_absent():
+    """Once it is kept it is not computed again, also where its run never heard of it."""
+    seen = output_of("tests.durability.cache_deaths", "2")
+
+    assert seen["nothing"] > 0, seen
+    assert seen["kept only"] > 0, seen
+    assert seen["stored"] == 2, seen

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import pytest
 
 import treadle as td
-from tests.runner.running import PATIENCE_S, Body, SetClock, log_of, of_kind
+from tests.runner.running import PATIENCE_S, Body, SetClock, log_of, of_kind, until
 from treadle import errors
 from treadle.codec import Codec
 from treadle.model.events import Applied
+from treadle.runner.caching import newest_of
 from treadle.stores.memory import MemoryStore
 from treadle.stores.sqlite import SqliteStore
 
@@ -235,12 +236,185 @@ def test_who_asks_for_no_cache_has_none():
         assert len(log_of(runner, "a")) == 3
 
 
-def test_damage_is_a_miss(tmp_path):
-    """What is not as it was written is computed again."""
+def test_damage_is_a_miss(tmp_path, caplog):
+    """What is not as it was written is computed again, and that is told."""
     body, store = Body(), SqliteStore(tmp_path / "runs.db", Codec())
     with td.Runner(store=store) as runner:
         once(runner, cached(body), "a")
         with store._connections.writing("damaging") as connection:
             connection.execute("UPDATE cache SET body = CAST(body || x'00' AS BLOB)")
         once(runner, cached(body), "b")
+        assert "is damaged" in explained(runner, "b")["why"]
+        once(runner, cached(body), "c")
+        assert explained(runner, "c")["hit"]
+    assert "is damaged" in caplog.text
     assert len(body.calls) == 2
+
+
+def test_why_is_known_after_a_restart(store_of):
+    """What each run found stays with it in the store, also for who never asked for a cache; it goes with the run."""
+    body, clock = Body(), SetClock()
+    with td.Runner(store=store_of(), clock=clock) as runner:
+        once(runner, cached(body), "a")
+        clock.go_on(40)
+        once(runner, cached(body), "b")
+        runner.run("b", 3).result(PATIENCE_S)
+        runner.run("b", 4).result(PATIENCE_S)
+    with td.Runner(store=store_of(), workflows=[cached(body, td.Policy())]) as runner:
+        first, second = explained(runner, "a"), explained(runner, "b")
+        assert "nothing was kept" in first["why"]
+        assert (first["hits"], first["misses"]) == (0, 1)
+        assert second["why"].endswith("last: inputs")
+        assert (second["hits"], second["misses"], second["hit"]) == (2, 1, False)
+        runner.stop("a", persist=False)
+        runner.start(cached(body, td.Policy()), "a")
+        assert runner.explain_cache("a", "body") is None
+
+
+def test_who_computed_it_and_when_is_told(store_of):
+    """By the explanation, the story, and to observers; in the log nothing took any time."""
+    body, clock, seen = Body(), SetClock(), []
+    hooks = td.Hooks(on_complete=lambda id, runnable, outcome: seen.append((id, outcome.cached)))
+    with td.Runner(store=store_of(), clock=clock, observers=[hooks]) as runner:
+        once(runner, cached(body), "order-7")
+        clock.go_on(40)
+        once(runner, cached(body), "order-8")
+        found = explained(runner, "order-8")
+        told = "computed 40 s ago by run 'order-7'"
+        assert (found["why"], found["run"]) == (told, "order-7")
+        assert found["at"] - found["computed_at"] == 40
+        assert [row["cached"] for row in runner.story("order-8") if "cached" in row] == [told]
+        assert not [row for row in runner.story("order-7") if "cached" in row]
+        assert [id for id, cached in seen if cached == told] == ["order-8"]
+        took = {
+            id: [each.seconds for each in of_kind(runner, id, Applied)][-1]
+            for id in ("order-7", "order-8")
+        }
+    assert took["order-7"] is not None
+    assert took["order-8"] is None
+
+
+def test_counts_go_on_where_another_runner_left_them(store_of):
+    """A run that is brought back is counted on."""
+    body = Body()
+    for _ in range(3):
+        with td.Runner(store=store_of()) as runner:
+            runner.start(cached(body), "a", if_exists="resume")
+            runner.run("a", 3).result(PATIENCE_S)
+            runner.checkpoint("a")
+    with td.Runner(store=store_of(), workflows=[cached(body)]) as runner:
+        found = explained(runner, "a")
+        assert (found["hits"], found["misses"]) == (2, 1)
+
+
+def test_what_is_let_go_of_is_computed_anew(store_of):
+    """The runner trims the cache, also while it is at work, and says by how much."""
+    body, store = Body(), store_of()
+    with td.Runner(store=store) as runner:
+        once(runner, cached(body), "a")
+        gone = runner.trim_cache(unused_for_s=1_000)
+        assert (gone.entries, gone.entries_left) == (0, 2)
+        once(runner, cached(body), "b")
+        with_newest = store.cached(newest_of("work/body"))
+        gone = runner.trim_cache(most_bytes=0)
+        assert (gone.entries, gone.entries_left, gone.bytes_left) == (2, 0, 0)
+        once(runner, cached(body), "c")
+        assert "let go of" in explained(runner, "c")["why"]
+        runner.trim_cache(unused_for_s=-1)
+        store.put_cached({newest_of("work/body"): with_newest})
+        once(runner, cached(body), "d")
+        assert explained(runner, "d")["why"] == "what was kept was let go of: it is there no more"
+    assert len(body.calls) == 3
+    with td.Runner(store=None) as runner, pytest.raises(errors.UsageError, match="keeps results"):
+        runner.trim_cache()
+
+
+def test_what_cannot_be_kept_is_told(tmp_path):
+    """A result that no store takes, and a store that takes nothing."""
+
+    class Full(MemoryStore):
+        def put_cached(self, entries):
+            raise errors.StoreFull("no room.")
+
+    with td.Runner() as runner:
+        once(runner, cached(lambda x: object()), "a")
+        assert "what it gave cannot be stored" in explained(runner, "a")["why"]
+    body = Body()
+    with td.Runner(store=Full()) as runner:
+        for id in "ab":
+            once(runner, cached(body), id)
+        assert "could not be kept: no room." in explained(runner, "b")["why"]
+    assert len(body.calls) == 2
+
+
+def test_two_that_want_the_same_at_once_compute_it_once(store_of):
+    """The second waits for the first, and is given what that gave."""
+    body = Body(is_open=False)
+    with td.Runner(store=store_of(), executor="threads:4") as runner:
+        tickets = []
+        for id in ("a", "b", "c"):
+            runner.start(cached(body), id)
+            tickets.append(runner.run(id, 3))
+        body.wait_for_calls()
+        body.let_go()
+        assert [ticket.result(PATIENCE_S) for ticket in tickets] == [{"body": 3}] * 3
+        found = [explained(runner, id) for id in "abc"]
+        assert sum(each["hit"] for each in found) == 2
+        assert {each["run"] for each in found if each["hit"]} <= {"a", "b", "c"}
+    assert body.calls == [3]
+
+
+def test_where_the_first_fails_each_computes_for_itself(store_of):
+    """Nobody fails because somebody else did, and nobody waits for a third."""
+    body = Body(is_open=False, gives=lambda x: 1 / 0)
+    with td.Runner(store=store_of(), executor="threads:4") as runner:
+        tickets = []
+        for id in ("a", "b", "c"):
+            runner.start(cached(body), id)
+            tickets.append(runner.run(id, 3))
+        body.wait_for_calls()
+        until(lambda: waiting(runner) == 2)
+        assert len(body.calls) == 1
+        body.let_go()
+        for ticket in tickets:
+            with pytest.raises(errors.StepFailed):
+                ticket.result(PATIENCE_S)
+    assert len(body.calls) == 3
+
+
+def test_who_waits_for_another_can_be_cancelled(store_of):
+    """At once, and not only when the other is done."""
+    body = Body(is_open=False)
+    with td.Runner(store=store_of(), executor="threads:4") as runner:
+        runner.start(cached(body), "a")
+        first = runner.run("a", 3)
+        body.wait_for_calls()
+        runner.start(cached(body), "b")
+        second = runner.run("b", 3)
+        until(lambda: waiting(runner) == 1)
+        runner.cancel("b")
+        assert isinstance(second.exception(PATIENCE_S), errors.Cancelled)
+        assert not first.done()
+        body.let_go()
+        assert first.result(PATIENCE_S) == {"body": 3}
+    assert body.calls == [3]
+
+
+def test_the_plan_says_that_the_cache_is_asked():
+    """Before anything is dispatched."""
+    limited = td.Policy(cache=td.Cache(), max_concurrency=1)
+    body = Body(is_open=False)
+    with td.Runner(executor="threads:2") as runner:
+        runner.start(cached(body, limited), "a", max_concurrency=1)
+        tickets = [runner.run("a", number) for number in range(2)]
+        body.wait_for_calls()
+        reasons = [row["reason"] for row in runner.plan("a")]
+        assert any(reason.endswith("the cache is asked first") for reason in reasons)
+        body.let_go()
+        for ticket in tickets:
+            ticket.result(PATIENCE_S)
+
+
+def waiting(runner):
+    """How many bundles wait for what another one is about to give."""
+    return len(runner._runner._core.loop.caching._waits)

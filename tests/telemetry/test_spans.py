@@ -320,6 +320,21 @@ def test_what_gives_nothing_is_skipped(recorded: Recording):
     assert recorded.span("attempt none", outcome="skipped").status.status_code is StatusCode.UNSET
 
 
+def test_what_came_from_the_cache_says_so(recorded: Recording):
+    """It is an attempt in which nothing was called."""
+    workflow = td.workflow("numbers", steps=[double])
+    workflow = workflow.with_policies({"double": td.Policy(cache=td.Cache())})
+    with td.Runner(observers=[recorded.observer]) as runner:
+        for id in "ab":
+            runner.start(workflow, id)
+            runner.run(id, 1).result(PATIENCE_S)
+
+    computed, given = (attributes(recorded.span("attempt double", run_id=id)) for id in ("a", "b"))
+    assert "treadle.cached" not in computed
+    assert given["treadle.cached"] == "computed 0 s ago by run 'a'"
+    assert "treadle.seconds" not in given
+
+
 def test_work_that_is_refused_ran_nowhere(recorded: Recording):
     """An open circuit breaker: an attempt that failed without an executor."""
 

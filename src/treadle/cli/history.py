@@ -28,7 +28,8 @@ from treadle.cli.watching import Watcher, read
 from treadle.errors import TreadleError, UsageError, nearest
 from treadle.interfaces import RunInfo, StoredRun
 from treadle.model.definition import Definition
-from treadle.model.events import Event
+from treadle.model.events import Applied, Event
+from treadle.runner.looks import Look, looks_of
 from treadle.runner.record import LISTED
 from treadle.runner.stimuli import FINAL, IDLE
 from treadle.value import Workflow
@@ -111,6 +112,8 @@ class Shown(msgspec.Struct):
     info: RunInfo
     events: tuple[Event, ...] = ()
     workflow: Workflow | None = None
+    looks: dict[str, Look] = {}
+    """What its components found in the cache."""
     trouble: str | None = None
     """Why its log could not be read, or not be folded."""
 
@@ -134,6 +137,7 @@ def show(
     if found.workflow is not None:
         show_workflow(found.workflow, console)
         show_waits(found.workflow, console)
+        show_looks(found.looks, console)
     elif found.trouble is None:
         console.print("nothing has happened in it yet")
     if found.trouble is not None:
@@ -144,6 +148,7 @@ def look_up(store: Any, id: str) -> Shown:
     """A run, as far as it can be read. Errors: `UnknownRun`."""
     found = Shown(info_of(store, id))
     try:
+        found.looks = looks_of(store, store.codec, id)
         stored: StoredRun = store.load_all(id)
         found.info, found.events = stored.info, stored.events
         if stored.events:
@@ -213,11 +218,25 @@ def show_waits(workflow: Workflow, console: Console) -> None:
         console.print(Text(clean(line)), soft_wrap=True)
 
 
+def show_looks(looks: dict[str, Look], console: Console) -> None:
+    """What was given from the cache, and why the latest work was, or was not."""
+    if not looks:
+        return
+    console.print()
+    console.print(Text("cache", style="bold"))
+    for name, look in looks.items():
+        counts = f"{look.hits} from the cache, {look.misses} computed"
+        latest = f"{look.work} was {'given' if look.hit else 'computed'}"
+        line = f"    {name}: {counts}; {moment(look.at)} {latest}: {look.why}"
+        console.print(Text(clean(line)), soft_wrap=True)
+
+
 def shown_data(found: Shown) -> dict[str, Any]:
     """A run with what came of it, as data."""
     workflow = found.workflow
     data = info_data(found.info)
     data["trouble"] = found.trouble
+    data["cache"] = {name: structs.asdict(look) for name, look in found.looks.items()}
     if workflow is not None:
         data["waits"] = [wait | {"value": as_json(wait["value"])} for wait in workflow.waiting()]
         data["components"] = graph(workflow, state=True)["components"]
@@ -268,14 +287,15 @@ def logs(
     with usage_errors(), opened(url_of(store)) as kept:
         info = info_of(kept, id)
         events = kept.load_all(id).events
-        write_events([event for event in events if event.position >= since], is_json=json)
+        looks = looks_of(kept, kept.codec, id)
+        write_events([event for event in events if event.position >= since], looks, is_json=json)
         position = info.position if not events else max(event.position for event in events) + 1
         while follow and not is_over(info):
             sleep(POLL_S)
             info = info_of(kept, id)
             if info.position > position:
                 more = events_since(kept, id, position)
-                write_events(more, is_json=json)
+                write_events(more, looks_of(kept, kept.codec, id), is_json=json)
                 position += len(more)
 
 
@@ -291,8 +311,21 @@ def is_over(info: RunInfo) -> bool:
     return info.status in FINAL or (info.status == IDLE and holder_of(info, time()) is None)
 
 
-def write_events(events: list[Event], *, is_json: bool) -> None:
+def write_events(events: list[Event], looks: dict[str, Look], *, is_json: bool) -> None:
     """Print events, one a line."""
     for event in events:
-        print(ENCODER.encode(object_of(event)).decode() if is_json else line_of(event))
+        is_cached = was_given(event, looks)
+        if is_json:
+            data = object_of(event) | ({"cached": True} if is_cached else {})
+            print(ENCODER.encode(data).decode())
+        else:
+            print(line_of(event) + "  from the cache" * is_cached)
     sys.stdout.flush()
+
+
+def was_given(event: Event, looks: dict[str, Look]) -> bool:
+    """Whether a result came from the cache: nothing was called for it, so that there is no time that this took."""
+    if not isinstance(event, Applied) or event.seconds is not None:
+        return False
+    look = looks.get(event.node.partition("/")[0])
+    return look is not None and look.hits > 0

@@ -24,6 +24,8 @@ from treadle.stores.portable import export_run, import_run
 
 UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+SIZES: Final = {"B": 1, "kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)(B|kB|MB|GB)")
 
 
 def verify(
@@ -141,6 +143,17 @@ def gc(
     unused_for: Annotated[
         str, typer.Option(metavar="DURATION", help="Let go of large values unused for so long.")
     ] = "1h",
+    cache_unused_for: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Let go of cached results unused for so long."),
+    ] = None,
+    cache_most: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Let go of the longest unused cached results until so much is left, as 500MB or 2GB.",
+        ),
+    ] = None,
     store: options.StoreUrl = None,
     json: options.AsObjects = False,
 ) -> None:
@@ -152,17 +165,28 @@ def gc(
     """
     with usage_errors():
         unused_s = seconds_in(unused_for)
+        cache_s = None if cache_unused_for is None else seconds_in(cache_unused_for)
+        cache_bytes = None if cache_most is None else bytes_in(cache_most)
         with opened(url_of(store), to_write=True) as kept:
             gone = forgotten(kept.list(), workflow, finished_for, failed_for, most)
             for info in gone:
                 kept.delete(info.id)
             events = sum(kept.compact(info.id) for info in kept.list()) if compact else 0
             values = kept.sweep(unused_for_s=unused_s)
+            cache = kept.trim_cache(unused_for_s=cache_s, most_bytes=cache_bytes)
             if hasattr(kept, "tidy_up"):
                 kept.tidy_up()
     done = {"runs": len(gone), "events": events, "values": values}
     parts = [counted(len(gone), "run"), counted(events, "event"), counted(values, "large value")]
-    say({"forgotten": done}, json, f"let go of {', '.join(parts)}")
+    if cache.entries or cache_s is not None or cache_bytes is not None:
+        cached = counted(cache.entries, "cached entry", "cached entries")
+        parts.append(f"{cached} ({sized(cache.bytes)})")
+    text = f"let go of {', '.join(parts)}"
+    if cache.entries_left:
+        text += f"; {cache.entries_left} stay in the cache ({sized(cache.bytes_left)})"
+    left = {"entries": cache.entries_left, "bytes": cache.bytes_left}
+    done |= {"cached": cache.entries, "cached_bytes": cache.bytes}
+    say({"forgotten": done, "cache": left}, json, text)
 
 
 def forgotten(
@@ -226,13 +250,37 @@ def seconds_in(text: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-def counted(count: int, what: str) -> str:
+def bytes_in(text: str) -> int:
+    """A size in bytes.
+
+    >>> bytes_in("500MB"), bytes_in("1.5kB")
+    (500000000, 1500)
+    """
+    found = SIZE.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text!r} is no size.", hint="one such as 800kB, 500MB or 2GB.")
+    return int(float(found[1]) * SIZES[found[2]])
+
+
+def sized(count: int) -> str:
+    """So many bytes, for people.
+
+    >>> sized(17), sized(1_234_567)
+    ('17 B', '1.2 MB')
+    """
+    for unit, length in reversed(SIZES.items()):
+        if count >= length > 1:
+            return f"{count / length:.1f} {unit}"
+    return f"{count} B"
+
+
+def counted(count: int, what: str, several: str = "") -> str:
     """How many of one thing.
 
-    >>> counted(1, "run"), counted(2, "run")
-    ('1 run', '2 runs')
+    >>> counted(1, "run"), counted(2, "run"), counted(2, "entry", "entries")
+    ('1 run', '2 runs', '2 entries')
     """
-    return f"{count} {what}{'s' * (count != 1)}"
+    return f"{count} {what}" if count == 1 else f"{count} {several or what + 's'}"
 
 
 def say(data: dict[str, Any], is_json: bool, text: str) -> None:

@@ -137,6 +137,8 @@ class Outcome(Struct, frozen=True, kw_only=True, eq=False):
     position: int = 0
     read_at: int | None = None
     seconds: float | None = None
+    cached: str | None = None
+    """Where it was given from the cache, and nothing was called: when it was computed, and by which run."""
 
     @property
     def id(self) -> str:

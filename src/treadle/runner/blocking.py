@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
 from treadle.errors import RunEnded, UsageError
-from treadle.interfaces import RunInfo
+from treadle.interfaces import RunInfo, Trimmed
 from treadle.model.sentinels import ALL
 from treadle.policies.matching import Rules
 from treadle.runner.options import RunnerOptions, StartOptions
@@ -286,6 +286,14 @@ class Runner:
         """As `AsyncRunner.explain_cache`."""
         found: dict[str, Any] | None = self._do(self._runner.explain_cache(id, component))
         return found
+
+    def trim_cache(
+        self, *, unused_for_s: float | None = None, most_bytes: int | None = None
+    ) -> Trimmed:
+        """As `AsyncRunner.trim_cache`."""
+        asked = self._runner.trim_cache(unused_for_s=unused_for_s, most_bytes=most_bytes)
+        gone: Trimmed = self._do(asked)
+        return gone
 
     @property
     def slow_calls(self) -> dict[str, int]:

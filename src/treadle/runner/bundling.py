@@ -149,13 +149,16 @@ def explained(bundle: Bundle, wishes: Wishes, warnings: Sequence[str]) -> dict[s
     reason = "; ".join(warnings) or bundle.reason
     if not reason and first.node not in wishes.held():
         reason = "plain work of the runner's own thread: executed in line, without a dispatch"
+    reason = reason or "ready, and dispatched alone"
+    if wishes.terms(first.node).cache is not None:
+        reason += "; the cache is asked first"
     return {
         "kind": bundle.kind,
         "work": [each.id for each in bundle.runnables],
         "then": [link.component for link in bundle.links],
         "executor": executor,
         "priority": wishes.policy(first.node).rank,
-        "reason": reason or "ready, and dispatched alone",
+        "reason": reason,
     }
 
 

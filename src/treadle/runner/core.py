@@ -5,11 +5,15 @@ What takes time is answered through an `Ask`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
+
+from msgspec import structs
 
 from treadle.components.step import as_component
 from treadle.errors import (
@@ -21,16 +25,18 @@ from treadle.errors import (
     UsageError,
     nearest,
 )
-from treadle.interfaces import Append, RunInfo, Store
+from treadle.interfaces import Append, RunInfo, Store, Trimmed
 from treadle.model.events import Baseline
 from treadle.model.one_line import one_line
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
+from treadle.runner.looks import looks_of
 from treadle.runner.mailbox import Mailbox
 from treadle.runner.record import WAITING, Ask, Options, Run, settled
 from treadle.runner.registry import check_names
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
+from treadle.wiring import make_codec
 
 logger = logging.getLogger("treadle.runner")
 
@@ -245,7 +251,8 @@ class Core(Mailbox):
         """What led to what in a run, of late."""
         run = self.find(id)
         if run.machine is not None:
-            return run.machine.story()
+            story, caching = run.machine.story(), self.loop.caching
+            return story if caching is None else caching.told(story)
         return [] if run.evidence is None else list(run.evidence["story"])
 
     def plan(self, id: str) -> list[dict[str, Any]]:
@@ -257,13 +264,25 @@ class Core(Mailbox):
         return [*self.loop.explain_waiting(run), *machine.explain()]
 
     def explain_cache(self, id: str, component: str) -> dict[str, Any] | None:
-        """Why the last work of a component of a run was computed, or was not, by the cache."""
+        """Why the latest work of a component of a run was computed, or was given from the cache."""
         run = self.find(id)
         if component not in run.definition and component not in run.extra:
             known = [*run.definition.components(), *run.extra]
             raise UsageError(f"{id!r} has no component {component!r}.{nearest(component, known)}")
         caching = self.loop.caching
-        return None if caching is None else caching.explain(id, component)
+        look = None if caching is None else caching.explain(run, component)
+        # A run that is not at work here may have been elsewhere since.
+        if self.store is not None and (look is None or run.machine is None):
+            codec = self.codec or self.cache_codec or make_codec()
+            look = looks_of(self.store, codec, id).get(component, look)
+        return None if look is None else structs.asdict(look)
+
+    async def trim_cache(self, unused_for_s: float | None, most_bytes: int | None) -> Trimmed:
+        """Let go of cached results; in a thread of its own, since the writer's has more urgent things to do."""
+        store: Any = self.cache_store()
+        trim = partial(store.trim_cache, unused_for_s=unused_for_s, most_bytes=most_bytes)
+        gone: Trimmed = trim() if store.is_instant else await asyncio.to_thread(trim)
+        return gone
 
     def evidence(self, id: str) -> dict[str, Any] | None:
         """Why a run was parked, with its crashes and its story."""

@@ -109,12 +109,7 @@ class Keeping(Supervisor):
 
     def begin_caching(self) -> None:
         """A policy asks for the cache of the store. Errors: `UsageError` where there is none."""
-        store: Any = self.store
-        if not isinstance(store, Caches):
-            raise UsageError(
-                "a policy says cache=, and this runner has no store that keeps results.",
-                hint='Runner(store="sqlite:///runs.db"), for one.',
-            )
+        store = self.cache_store("a policy says cache=, and ")
         if self.loop.caching is not None:
             return
         codec = self.codec
@@ -125,6 +120,16 @@ class Keeping(Supervisor):
                     self.cache_codec.learn_from(workflow.definition)
         do = at_once if self.writer is None else self.writer.do
         self.loop.caching = Caching(store, codec, self.clock, do, self.call)
+
+    def cache_store(self, why: str = "") -> Caches:
+        """The store, which keeps results. Errors: `UsageError`."""
+        store: Any = self.store
+        if not isinstance(store, Caches):
+            raise UsageError(
+                f"{why}this runner has no store that keeps results.",
+                hint='Runner(store="sqlite:///runs.db"), for one.',
+            )
+        return store
 
     # ------------------------------------------------------------------------- a store that others use
 

@@ -369,10 +369,10 @@ class Loop:
         if self.observers:
             live.bundle = structs.replace(live.bundle, executor=live.executor)
             self.observe("on_dispatch", live.run.id, live.bundle)
-        if live.order.terms.cache is not None and self.caching is not None:
-            self.caching.look_up(number, live, lambda: self._give(number, live), self.answer)
-        else:
+        if live.order.terms.cache is None or self.caching is None:
             self._give(number, live)
+        else:
+            self.caching.look_up(number, live, lambda: self._give(number, live), self.answer)
 
     def _give(self, number: int, live: Live) -> None:
         if self.may_be_remote and has_foreign_values(live.bundle, self.executors[live.executor]):
@@ -391,8 +391,7 @@ class Loop:
             self.supervisor.call(lambda: self._submit(number, live))
 
     def _submit(self, number: int, live: Live) -> None:
-        name = live.executor
-        executor = self.executors[name]
+        name, executor = live.executor, self.executors[live.executor]
         try:
             if name not in self.opened:
                 executor.open(self.answer)
@@ -422,7 +421,8 @@ class Loop:
         if live is None:
             return
         if live.is_started:
-            self.executors[live.executor].cancel(number)
+            if self.caching is None or not self.caching.withdraw(number):
+                self.executors[live.executor].cancel(number)
             return
         self.admission.withdraw(number)
         self.answer(number, cancelled_bundle(live.bundle, "withdrawn"))

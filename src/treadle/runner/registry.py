@@ -14,6 +14,7 @@ from msgspec import structs
 
 from treadle.errors import RunEnded, UnknownRun, UsageError, nearest
 from treadle.interfaces import (
+    Caches,
     Clock,
     Codec,
     Executor,
@@ -178,6 +179,10 @@ class Registry:
         with workflow.inspect() as (memory, _):
             program = memory.program
         merged = policies if own is None else own.over(policies)
+        store: Any = self.store
+        wants_cache = any(policy.cache is not None for _, policy in merged.rules)
+        if wants_cache and isinstance(store, Caches):  # also for a run that was not begun here
+            self.begin_caching()
         return Wishes(workflow.name, program, merged, self.places, are_seen=are_seen)
 
     def _transform(self, run_id: str, ready: list[Any]) -> list[Any]:

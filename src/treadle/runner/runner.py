@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from treadle.errors import UsageError
-from treadle.interfaces import Clock, Codec, Hooks, Observer, RunInfo, Scheduler, Store
+from treadle.interfaces import Clock, Codec, Hooks, Observer, RunInfo, Scheduler, Store, Trimmed
 from treadle.model.sentinels import ALL
 from treadle.policies.matching import Policies, Rules, policies_from
 from treadle.runner.budget import RetryBudget
@@ -501,12 +501,18 @@ class AsyncRunner:
         return self._core.plan(id)
 
     async def explain_cache(self, id: str, component: str) -> dict[str, Any] | None:
-        """Why the last work of a component with `cache=` was given from the cache (`hit`), or computed, and `why`.
+        """Why a component's latest work was given from the cache (`hit`), or computed, and `why`; also of stored runs.
 
-        `key`: the parts of its key, as digests. None: the cache was not asked for it since this runner was made.
+        `key`: its parts, as digests; `hits`, `misses`: how often each was so. None: it was never asked for.
         Errors: `UnknownRun`, `UsageError`.
         """
         return self._core.explain_cache(id, component)
+
+    async def trim_cache(
+        self, *, unused_for_s: float | None = None, most_bytes: int | None = None
+    ) -> Trimmed:
+        """Let go of cached results unused for so long, then of the longest unused until so many bytes are left."""
+        return await self._core.trim_cache(unused_for_s, most_bytes)
 
     @property
     def slow_calls(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 from treadle.model.events import Applied, Event, Expanded, Failed, Skipped
 
@@ -47,6 +47,19 @@ def mark_of(*parts: bytes) -> bytes:
     """What proves that something outside of the logs is what was written, in its place."""
     lengths = b"%d " * len(parts) % tuple(map(len, parts))
     return blake2b(lengths + b"".join(parts), digest_size=LINK_BYTES).digest()
+
+
+def stamped(body: bytes, *names: str) -> bytes:
+    """Something outside of the logs as it is stored under its names: after what proves it."""
+    return mark_of(*[name.encode() for name in names], body) + body
+
+
+def unstamped(stored: Any, *names: str) -> bytes | None:
+    """What was stamped under these names; None where it is not what was written, or nothing of its kind at all."""
+    if not isinstance(stored, bytes):
+        return None
+    body = stored[LINK_BYTES:]
+    return body if stamped(body, *names) == stored else None
 
 
 def runnable_mark(event: Event) -> bytes | None:

@@ -58,3 +58,10 @@ def conflict(run_id: str, head: int, expected: int) -> Conflict:
         f"the log of {run_id!r} is {head} events long, not {expected}.",
         hint="somebody else appended to it: load the run and go on from there.",
     )
+
+
+def damaged_entry(key: str) -> Corrupt:
+    """What was kept in the cache is not as it was written."""
+    return Corrupt(
+        f"the cached entry {key!r:.80} is damaged.", hint="what it was is computed anew, and kept."
+    )

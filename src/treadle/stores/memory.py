@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
+from time import time
 
 from msgspec import structs
 
 from treadle.errors import Conflict, DuplicateRun, UnknownRun
-from treadle.interfaces import Append, RunInfo, StoredRun
+from treadle.interfaces import Append, RunInfo, StoredRun, Trimmed
 from treadle.model.events import Baseline, Event
 
 
 class Kept:
     """One run: what was said of it when it was created, what changed since, and its events."""
 
-    __slots__ = ("created", "events", "intents", "note", "position", "status", "updated_at")
+    __slots__ = (
+        "created",
+        "events",
+        "intents",
+        "looks",
+        "note",
+        "position",
+        "status",
+        "updated_at",
+    )
 
     def __init__(self, created: RunInfo) -> None:
         self.created = created
         self.events: list[Event] = []
         self.intents: frozenset[bytes] = frozenset()
+        self.looks: dict[str, bytes] = {}
         self.position = 0
         self.status = created.status
         self.note = created.note
@@ -56,15 +67,18 @@ class Kept:
 class MemoryStore:
     """Keeps events as the objects they are, so any value can be in them; they are gone with the store.
 
-    Any thread may call it. Closing it forgets nothing: the next runner finds what the last one left.
+    Any thread may call it. Closing it forgets nothing: the next runner finds what the last one left. `clock` gives the
+    seconds since 1970 by which it is told what was not used for long.
     """
 
     is_instant = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time) -> None:
         self._runs: dict[str, Kept] = {}
         self._lock = Lock()
-        self._cache: dict[str, bytes] = {}
+        self._clock = clock
+        self._cache: dict[str, tuple[bytes, float]] = {}
+        """What is kept, and when it was last used: the longest unused first."""
 
     def __repr__(self) -> str:
         return f"<MemoryStore of {len(self._runs)} runs>"
@@ -142,11 +156,56 @@ class MemoryStore:
 
     def cached(self, key: str) -> bytes | None:
         """What was put there last under this key."""
-        return self._cache.get(key)
+        with self._lock:
+            found = self._cache.pop(key, None)
+            if found is None:
+                return None
+            self._cache[key] = (found[0], self._clock())
+            return found[0]
 
-    def put_cached(self, key: str, body: bytes) -> None:
-        """Keep this under a key."""
-        self._cache[key] = body
+    def put_cached(self, entries: Mapping[str, bytes]) -> None:
+        """Keep each of these under its key."""
+        with self._lock:
+            now = self._clock()
+            for key, body in entries.items():
+                self._cache.pop(key, None)
+                self._cache[key] = (body, now)
+
+    def trim_cache(
+        self, *, unused_for_s: float | None = None, most_bytes: int | None = None
+    ) -> Trimmed:
+        """Let go of what was not used for so long, then of the longest unused until no more than so much is left."""
+        with self._lock:
+            now = self._clock()
+            sizes = {key: len(key) + len(body) for key, (body, _) in self._cache.items()}
+            left, gone = sum(sizes.values()), []
+            for key, (_, used_at) in self._cache.items():
+                is_old = unused_for_s is not None and used_at <= now - unused_for_s
+                if not is_old and (most_bytes is None or left <= most_bytes):
+                    break
+                gone.append(key)
+                left -= sizes[key]
+            for key in gone:
+                del self._cache[key]
+            return Trimmed(
+                entries=len(gone),
+                bytes=sum(sizes[key] for key in gone),
+                entries_left=len(self._cache),
+                bytes_left=left,
+            )
+
+    def put_looks(self, run_id: str, looks: Mapping[str, bytes]) -> None:
+        """Keep, by component, what a run found in the cache."""
+        with self._lock:
+            kept = self._runs.get(run_id)
+            if kept is not None:
+                kept.looks.update(looks)
+
+    def looks(self, run_id: str) -> dict[str, bytes]:
+        """What the components of a run found in the cache."""
+        with self._lock:
+            kept = self._runs.get(run_id)
+            return {} if kept is None else dict(kept.looks)
 
     def close(self) -> None:
         """Nothing is to be let go of."""

@@ -220,6 +220,8 @@ def attributes_of(attempt: Attempt, outcome: Outcome | None, then: str) -> Attri
         attributes["treadle.executor"] = attempt.executor
     if outcome is not None and outcome.seconds is not None:
         attributes["treadle.seconds"] = outcome.seconds
+    if outcome is not None and outcome.cached is not None:
+        attributes["treadle.cached"] = storable(outcome.cached)
     if outcome is not None and outcome.error is not None:
         attributes["error.type"] = storable(outcome.error.type)
     return attributes

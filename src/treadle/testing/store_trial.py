@@ -50,6 +50,11 @@ class Trial:
         self.is_closed = False
         self._pass_time = pass_time
 
+    @property
+    def has_clock(self) -> bool:
+        """Whether its time can be put forward by much."""
+        return self._pass_time is not None
+
     def pass_time(self, seconds: float) -> None:
         """Let so much time pass for the store."""
         if self._pass_time is None:

@@ -15,10 +15,21 @@ from typing import Any, Final
 from msgspec import Struct, structs
 
 from treadle.errors import Conflict, DuplicateRun, UnknownRun
-from treadle.interfaces import Append, Inbox, Leases, Quotas, Store, Upkeep
+from treadle.interfaces import (
+    Append,
+    Caches,
+    Inbox,
+    Leases,
+    Loads,
+    Quotas,
+    Store,
+    Transactions,
+    Upkeep,
+)
 from treadle.model.events import Baseline, Event
-from treadle.testing import store_claims, store_quotas, store_upkeep
+from treadle.testing import store_claims, store_quotas, store_roles, store_upkeep
 from treadle.testing.schedulers import failures_unlogged
+from treadle.testing.store_roles import check_entry_damage
 from treadle.testing.store_trial import Trial, accepted, ids, made
 from treadle.testing.store_upkeep import check_damage
 from treadle.testing.stored_logs import Story, every_event, folded_story, long_story
@@ -83,6 +94,7 @@ def check_store(
     runs: int = 300,
     pass_time: Callable[[Store, float], None] | None = None,
     damage: Callable[[Store, str], None] | None = None,
+    damage_entry: Callable[[Store, str], None] | None = None,
 ) -> StoreReport:
     """Use fresh stores in every way a runner does, and raise `AssertionError` for the first broken promise.
 
@@ -90,9 +102,10 @@ def check_store(
     to outlive the object: it is given a store that was closed, and makes another one on the same data. `runs`: how
     many runs the largest check has.
 
-    A store that also offers `Leases`, `Inbox`, `Quotas` or `Upkeep` is held to what they promise. Its clock is to
-    begin at the present; `pass_time(store, seconds)` puts it forward, and without it the kit waits, a second in all.
-    `damage(store, run_id)` is to overwrite a bit of the run's newest snapshot.
+    A store that also offers `Leases` and `Inbox`, `Upkeep`, `Caches`, `Loads`, `Quotas` or `Transactions` is held to
+    what they promise. Its clock is to begin at the present; `pass_time(store, seconds)` puts it forward, and without
+    it the kit waits, a second in all. `damage(store, run_id)` is to overwrite a bit of the run's newest snapshot, and
+    `damage_entry(store, key)` one of a cached entry. For transactions a table is made, and dropped.
     """
     tally = Counter[str]()
     checks = dict(CHECKS)
@@ -100,12 +113,20 @@ def check_store(
     name = type(probe).__name__
     if isinstance(probe, Leases) and isinstance(probe, Inbox):
         checks |= SHARED_CHECKS
+        if isinstance(probe, Loads):
+            checks["loads"] = store_roles.loads
     if isinstance(probe, Upkeep):
         checks |= UPKEEP_CHECKS
         if damage is not None:
             checks["a damaged snapshot"] = partial(check_damage, damage=damage)
     if isinstance(probe, Quotas):
         checks |= QUOTA_CHECKS
+    if isinstance(probe, Caches):
+        checks |= CACHE_CHECKS
+        if damage_entry is not None:
+            checks["a damaged entry"] = partial(check_entry_damage, damage=damage_entry)
+    if isinstance(probe, Transactions):
+        checks |= TRANSACTION_CHECKS
     probe.close()
     with failures_unlogged():
         for where, check in checks.items():
@@ -504,4 +525,16 @@ UPKEEP_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
     "snapshots": store_upkeep.snapshots,
     "compacting": store_upkeep.compacting,
     "sweeping": store_upkeep.sweeping,
+}
+
+CACHE_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
+    "cached results": store_roles.caching,
+    "trimming the cache": store_roles.trimming,
+    "what runs found in the cache": store_roles.looking,
+}
+
+TRANSACTION_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
+    "transactional steps": store_roles.transactions,
+    "what transactional steps of a run gave": store_roles.transactions_of_runs,
+    "a transactional step at once with itself": store_roles.transactions_at_once,
 }

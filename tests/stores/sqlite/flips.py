@@ -23,6 +23,7 @@ from treadle.stores.sqlite import SqliteStore
 from treadle.testing.store_upkeep import baseline_at
 
 GIVEN = {"paid": list(range(100))}
+CACHED = {"small": b"small", "large": b"large " * 2_000}
 RUNS = ("whole", "snapshot", "compacted", "large")
 
 
@@ -33,6 +34,8 @@ def original(path: Path) -> None:
         add(store, "large", 25, *[accepted(25 + n, f"{n} large " * 400) for n in range(3)])
         with store.transaction("key", "run key") as step:
             step.keep(GIVEN)
+        store.put_cached(CACHED)
+        store.put_looks("whole", CACHED)
         for name in ("snapshot", "compacted"):
             store.save_snapshot(name, 0, baseline_at(5))
             store.save_snapshot(name, 0, baseline_at(12))
@@ -91,6 +94,7 @@ def look(path: Path, wanted: dict[str, dict[str, Any]]) -> Counter[str]:
                 seen["a run's row differs"] += 1
                 seen["of which verify() says nothing"] += not findings
         seen["a step's result is refused"] += is_step_refused(store)
+        seen["a cached entry is refused"] += are_cached_refused(store)
         seen["all is well"] += not +seen and listed >= {*RUNS}
         seen["only verify() finds it"] += bool(findings) and set(+seen) <= {"all is well"}
     return seen
@@ -104,6 +108,19 @@ def is_step_refused(store: Any) -> bool:
     except StoreError:
         return True
     return False
+
+
+def are_cached_refused(store: Any) -> bool:
+    """Whether a cached entry is found damaged; one that cannot be found is computed anew."""
+    is_refused = False
+    for key, body in CACHED.items():
+        try:
+            assert store.cached(key) in (None, body), "an entry that was never kept was found"
+            found = store.looks("whole")
+            assert found.items() <= CACHED.items(), "a look that was never noted was found"
+        except StoreError:
+            is_refused = True
+    return is_refused
 
 
 def flips(count: int, seed: int, place: Path) -> dict[str, int]:

@@ -34,6 +34,8 @@ def fill(path: Path) -> None:
         add(store, "it's \N{SNOWMAN}", 1, status="parked", note="why", wake_at=7.5)
         with store.transaction("key of a step", "key of whole") as step:
             step.keep({"paid": 1})
+        store.put_cached({"key": b"cached"})
+        store.put_looks("whole", {"step": b"look"})
 
 
 def dumped(path: Path) -> str:

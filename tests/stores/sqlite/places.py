@@ -58,6 +58,14 @@ def damage_snapshot(store: Any, run_id: str) -> None:
         )
 
 
+def damage_entry(store: Any, key: str) -> None:
+    """Flip a bit of what is cached under a key."""
+    with below(store.path) as connection:
+        ((body,),) = connection.execute("SELECT body FROM cache WHERE key = ?", (key,)).fetchall()
+        bad = body[:-1] + bytes([body[-1] ^ 1])
+        connection.execute("UPDATE cache SET body = ? WHERE key = ?", (bad, key))
+
+
 def accepted(position: int, value: Any = None) -> InputAccepted:
     """An event."""
     return InputAccepted(position, (position,), value)

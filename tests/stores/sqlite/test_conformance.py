@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.stores.sqlite.places import clocked, damage_snapshot, pass_time
+from tests.stores.sqlite.places import clocked, damage_entry, damage_snapshot, pass_time
 from treadle.interfaces import Inbox, Leases, Upkeep
 from treadle.testing import check_store
 
@@ -25,9 +25,11 @@ def test_it_keeps_the_promises_of_a_store(tmp_path):
         runs=40,
         pass_time=pass_time,
         damage=damage_snapshot,
+        damage_entry=damage_entry,
     )
 
     assert {"fencing", "messages", "compacting", "a damaged snapshot"} <= {*report.checks}
+    assert {"trimming the cache", "a damaged entry", "transactional steps"} <= {*report.checks}
     assert report.reopened
     store = clocked(tmp_path / "one.db")
     assert isinstance(store, Leases)

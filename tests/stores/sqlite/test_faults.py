@@ -292,6 +292,8 @@ def test_a_frozen_store_opens_for_ever(tmp_path):
             "compacted": "running",
             "it's \N{SNOWMAN}": "parked",
         }
+        assert store.cached("key") == b"cached"
+        assert store.looks("whole") == {"step": b"look"}
         values = [event.value for event in store.load("whole").events]
         assert values == [0, {"a": [1, None, 2.5]}, "large " * 1000]
         assert [type(each).__name__ for each in store.load("compacted").events] == [

@@ -20,7 +20,7 @@ COLUMNS: Final = (
     "run.note, run.epoch, lease.owner, lease.until, run.wake_at, run.crashes"
 )
 
-PARTS: Final = ("event", "applied", "intent", "snapshot", "message", "blob_use", "lease")
+PARTS: Final = ("event", "applied", "intent", "snapshot", "message", "look", "blob_use", "lease")
 """The tables that hold what belongs to one run."""
 
 

@@ -125,7 +125,20 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
         """
         CREATE TABLE {s}.cache(
             key text COLLATE "C" PRIMARY KEY,
+            used_at double precision NOT NULL,
+            size bigint NOT NULL,
             body bytea NOT NULL
+        )
+        """,
+        "CREATE INDEX cache_used ON {s}.cache(used_at)",
+        "ALTER TABLE {s}.cache ALTER COLUMN body SET STORAGE EXTERNAL",  # it was compressed where that is worth it
+        # What the components of a run found there.
+        """
+        CREATE TABLE {s}.look(
+            run bigint NOT NULL,
+            component text COLLATE "C" NOT NULL,
+            body bytea NOT NULL,
+            PRIMARY KEY(run, component)
         )
         """,
         # What a transactional step gave: written in the transaction in which the step wrote.

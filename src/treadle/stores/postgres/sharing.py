@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from treadle.errors import EncodeError, StoreError
 from treadle.interfaces import Codec, Message, RunInfo
-from treadle.stores.chain import LINK_BYTES, mark_of
 from treadle.stores.faults import unknown
 from treadle.stores.postgres.connections import Connections, Lost
 from treadle.stores.postgres.driver import STEP, Connection, execute, psycopg
@@ -227,27 +226,6 @@ class Sharing:
             Message(id=id, run_id=run_id, kind=kind, body=body, at=at)
             for id, run_id, kind, body, at in rows
         ]
-
-    def cached(self, key: str) -> bytes | None:
-        """What was kept last under this key, if it is there as it was written."""
-        statement = f"SELECT body FROM {self._schema}.cache WHERE key = %s"  # noqa: S608 - our own names
-        rows = self._connections.call(
-            "reading", lambda connection: execute(connection, statement, (key,))
-        )
-        if not rows:
-            return None
-        stored = bytes(rows[0][0])
-        body = stored[LINK_BYTES:]
-        return body if stored[:LINK_BYTES] == mark_of(key.encode(), body) else None
-
-    def put_cached(self, key: str, body: bytes) -> None:
-        """Keep this under a key, for later runs."""
-        statement = (
-            f"INSERT INTO {self._schema}.cache VALUES (%s, %b) "  # noqa: S608 - our own names
-            "ON CONFLICT(key) DO UPDATE SET body = excluded.body"
-        )
-        row = (key, mark_of(key.encode(), body) + body)
-        self._connections.call("caching in", lambda connection: execute(connection, statement, row))
 
     def answered(self, run_id: str, message_id: str) -> bool | None:
         """Whether a message was taken; None if it was never left."""

@@ -362,7 +362,7 @@ class SqliteLog:
                 return False
             row, run_key = found[:1], found[1:]
             connection.execute("DELETE FROM completed WHERE run_key = ?", run_key)
-            for table in ("event", "applied", "intent", "snapshot", "message", "blob_use"):
+            for table in ("event", "applied", "intent", "snapshot", "message", "look", "blob_use"):
                 connection.execute(f"DELETE FROM {table} WHERE run = ?", row)  # noqa: S608 - our own names
             connection.execute("DELETE FROM run WHERE pk = ?", row)
         return True

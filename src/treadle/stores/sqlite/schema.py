@@ -101,8 +101,27 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
         ) STRICT, WITHOUT ROWID
         """,
         "CREATE INDEX completed_run ON completed(run_key)",
-        # What components gave, for later runs: nobody counts on a row being there.
-        "CREATE TABLE cache(key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID",
+        # What components gave, for later runs: nobody counts on a row being there. Noting that one is used rewrites
+        # only the page that its beginning is in, so the body stands last.
+        """
+        CREATE TABLE cache(
+            pk INTEGER PRIMARY KEY,
+            key TEXT NOT NULL UNIQUE,
+            used_at REAL NOT NULL,
+            size INTEGER NOT NULL,
+            body BLOB NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX cache_used ON cache(used_at, size)",
+        # What the components of a run found there.
+        """
+        CREATE TABLE look(
+            run INTEGER NOT NULL,
+            component TEXT NOT NULL,
+            body BLOB NOT NULL,
+            PRIMARY KEY(run, component)
+        ) STRICT, WITHOUT ROWID
+        """,
         """
         CREATE TABLE blob(
             hash BLOB PRIMARY KEY,

@@ -159,24 +159,6 @@ class SqliteSharing:
             done = None if row is None else (codec.decode(completed(key, run_key, row[0])),)
             yield Transaction(connection, done, keep)
 
-    def cached(self, key: str) -> bytes | None:
-        """What was kept last under this key, if it is there as it was written."""
-        with self._connections.reading() as connection:
-            row = connection.execute("SELECT body FROM cache WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            return None
-        stored = bytes(row[0])
-        body = stored[LINK_BYTES:]
-        return body if stored[:LINK_BYTES] == mark_of(key.encode(), body) else None
-
-    def put_cached(self, key: str, body: bytes) -> None:
-        """Keep this under a key, for later runs; a power cut may take it."""
-        with self._connections.writing("caching in", is_synced=False) as connection:
-            connection.execute(
-                "INSERT INTO cache VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET body = excluded.body",
-                (key, mark_of(key.encode(), body) + body),
-            )
-
     def answered(self, run_id: str, message_id: str) -> bool | None:
         """Whether a message was taken; None if it was never left. Errors: `UnknownRun`."""
         with self._connections.reading() as connection:

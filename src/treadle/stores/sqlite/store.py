@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from time import time
 
-from treadle.interfaces import Append, Codec, Finding, Message, RunInfo, StoredRun
+from treadle.interfaces import Append, Codec, Finding, Message, RunInfo, StoredRun, Trimmed
 from treadle.model.events import Event
+from treadle.stores.sqlite.cache import SqliteCache
 from treadle.stores.sqlite.connections import Connections
 from treadle.stores.sqlite.log import SqliteLog
 from treadle.stores.sqlite.sharing import SqliteSharing
@@ -41,6 +42,7 @@ class SqliteStore:
         self._connections = Connections(path, read_only=read_only)
         self._log = SqliteLog(self._connections, codec, clock)
         self._sharing = SqliteSharing(self._connections, clock)
+        self._cache = SqliteCache(self._connections, clock)
         self._upkeep = SqliteUpkeep(self._connections, self._log, self._sharing, codec, clock)
 
     @property
@@ -125,12 +127,26 @@ class SqliteStore:
         return self._sharing.transaction(self.codec, key, run_key)
 
     def cached(self, key: str) -> bytes | None:
-        """What was kept last under this key, if it is there as it was written."""
-        return self._sharing.cached(key)
+        """What was kept last under this key. Errors: `Corrupt`."""
+        return self._cache.cached(key)
 
-    def put_cached(self, key: str, body: bytes) -> None:
-        """Keep this under a key, for later runs."""
-        self._sharing.put_cached(key, body)
+    def put_cached(self, entries: Mapping[str, bytes]) -> None:
+        """Keep these for later runs, all or none of them."""
+        self._cache.put_cached(entries)
+
+    def trim_cache(
+        self, *, unused_for_s: float | None = None, most_bytes: int | None = None
+    ) -> Trimmed:
+        """Let go of what was kept and not used for so long, and of what is too much."""
+        return self._cache.trim_cache(unused_for_s=unused_for_s, most_bytes=most_bytes)
+
+    def put_looks(self, run_id: str, looks: Mapping[str, bytes]) -> None:
+        """Keep, by component, what a run found in the cache."""
+        self._cache.put_looks(run_id, looks)
+
+    def looks(self, run_id: str) -> Mapping[str, bytes]:
+        """What the components of a run found in the cache."""
+        return self._cache.looks(run_id)
 
     def save_snapshot(self, run_id: str, epoch: int, baseline: Event) -> bool:
         """Note what a run's log comes to at some position, so that loading begins there."""
