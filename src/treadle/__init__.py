@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from treadle.components.wait_for import wait_for
     from treadle.interfaces import Hooks, Observer
     from treadle.model.bundles import Bundle
+    from treadle.model.forms import Choice, Field, Form, OpenWait
     from treadle.policies.matching import of_kind, only
     from treadle.policies.policy import Cache, CircuitBreaker, Limit, Policy, RateLimit, RetryWith
     from treadle.runner.blocking import Runner
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 _LATER = {
     "AsyncRunner": "runner.runner",
     "Bundle": "model.bundles",
+    **dict.fromkeys(("Choice", "Field", "Form", "OpenWait"), "model.forms"),
     "Hooks": "interfaces",
     "Observer": "interfaces",
     "Restarts": "runner.registry",
@@ -103,13 +105,17 @@ __all__ = [
     "AsyncRunner",
     "Bundle",
     "Cache",
+    "Choice",
     "CircuitBreaker",
     "Fact",
     "Failure",
+    "Field",
+    "Form",
     "Hooks",
     "INPUT",
     "Limit",
     "Observer",
+    "OpenWait",
     "Outcome",
     "Policy",
     "RateLimit",

@@ -44,6 +44,7 @@ __all__ = [
     "Observer",
     "Outcome",
     "Quotas",
+    "Replies",
     "RunInfo",
     "Runnable",
     "Scheduler",
@@ -187,6 +188,8 @@ class Append(Struct, frozen=True, kw_only=True):
     """With a status: when the run next has something to do by itself; None: when somebody touches it."""
     consumed: tuple[str, ...] = ()
     """The ids of the run's messages that these events answer: they leave the inbox in the same transaction."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """Those of them that were refused, each with why."""
     intents: tuple[bytes, ...] = ()
     """The marks of attempts that are about to begin, and must never begin twice."""
     create: RunInfo | None = None
@@ -404,6 +407,19 @@ class Quotas(Protocol):
 
     def leave(self, owner: str) -> None:
         """An owner is not there any more: what it had is free, that of a rate when its window is over."""
+        ...
+
+
+@runtime_checkable
+class Replies(Protocol):
+    """What a store with an inbox may offer, so that whoever left a message hears what came of it."""
+
+    def answered(self, run_id: str, message_id: str) -> bool | None:
+        """Whether a message was taken; None if it was never left."""
+        ...
+
+    def refusal(self, run_id: str, message_id: str) -> str | None:
+        """Why a message that was taken was refused; None if it was not."""
         ...
 
 

@@ -94,7 +94,8 @@ class Timed(Driven):
         """What waits, in the order of opening, for a signal (`"wait_for"`) or a moment (`"sleep"`).
 
         Each entry: `name`, `key`, `kind`, `scope`, `input`, `value` (what came to it), `since`, `timeout_s`, `due_at`,
-        and the JSON Schema of what answers it (`schema`). What is unknown is None.
+        the JSON Schema of what answers it (`schema`), and that as a form to be filled in (`form`, a `td.Form` as data).
+        What is unknown is None.
         """
         from treadle.views import waits
 

@@ -193,7 +193,7 @@ def test_one_input_is_cancelled_from_outside(folder: Folder) -> None:
     """The others go on."""
     with folder.at_work(*RUN, "--executor", "threads:2", waits=(5, 6)) as popen:
         called = folder.treadle("cancel", "X", "--input", "5", "--json")
-        assert called.objects == [{"run": "X", "stored": True, "taken": True}]
+        assert called.objects == [{"run": "X", "stored": True, "taken": True, "refused": None}]
         folder.let_go(5, 6)
         out, _ = popen.communicate(timeout=KEEP_S)
     assert popen.returncode == 0

@@ -189,6 +189,10 @@ def test_what_is_finished_for_long_is_forgotten(kept: Call) -> None:
         (("cancel", "Y"), "there is no run 'Y'"),
         (("signal", "Y", "go"), "there is no run 'Y'"),
         (("signal", "X", "go", "{"), "the payload '{' is not JSON"),
+        (("signal", "X", "go"), "'the shop' has no wait_for named 'go'"),
+        (("answer", "X"), "nothing waits in the run 'X'"),
+        (("answer", "Y"), "there is no run 'Y'"),
+        (("gc", "--compact"), "--compact loses what finished inputs came to"),
         (("verify", "Y"), "there is no run 'Y'"),
         (("export", "Y", "--to", "f"), "there is no run 'Y'"),
         (("export", "X", "--to", "shop.py"), "'shop.py' is there already"),
@@ -249,9 +253,14 @@ def test_what_no_store_can_keep_is_said_with_the_way_out(kept: Call, folder: Pat
 
 def test_a_signal_waits_for_who_runs_the_run_next(kept: Call) -> None:
     """It is stored, and the answer says that nobody took it yet."""
-    called = kept("signal", "X", "approval", '{"by": "me"}', "--key", "k", "--json")
+    with td.Runner(store="sqlite:///runs.db") as runner:
+        runner.run(runner.start(td.workflow("w").add(td.wait_for("approval", key="k")), "W"), 1)
+    sent = ("signal", "W", "approval", '{"by": "me"}', "--key", "k")
+    called = kept(*sent, "--json")
 
-    assert (called.code, called.objects) == (0, [{"run": "X", "stored": True, "taken": False}])
+    told = {"run": "W", "stored": True, "taken": False, "refused": None}
+    assert (called.code, called.objects) == (0, [told])
+    assert "is left in the inbox for who runs it next" in kept(*sent).out
 
 
 def test_cancelling_twice_is_a_mistake(kept: Call) -> None:

@@ -145,6 +145,10 @@ def test_a_message_that_cannot_be_is_taken_and_told_of(tmp_path: Path, caplog: A
                 other.post(Message(id=f"m-{number}", run_id="a", kind="signal", body=body))
             other.post(Message(id="m-9", run_id="a", kind="nonsense", body=b"{}"))
             until(lambda: all(other.answered("a", f"m-{number}") for number in (0, 1, 2, 9)))
+            why = [other.refusal("a", f"m-{number}") for number in (0, 1, 2, 9)]
+            assert "has no wait_for named 'nobody'" in why[0]
+            assert [text.partition(":")[0] for text in why[1:3]] == ["it cannot be read"] * 2
+            assert why[3] == "it is of the unknown kind 'nonsense'"
         finally:
             other.close()
         runner.signal("a", "approved", True)

@@ -91,6 +91,10 @@ CALLS: dict[str, Callable[[], object]] = {
 # What a workflow hands out, rather than what a user makes: class -> where one comes from.
 HANDED_OUT: dict[str, Callable[[], object]] = {
     "Bundle": lambda: td.Bundle(runnables=(prepared(),)),
+    "Choice": lambda: td.Choice("yes", "Yes"),
+    "Field": lambda: td.Field(name="approved", kind="boolean"),
+    "Form": lambda: form(),
+    "OpenWait": lambda: open_wait(),
     "Ticket": lambda: ticket(),
     "Fact": lambda: next(iter(finished().facts())),
     "Failure": lambda: next(iter(finished("not a number").failures())),
@@ -139,6 +143,18 @@ def ticket() -> Any:
     """Give what `run` gives."""
     with td.Runner(executor="inline") as runner:
         return runner.run(runner.start(doubling()), 21)
+
+
+def open_wait() -> Any:
+    """Give what `waiting` of a runner lists."""
+    with td.Runner(executor="inline") as runner:
+        runner.run(runner.start(td.workflow("asking").add(td.wait_for("approval"))), 21)
+        return runner.waiting()[0]
+
+
+def form() -> Any:
+    """Give what is asked there."""
+    return open_wait().form
 
 
 def schedule() -> Any:

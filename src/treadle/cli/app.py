@@ -11,7 +11,7 @@ import msgspec
 import typer
 from msgspec import structs
 
-from treadle.cli import history, lives, options, outside, upkeep
+from treadle.cli import asking, history, lives, options, outside, upkeep
 from treadle.cli.account import CANCELLED, FAILED_INPUT, MALFORMED, UNFINISHED, Account
 from treadle.cli.ending import FAILED, complain, usage_errors
 from treadle.cli.feed import Feed, Keys, from_file, from_options
@@ -68,6 +68,7 @@ def run(
     deadline_s: options.Deadline = None,
     drain_s: options.Drain = 60.0,
     context: options.RunContext = None,
+    on_code_change: options.CodeChange = None,
     strict: options.Strict = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -108,6 +109,7 @@ def run(
             max_concurrency=max_concurrency,
             max_open=max_open,
             deadline_s=seconds_of(deadline_s),
+            on_code_change=lives.rules_of(on_code_change or []),
         )
         plugs = plugs_from(loaded, asked)
         place = place_for(loaded, url_of(store, is_ephemeral=ephemeral), id)
@@ -133,6 +135,7 @@ def resume(
     max_concurrency: options.Concurrency = None,
     drain_s: options.Drain = 60.0,
     context: options.RunContext = None,
+    on_code_change: options.CodeChange = None,
     strict: options.Strict = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -163,7 +166,12 @@ def resume(
                 hint="treadle resume ID FILE, or treadle resume --all FILE.",
             )
         loaded = loaded_for(named, context, is_json=json)
-        asked = Asked(executor=executor, scheduler=scheduler, max_concurrency=max_concurrency)
+        asked = Asked(
+            executor=executor,
+            scheduler=scheduler,
+            max_concurrency=max_concurrency,
+            on_code_change=lives.rules_of(on_code_change or []),
+        )
         plugs = plugs_from(loaded, asked)
         if all is not None:
             code = resume_all(loaded, plugs, url, drain_s, is_json=json, is_strict=strict)
@@ -304,7 +312,7 @@ def exit_code(account: Account, *, strict: bool) -> int:
 
 for command in (
     *(history.ls, history.show, history.logs),
-    *(outside.signal, outside.cancel),
+    *(asking.waiting, asking.answer, outside.signal, outside.cancel),
     *(lives.fork, lives.rerun, lives.upgrade),
     *(upkeep.verify, upkeep.export, upkeep.import_, upkeep.gc, upkeep.backup),
 ):

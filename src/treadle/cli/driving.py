@@ -24,6 +24,7 @@ from treadle.interfaces import Executor, Scheduler
 from treadle.policies.matching import Policies
 from treadle.runner.runner import AsyncRunner
 from treadle.runner.ticket import Ticket
+from treadle.upgrade.rules import REFUSE
 from treadle.value import Workflow
 
 UNWRITTEN_MAX: Final = 10_000
@@ -31,6 +32,9 @@ UNWRITTEN_MAX: Final = 10_000
 what is written for programs is in the order of the lines."""
 
 COUNT_EVERY_S: Final = 0.1
+
+LOOK_S: Final = 0.05
+"""How often is looked, while it ends, whether all that is left waits."""
 
 
 class Plugs(Struct, frozen=True):
@@ -43,16 +47,18 @@ class Plugs(Struct, frozen=True):
     max_concurrency: int | None
     max_open: int
     deadline_s: float | None = None
+    on_code_change: Any = REFUSE
 
 
 class Closed(Struct, frozen=True):
     """The drive is over; `error` is what broke it, if something did: `KeyboardInterrupt` if a step raised that.
 
-    `has_begun`: the run was begun, or went on.
+    `has_begun`: the run was begun, or went on. `rests`: it was ended in order, and all that is left waits.
     """
 
     error: BaseException | None = None
     has_begun: bool = True
+    rests: bool = False
 
 
 Message: TypeAlias = Record | Closed
@@ -91,9 +97,12 @@ class Drive:
         self._end = asyncio.Event()
         self._ended = asyncio.Event()
         """The run came to its end before its time."""
+        self._runner: AsyncRunner | None = None
         self._feeding: asyncio.Task[None] | None = None
+        self._resting: asyncio.Task[None] | None = None
         self._refusal: RunEnded | None = None
         self._has_begun = False
+        self._rests = False
 
     # ------------------------------------------------------------------- called by the main thread
 
@@ -131,7 +140,7 @@ class Drive:
             error = KeyboardInterrupt()
         except Exception as raised:  # noqa: BLE001 - the main thread says it
             error = raised
-        self.tell(Closed(error, self._has_begun))
+        self.tell(Closed(error, self._has_begun, self._rests))
 
     async def _run(self) -> None:
         plugs, place = self.plugs, self.place
@@ -144,6 +153,7 @@ class Drive:
             policies=plugs.policies,
             scheduler=plugs.scheduler,
             observers=[self.watcher],
+            on_code_change=plugs.on_code_change,
         )
         tasks: list[asyncio.Task[Any]] = []
         try:
@@ -159,6 +169,7 @@ class Drive:
                 asyncio.create_task(self._work(runner)),
                 asyncio.create_task(self._end.wait()),
             ]
+            self._runner = runner
             if self.is_watched:
                 tasks.append(asyncio.create_task(self._keep_counting(runner)))
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -168,6 +179,8 @@ class Drive:
             self.account.effort.elapsed_s = monotonic() - self.begun_at
             for task in tasks:
                 task.cancel()
+            if self._resting is not None:
+                self._resting.cancel()
             if tasks:
                 self._close_account(runner)
             await runner.close(0)
@@ -303,3 +316,11 @@ class Drive:
         if self._feeding is not None:
             self._feeding.cancel()
         self._loop.call_later(seconds, self._end.set)
+        self._resting = self._loop.create_task(self._end_when_at_rest())
+
+    async def _end_when_at_rest(self) -> None:
+        """What waits for somebody, or for a moment, is not waited for: it is in the store."""
+        while self._runner is None or not self._runner.rests(self.place.run_id):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(LOOK_S)
+        self._rests = True
+        self._end.set()

@@ -19,14 +19,14 @@ from treadle.cli.naming import made_up
 from treadle.cli.places import info_of, opened, url_of
 from treadle.cli.terminal import clean
 from treadle.cli.upkeep import counted, say
-from treadle.errors import TreadleError, UsageError
+from treadle.errors import CodeChanged, TreadleError, UsageError
 from treadle.interfaces import RunInfo, StoredRun
 from treadle.runner.core import check_id
 from treadle.runner.forking import forked, rerun_of
 from treadle.runner.stimuli import CANCELLED, RUNNING, STOPPED
 from treadle.stores.portable import write_run
 from treadle.upgrade.plan import plan
-from treadle.upgrade.rules import POLICIES, REFUSE, OnChange, on_change_from
+from treadle.upgrade.rules import KEEP, POLICIES, RECOMPUTE, REFUSE, OnChange, on_change_from
 from treadle.value import Workflow
 
 NewRun = Annotated[str | None, typer.Option("--id", help="The new run's id.")]
@@ -73,18 +73,22 @@ def rerun(
     input: Annotated[
         int | None, typer.Option(min=0, help="Only for the input of this number; else for all.")
     ] = None,
+    on_code_change: options.CodeChange = None,
     new: NewRun = None,
     store: options.StoreUrl = None,
     json: options.AsObjects = False,
 ) -> None:
     """Make a new run in which a component, and all below it, has its work to do again.
 
-    What others gave stays. The new run has keys of its own for idempotent work, so what is done again happens again. It
-    is stopped: `treadle resume` does what it has to do. The run it is of stays as it is.
+    What others gave stays. What is done again is done by the code that the file has today; --on-code-change says what
+    becomes of other components whose code is another now: by default, adopt. The new run has keys of its own for
+    idempotent work, so what is done again happens again. It is stopped: `treadle resume` does what it has to do. The
+    run it is of stays as it is.
 
-    Exit codes: 0; 2 if there is no such run, component, file or store, or its log does not allow it.
+    Exit codes: 0; 2 if there is no such run, component, file or store, or its log or the code does not allow it.
     """
     with usage_errors():
+        rules = rules_of(on_code_change or [])
         loaded = loaded_from(target)
         with opened(url_of(store), to_write=True) as kept:
             info_of(kept, id)
@@ -96,11 +100,44 @@ def rerun(
                 )
             workflow = Workflow.from_log(loaded.workflow, stored.events)
             name = free_name(kept, new)
-            info = written(
-                kept, rerun_of(stored, workflow, component, input=input, name=name, now=time())
-            )
+            if on_code_change:
+                workflow = under_rules(stored, workflow, component, rules)
+            made = rerun_of(stored, workflow, component, input=input, name=name, now=time())
+            info = written(kept, made)
     told = f"{info.id} is {id} with {component} to be done again: {info.status}"
     say({"run": info.id, "events": info.position, "status": info.status}, json, told)
+
+
+def under_rules(stored: StoredRun, workflow: Workflow, component: str, rules: OnChange) -> Workflow:
+    """The run under the code of today, with what is to be computed again besides what is done again anyway.
+
+    Errors: `CodeChanged` naming what else is another now, and may not go on.
+    """
+    anyway = below({component}, workflow)
+    rows = [
+        row
+        for row in plan(workflow, stored.events, rules).rows
+        if row["change"] != "same" and row["component"] not in anyway
+    ]
+    refused = [row["component"] for row in rows if row["policy"] in {REFUSE, KEEP}]
+    if refused:
+        raise CodeChanged(
+            f"not only what is done again is another now: {', '.join(refused)}, too.",
+            hint="--on-code-change adopt takes the new code for what is yet to be done; recompute does it again, too.",
+        )
+    for row in rows:
+        if row["policy"] == RECOMPUTE and row["component"] in workflow:
+            workflow = workflow.rerun(row["component"])
+    return workflow
+
+
+def below(names: set[str], workflow: Workflow) -> set[str]:
+    """These components, and all that takes something from them, directly or not."""
+    while True:
+        more = {child for parent, child, _ in workflow.to_edgelist() if parent in names} - names
+        if not more:
+            return names
+        names |= more
 
 
 def free_name(store: Any, wanted: str | None) -> str:

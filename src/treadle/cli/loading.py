@@ -15,6 +15,7 @@ from treadle.errors import TreadleError, UsageError, nearest
 from treadle.interfaces import Codec
 from treadle.policies.matching import NO_POLICIES, Policies, policies_from
 from treadle.value import Workflow
+from treadle.wiring import make_codec
 
 OURS: Final = Path(__file__).parents[1]
 
@@ -41,6 +42,8 @@ class Loaded(Struct, frozen=True):
     workflow: Workflow
     policies: Policies
     codec: Codec | None = None
+    module: str = "__main__"
+    """What its file is called as a module."""
 
 
 def load(target: str) -> Loaded:
@@ -54,7 +57,7 @@ def load(target: str) -> Loaded:
         raise UsageError(f"there is no file {str(path)!r}.{nearest(path, here) if here else ''}")
     module = load_module(path)
     workflow = choose(workflows_of(module), name, str(path))
-    return Loaded(workflow, policies_of(module, str(path)), codec_of(module))
+    return Loaded(workflow, policies_of(module, str(path)), codec_of(module), module.__name__)
 
 
 def policies_of(module: ModuleType, path: str) -> Policies:
@@ -78,6 +81,16 @@ def codec_of(module: ModuleType) -> Codec | None:
         return None
     codec: Codec = found
     return codec
+
+
+def codec_for(loaded: Loaded) -> Codec:
+    """The codec of a file, or the standard one: it also reads what the file stored when it was run by itself."""
+    codec: Any = make_codec() if loaded.codec is None else loaded.codec
+    also_called = getattr(codec, "also_called", None)
+    if also_called is not None:
+        also_called("__main__", loaded.module)
+    made: Codec = codec
+    return made
 
 
 def load_module(path: Path) -> ModuleType:

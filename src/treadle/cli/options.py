@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from treadle.cli.places import VARIABLE
+from treadle.upgrade.rules import POLICIES
 
 Target = Annotated[
     str,
@@ -64,6 +65,15 @@ RunContext = Annotated[
         "--context",
         metavar="JSON",
         help='Values for td.context markers: {"component": {"key": value}}, "_global" for all.',
+    ),
+]
+CodeChange = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--on-code-change",
+        metavar="[COMPONENT=]WORD",
+        help=f"What becomes of a run whose code is another now: {', '.join(POLICIES)}; by default refuse. For all, or "
+        "for one component; may be repeated, the first that matches wins.",
     ),
 ]
 Strict = Annotated[

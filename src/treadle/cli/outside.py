@@ -1,4 +1,7 @@
-"""`signal` and `cancel`: what somebody wants of a run that is at work elsewhere, or that nobody has now."""
+"""`signal` and `cancel`: what somebody wants of a run that is at work elsewhere, or that nobody has now.
+
+What comes of it is told as it is: the run took it, or refused it, or it was left in the inbox for who runs it next.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,16 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
+from msgspec import Struct
 
 from treadle.cli import options
 from treadle.cli.ending import FAILED, complain, usage_errors
 from treadle.cli.history import holder_of
 from treadle.cli.places import info_of, opened, url_of
 from treadle.cli.terminal import clean
-from treadle.errors import RunEnded, StoreTaken, UsageError
-from treadle.interfaces import Append, Inbox, Message, RunInfo
+from treadle.errors import BadValue, RunEnded, StoreTaken, UsageError
+from treadle.interfaces import Append, Loads, Message, Replies, RunInfo
+from treadle.runner.asking import check_answer
 from treadle.runner.keeper import owner_name
 from treadle.runner.stimuli import CANCELLED, PARKED, STOPPED
 
@@ -32,7 +37,8 @@ def signal(
     id: options.RunId,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the run waits for.")],
     payload: Annotated[
-        str, typer.Argument(metavar="[JSON]", help="What the wait is to give; by default null.")
+        str,
+        typer.Argument(metavar="[JSON]", help="What the wait is to give; by default null."),
     ] = "null",
     *,
     key: Annotated[
@@ -50,16 +56,17 @@ def signal(
 
     0: it was taken; or nobody has the run now, and it waits for who does.
 
-    1: a runner has the run, and did not take it within --timeout-s; it may yet.
+    1: the run refused it; or a runner has the run, and did not take it within --timeout-s: it may yet.
 
-    2: there is no such run or store, or the payload is not JSON; nothing was sent.
+    2: there is no such run, store or wait_for, or the payload is not JSON, or not what is waited for; nothing was sent.
     """
     with usage_errors():
         body = {"name": name, "payload": json_of(payload), "key": key}
         with opened(url_of(store), to_write=True) as kept:
             check_goes_on(info_of(kept, id))
-            taken = send(kept, id, "signal", body, timeout_s)
-    report(f"the signal {name!r}", id, taken, is_json=json, timeout_s=timeout_s)
+            check_fits(kept, id, name, body["payload"])
+            came = send(kept, id, "signal", body, timeout_s)
+    report(f"the signal {name!r}", id, came, is_json=json, timeout_s=timeout_s)
 
 
 def cancel(
@@ -82,19 +89,20 @@ def cancel(
 
     0: it was done; or nobody has the run, and the one input is cancelled as soon as somebody does.
 
-    1: a runner has the run, and did not take it within --timeout-s; it may yet.
+    1: the run refused it, as for an input that it does not have; or a runner has the run, and did not take it within
+    --timeout-s: it may yet.
 
     2: there is no such run or store, or the run was cancelled before.
     """
     with usage_errors(), opened(url_of(store), to_write=True) as kept:
         check_goes_on(info_of(kept, id))
         if input is None and cancel_here(kept, id, reason):
-            taken: bool | None = True
+            came = Came(taken=True)
         else:
             body = {"input": input, "reason": reason or "asked for"}
-            taken = send(kept, id, "cancel", body, timeout_s)
+            came = send(kept, id, "cancel", body, timeout_s)
     what = "the cancellation" if input is None else f"the cancellation of input {input}"
-    report(what, id, taken, is_json=json, timeout_s=timeout_s)
+    report(what, id, came, is_json=json, timeout_s=timeout_s)
 
 
 def json_of(text: str) -> Any:
@@ -139,35 +147,69 @@ def cancel_here(store: Any, id: str, reason: str) -> bool:
     return True
 
 
-def send(store: Inbox, id: str, kind: str, body: dict[str, Any], timeout_s: float) -> bool | None:
-    """Leave a message, and wait until it was taken; None where nobody has the run to take it."""
+class Came(Struct, frozen=True):
+    """What came of a message. `left`: nobody is there to take it now. None of the two: it was not taken in time."""
+
+    taken: bool = False
+    refused: str | None = None
+    left: bool = False
+
+
+def check_fits(store: Any, id: str, name: str, payload: Any) -> None:
+    """Errors: `UsageError` where the run would refuse this answer by what stands in its log."""
+    try:
+        check_answer(store, id, name, payload)
+    except BadValue as error:
+        raise UsageError(error.message, hint="nothing was sent.") from error
+
+
+def send(store: Any, id: str, kind: str, body: dict[str, Any], timeout_s: float) -> Came:
+    """Leave a message, and wait for what comes of it while somebody is there to take it."""
     message = Message(
         id=uuid.uuid4().hex, run_id=id, kind=kind, body=msgspec.json.encode(body), at=time()
     )
     store.post(message)
-    kept: Any = store
+    is_awake = info_of(store, id).status not in ASLEEP
+    if not is_awake or not is_anybody_there(store, info_of(store, id)):
+        return Came(left=True)
     give_up_at = monotonic() + timeout_s
-    while not kept.answered(id, message.id):
-        info = info_of(kept, id)
-        if holder_of(info, time()) is None:
-            return None
+    while not store.answered(id, message.id):
         if monotonic() >= give_up_at:
-            return False
+            return Came()
         sleep(LOOK_S)
-    return True
+    refused = store.refusal(id, message.id) if isinstance(store, Replies) else None
+    return Came(taken=refused is None, refused=refused)
 
 
-def report(what: str, id: str, taken: bool | None, *, is_json: bool, timeout_s: float) -> None:
+def is_anybody_there(store: Any, info: RunInfo) -> bool:
+    """Whether a runner has this run, or has others of the store and so looks for messages."""
+    if holder_of(info, time()) is not None:
+        return True
+    if isinstance(store, Loads):
+        return bool(store.loads([info.workflow]))
+    try:
+        store.claim(owner_name(), LEASE_S, run_id="")  # no run: to be refused is all that is asked
+    except StoreTaken:
+        return True
+    return False
+
+
+def report(what: str, id: str, came: Came, *, is_json: bool, timeout_s: float) -> None:
     """Say what came of it, and end with the code that says so, too."""
     if is_json:
-        print(msgspec.json.encode({"run": id, "stored": True, "taken": bool(taken)}).decode())
-    elif taken:
+        told = {"run": id, "stored": True, "taken": came.taken, "refused": came.refused}
+        print(msgspec.json.encode(told).decode())
+    elif came.taken:
         print(clean(f"{id}: {what} was taken"))
-    elif taken is None:
-        print(clean(f"{id}: {what} is left for who runs it next, as `treadle resume {id} FILE`"))
-    if taken is False:
+    elif came.left:
+        how = f"`treadle resume {id} FILE`"
+        print(clean(f"{id}: {what} is left in the inbox for who runs it next, as {how}"))
+    if came.refused is not None:
+        complain(f"{what} was refused: {came.refused}")
+    elif not came.taken and not came.left:
         complain(
             f"{what} was stored, and not taken within {timeout_s:g} s. "
             "Hint: `treadle show` tells how the run stands."
         )
+    if not came.taken and not came.left:
         raise typer.Exit(FAILED)

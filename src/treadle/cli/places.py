@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from treadle.cli.feed import Feed, Given, line_in
-from treadle.cli.loading import Loaded
+from treadle.cli.loading import Loaded, codec_for
 from treadle.cli.naming import made_up
 from treadle.errors import RunEnded, UnknownRun, UsageError, nearest
 from treadle.interfaces import Codec, Leases, RunInfo, Store
@@ -109,7 +109,7 @@ def place_for(loaded: Loaded, url: str, run_id: str | None, *, is_resumed: bool 
         return Place(EPHEMERAL if run_id is None else check_id(run_id))
     if is_resumed:
         check_there(url)
-    codec = loaded.codec
+    codec = codec_for(loaded)
     store = make_store(url, codec)
     assert store is not None
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -10,6 +10,7 @@ from treadle.cli.driving import Plugs
 from treadle.cli.loading import Loaded
 from treadle.errors import UsageError
 from treadle.interfaces import Executor
+from treadle.upgrade.rules import REFUSE
 from treadle.value import Workflow
 from treadle.wiring import STANDARD, make_executor, make_scheduler
 
@@ -30,6 +31,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     max_concurrency: int | None = None
     max_open: int | None = None
     deadline_s: float | None = None
+    on_code_change: Any = REFUSE
 
 
 def plugs_from(loaded: Loaded, asked: Asked) -> Plugs:
@@ -56,6 +58,7 @@ def plugs_from(loaded: Loaded, asked: Asked) -> Plugs:
         max_concurrency=max_concurrency,
         max_open=asked.max_open or (1 if slots == 1 else 2 * slots),
         deadline_s=asked.deadline_s,
+        on_code_change=asked.on_code_change,
     )
 
 

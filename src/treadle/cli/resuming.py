@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from logging import NullHandler
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +12,7 @@ import msgspec
 from treadle.cli.driving import Plugs
 from treadle.cli.ending import FAILED, complain
 from treadle.cli.interrupts import Interrupts, code_of
-from treadle.cli.loading import Loaded
+from treadle.cli.loading import Loaded, codec_for
 from treadle.cli.places import opened
 from treadle.cli.running import stdout_for_us
 from treadle.cli.screen import unlogged
@@ -34,7 +33,7 @@ def resume_all(
     with opened(url) as store:
         listed = store.list(workflow=loaded.workflow.name)
     infos = [info for info in listed if info.status in {RUNNING, WAITING}]
-    with stdout_for_us() as stream, unlogged(NullHandler()):
+    with stdout_for_us() as stream, unlogged():
 
         def tell(row: dict[str, Any]) -> None:
             line = msgspec.json.encode(row) if is_json else line_of(row).encode()
@@ -70,12 +69,13 @@ class GoingOn:
 
         runner = AsyncRunner(
             store=self.url,
-            codec=self.loaded.codec,
+            codec=codec_for(self.loaded),
             recover=False,
             executor=self.plugs.executor,
             executors=self.plugs.executors,
             policies=self.plugs.policies,
             scheduler=self.plugs.scheduler,
+            on_code_change=self.plugs.on_code_change,
         )
         try:
             with Interrupts(hear):

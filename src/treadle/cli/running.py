@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stdout, suppress
 from io import UnsupportedOperation
-from logging import NullHandler
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import BinaryIO, Final, TextIO
@@ -23,7 +22,14 @@ from treadle.cli.driving import Closed, Drive, Plugs
 from treadle.cli.interrupts import Interrupts
 from treadle.cli.jsonl import Writer
 from treadle.cli.places import Place, opened, shown
-from treadle.cli.screen import Screen, make_console, show_account, show_endings, unlogged
+from treadle.cli.screen import (
+    Screen,
+    hush,
+    make_console,
+    show_account,
+    show_endings,
+    unlogged,
+)
 from treadle.cli.terminal import clean
 from treadle.errors import PlugError, TreadleError
 from treadle.policies.policy import NO_FALLBACK
@@ -96,9 +102,12 @@ class Watch:
                 if self.closed is None:
                     self._end_now()
         except BaseException:  # for example, nobody reads any more what is written
+            hush()
             self.drive.give_up()
             raise
         self.account.close()
+        if self.closed is not None and self.closed.rests:
+            say("all that is left waits for an answer, or for its moment.")
         error = None if self.closed is None else self.closed.error
         if isinstance(error, KeyboardInterrupt):
             self.account.stopped_by = self.account.stopped_by or signal.SIGINT
@@ -129,6 +138,7 @@ class Watch:
 
     def _drain(self) -> None:
         """Let what is under way come to its end."""
+        hush()
         count = len(self.drive.watcher.open)
         self.drive.drain(self.how.drain_s)
         under_way = f"those under way ({count}) have {self.how.drain_s:g} s to finish"
@@ -195,7 +205,7 @@ def show_place(place: Place, console: Console, *, is_unfinished: bool | None = N
 
 def run_for_programs(account: Account, workflow: Workflow, how: How) -> None:
     """Run, and write what came of each input as it finishes; what steps print goes to stderr."""
-    with stdout_for_us() as stream, unlogged(NullHandler()):
+    with stdout_for_us() as stream, unlogged():
         writer = Writer(stream, account.folder, quiet=how.quiet)
         Watch(account, workflow, how, writer.write).run()
         writer.close(account)

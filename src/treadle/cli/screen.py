@@ -30,6 +30,9 @@ WORDS_SHOWN: Final = 8
 BAR_WIDTH: Final = 32
 GAP: Final = 2
 
+QUIET: Final = logging.NullHandler()
+"""With it, what nobody asked to be told is not told on stderr."""
+
 ENDING_WORDS: Final = {
     ends.RESULT: "with a result",
     ends.NO_RESULT: "without a result",
@@ -89,7 +92,7 @@ class Screen:
     def showing(self) -> Generator[None]:
         """Show the view while the block runs; failures are shown in it, so they are not logged too."""
         if not self.is_live:
-            with unlogged(logging.NullHandler()):
+            with unlogged():
                 yield
             return
         live = Live(
@@ -98,7 +101,7 @@ class Screen:
             refresh_per_second=10,
             redirect_stderr=sys.stderr.isatty(),
         )
-        with unlogged(None), live:
+        with unlogged(is_live=True), live:
             yield
 
     def view(self) -> Group:
@@ -162,23 +165,27 @@ class Screen:
 
 
 @contextmanager
-def unlogged(handler: logging.Handler | None) -> Generator[None]:
+def unlogged(*, is_live: bool = False) -> Generator[None]:
     """Keep the library's warnings of failures from where the account of them will be.
 
-    With a handler, only those that nobody asked for: what a user's file has set up still gets them.
+    Only those that nobody asked for: what a user's file has set up still gets them, unless a live view would be
+    written over.
     """
-    logger = logging.getLogger("treadle")
+    logger, handler = logging.getLogger("treadle"), logging.NullHandler()
     level = logger.level
-    if handler is not None:
-        logger.addHandler(handler)
-    else:
+    logger.addHandler(handler)
+    if is_live:
         logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        if handler is not None:
-            logger.removeHandler(handler)
+        logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+def hush() -> None:
+    """The process is about to end, and what it gives up may still fail until it has: nobody is told of that."""
+    logging.getLogger("treadle").addHandler(QUIET)
 
 
 # ------------------------------------------------------------------------------- the account

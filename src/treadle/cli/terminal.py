@@ -41,3 +41,14 @@ def ago(duration: float) -> str:
     if duration < 48 * 3600:
         return f"{int(duration // 3600)} h ago"
     return f"{int(duration // 86400)} days ago"
+
+
+def within(duration: float) -> str:
+    """How far away a moment is, in its largest unit.
+
+    >>> within(90), within(-7300)
+    ('in 1 min', 'over since 2 h')
+    """
+    if duration < 0:
+        return f"over since {ago(-duration).removesuffix(' ago')}"
+    return f"in {ago(duration).removesuffix(' ago')}"

@@ -17,7 +17,7 @@ from treadle.cli.history import holder_of
 from treadle.cli.places import info_of, opened, shown, url_of
 from treadle.cli.terminal import clean
 from treadle.errors import UsageError
-from treadle.interfaces import RunInfo
+from treadle.interfaces import RunInfo, Trimmed
 from treadle.runner.core import check_id
 from treadle.runner.retention import Retention
 from treadle.stores.portable import export_run, import_run
@@ -26,6 +26,11 @@ UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 SIZES: Final = {"B": 1, "kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)(B|kB|MB|GB)")
+
+LOST: Final = (
+    "--compact loses what finished inputs came to: results, failures and logs from before the newest snapshot of each "
+    "run. Runs go on as they would have. Nothing was done."
+)
 
 
 def verify(
@@ -137,8 +142,11 @@ def gc(
         bool,
         typer.Option(
             "--compact",
-            help="Let go of events before snapshots, and so of what finished inputs came to.",
+            help="Let go of events before snapshots, and so of what finished inputs came to: needs --yes.",
         ),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Results of finished inputs may be lost with --compact.")
     ] = False,
     unused_for: Annotated[
         str, typer.Option(metavar="DURATION", help="Let go of large values unused for so long.")
@@ -160,13 +168,15 @@ def gc(
     """Make room in a store: large values that no run refers to, and what the options name.
 
     No other process may run the workflows of the store meanwhile. Make a backup before: what is let go of is gone.
+    With --compact that are also the results and failures of inputs that are finished; a run goes on as it would have.
 
-    Exit codes: 0; 2 if there is no such store, or another process runs its workflows.
+    Exit codes: 0; 2 if there is no such store, or another process runs its workflows, or --yes is needed and not given.
     """
     with usage_errors():
         unused_s = seconds_in(unused_for)
         cache_s = None if cache_unused_for is None else seconds_in(cache_unused_for)
         cache_bytes = None if cache_most is None else bytes_in(cache_most)
+        check_agreed(is_compacted=compact, is_agreed=yes)
         with opened(url_of(store), to_write=True) as kept:
             gone = forgotten(kept.list(), workflow, finished_for, failed_for, most)
             for info in gone:
@@ -177,8 +187,25 @@ def gc(
             if hasattr(kept, "tidy_up"):
                 kept.tidy_up()
     done = {"runs": len(gone), "events": events, "values": values}
-    parts = [counted(len(gone), "run"), counted(events, "event"), counted(values, "large value")]
-    if cache.entries or cache_s is not None or cache_bytes is not None:
+    tell_gone(done, cache, json, is_cache_told=cache_s is not None or cache_bytes is not None)
+
+
+def check_agreed(*, is_compacted: bool, is_agreed: bool) -> None:
+    """Errors: `UsageError` where something would be lost that nobody was told of."""
+    if is_compacted and not is_agreed:
+        raise UsageError(
+            LOST, hint="`treadle backup FILE` first, or export the runs; then --compact --yes."
+        )
+
+
+def tell_gone(done: dict[str, int], cache: Trimmed, json: bool, *, is_cache_told: bool) -> None:
+    """Say what was let go of, and what stays in the cache."""
+    parts = [
+        counted(done["runs"], "run"),
+        counted(done["events"], "event"),
+        counted(done["values"], "large value"),
+    ]
+    if cache.entries or is_cache_told:
         cached = counted(cache.entries, "cached entry", "cached entries")
         parts.append(f"{cached} ({sized(cache.bytes)})")
     text = f"let go of {', '.join(parts)}"

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import builtins
 import enum
+import sys
 import threading
 import types
 from collections.abc import Iterable, Iterator
+from pathlib import PurePath
 from typing import Any, Final
 
 import msgspec
@@ -128,6 +130,8 @@ class Classes:
     def __init__(self) -> None:
         self.by_class: dict[type, Shape] = {}
         self.by_name: dict[str, Shape] = {}
+        self.modules: dict[str, str] = modules_of_main()
+        """Other names of modules: one file may be run by itself, and be imported elsewhere."""
         self._lock = threading.Lock()
         for shape in ALWAYS:
             self._add(shape)
@@ -165,7 +169,7 @@ class Classes:
         """The class of a name in the bytes, of the form that it was stored in. Errors: `UnknownType`, `Corrupt`."""
         if type(name) is not str:
             raise Corrupt("The name of a class is no text.")
-        shape = self.by_name.get(name)
+        shape = self.by_name.get(name) or self._elsewhere(name)
         if shape is not None and form in {None, shape.form}:
             return shape
         if shape is not None:
@@ -178,6 +182,15 @@ class Classes:
             "by the old name too: codec.register(cls, name=...).",
         )
 
+    def also_called(self, name: str, module: str) -> None:
+        """Look for the classes of the module `name`, where they are not registered, in another one."""
+        self.modules[name] = module
+
+    def _elsewhere(self, name: str) -> Shape | None:
+        module, _, rest = name.partition(":")
+        other = self.modules.get(module)
+        return None if other is None else self.by_name.get(f"{other}:{rest}")
+
     def yours(self) -> list[str]:
         """The names of what the program registered."""
         return [name for name, shape in self.by_name.items() if shape not in ALWAYS]
@@ -189,6 +202,15 @@ class Classes:
             self.by_class.pop(there.cls, None)
         self.by_name[shape.name] = shape
         self.by_class[shape.cls] = shape
+
+
+def modules_of_main() -> dict[str, str]:
+    """What the program's own file would be called if it were imported: so the command line, for one, stored it."""
+    main = sys.modules.get("__main__")
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:
+        return {spec.name: "__main__"}
+    return {} if file is None else {PurePath(file).stem: "__main__"}
 
 
 def _classes_of(module: types.ModuleType, above: type) -> Iterator[type]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from copy import copy
+from typing import Any, Final
 
 from msgspec import Raw, msgpack
 
@@ -17,10 +20,12 @@ from treadle.codec.plain import DOUBTS, is_plain
 from treadle.codec.sealed import BYTES_MAX, PREFIX, REFERS, Cipher, Seal
 from treadle.codec.signed import Signer
 from treadle.codec.unpack import REFERENCE, Unpacker, as_stored
-from treadle.errors import Corrupt, EncodeError, UsageError
+from treadle.errors import Corrupt, EncodeError, UnknownType, UsageError
 from treadle.model.definition import Definition
 from treadle.model.events import Event
 from treadle.model.program import Program
+
+LENIENT: Final[ContextVar[bool]] = ContextVar("treadle reads leniently", default=False)
 
 
 class Codec:
@@ -71,6 +76,13 @@ class Codec:
         """
         if not is_built_in(cls):
             self._classes.register(cls, name=name)
+
+    def also_called(self, name: str, module: str) -> None:
+        """Read what was stored of classes of the module `name` as those of another one: it was that very file.
+
+        Only classes that are registered are read. A program's own file is `__main__`, and stores its classes so.
+        """
+        self._classes.also_called(name, module)
 
     def learn(self, annotations: Iterable[Any]) -> None:
         """Register the classes in type annotations, and those of their fields; what cannot be stored is passed over."""
@@ -195,7 +207,27 @@ class Codec:
                 return self._read_event(data)
             return self._referring(fetch).event(data)
         except Exception as error:
-            raise as_stored(error, data) from error
+            fault = as_stored(error, data)
+            if isinstance(fault, UnknownType) and LENIENT.get() and not self.is_lenient:
+                return self._lenient().decode_event(body, fetch)
+            raise fault from error
+
+    @contextmanager
+    def leniently(self) -> Generator[None]:
+        """While this is entered, events are read for who only looks: see `is_lenient`."""
+        token = LENIENT.set(True)
+        try:
+            yield
+        finally:
+            LENIENT.reset(token)
+
+    def _lenient(self) -> Codec:
+        """The same for who only looks; it knows the same classes."""
+        twin = copy(self)
+        twin.is_lenient = True
+        reader = Unpacker(self._classes, self._signer, is_lenient=True)
+        twin._unpacker, twin._read_event = reader, reader.event  # noqa: SLF001 - it is one of us
+        return twin
 
     def _referring(self, fetch: Callable[[bytes], bytes]) -> Unpacker:
         def resolve(digest: bytes) -> Any:

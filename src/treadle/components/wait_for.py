@@ -13,7 +13,7 @@ from treadle.errors import DefinitionError
 from treadle.model import calls
 from treadle.model import nodes as kinds
 from treadle.model.nodes import NodeCode, NodeShape
-from treadle.model.schemas import check_schema, fit, json_schema
+from treadle.model.schemas import canonical_schema, check_schema, fit, json_schema
 from treadle.model.sentinels import ABSENT
 from treadle.model.types import name_of
 
@@ -60,7 +60,7 @@ class WaitFor(Waiting):
     def parts(self) -> tuple[Any, ...]:
         """What its fingerprint is made of."""
         default = () if self.initial is None else (self.initial.value,)
-        taken = (name_of(self.schema), json_schema(self.schema))
+        taken = (name_of(self.schema), canonical_schema(self.schema))
         return (self.seconds, self.key, taken, self.on_failure, *default)
 
     def take(self, name: str, payload: Any) -> Any:

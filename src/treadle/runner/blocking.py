@@ -16,6 +16,7 @@ from typing import Any, Final, Self, Unpack
 
 from treadle.errors import RunEnded, UsageError
 from treadle.interfaces import RunInfo, Trimmed
+from treadle.model.forms import OpenWait
 from treadle.model.sentinels import ALL
 from treadle.policies.matching import Rules
 from treadle.runner.options import RunnerOptions, StartOptions
@@ -211,6 +212,19 @@ class Runner:
     def signal(self, id: str, name: Any, payload: Any = None, key: str | int | None = None) -> None:
         """As `AsyncRunner.signal`."""
         self._do(self._runner.signal(id, name, payload, key))
+
+    def waiting(
+        self,
+        *,
+        workflow: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> list[OpenWait]:
+        """As `AsyncRunner.waiting`."""
+        asked = self._runner.waiting(workflow=workflow, name=name, limit=limit, after=after)
+        found: list[OpenWait] = self._do(asked)
+        return found
 
     def schedule(
         self,

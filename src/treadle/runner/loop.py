@@ -21,7 +21,7 @@ from msgspec import structs
 
 from treadle.engine.jobs import cancelled_bundle, failed_bundle
 from treadle.errors import CircuitOpen, PlugError
-from treadle.interfaces import Append, Clock, Codec, Executor, Observer, Store
+from treadle.interfaces import Clock, Codec, Executor, Observer, Store
 from treadle.model.bundles import Bundle
 from treadle.model.one_line import one_line
 from treadle.model.runnables import FAILED, Outcome
@@ -31,10 +31,10 @@ from treadle.runner.caching import Caching
 from treadle.runner.fallback import interrupted
 from treadle.runner.holdups import Holdups
 from treadle.runner.live import Live, explained_wait, no_executor, verdict_of
-from treadle.runner.record import FULL, Ask, Run, status_to_store
+from treadle.runner.record import Ask, Run
 from treadle.runner.remote import fetch_values, has_foreign_values
 from treadle.runner.slowness import SLOW_S, warn_of_slowness
-from treadle.runner.storing import storable
+from treadle.runner.storing import append_of, storable
 from treadle.runner.surroundings import Host, Overseer
 
 logger = logging.getLogger("treadle.runner")
@@ -444,19 +444,7 @@ class Loop:
         if self.store is None or not run.options.is_stored:
             self.stored(run, order)
             return
-        append = Append(
-            run_id=run.id,
-            expected=order.expected,
-            events=order.events,
-            status=status_to_store(run),
-            note=run.origin,
-            at=order.at,
-            epoch=self.supervisor.epoch_of(run),
-            wake_at=order.wake_at,
-            consumed=order.consumed,
-            intents=order.intents,
-            is_synced=run.options.durability == FULL,
-        )
+        append = append_of(run, order, self.supervisor.epoch_of(run))
         if self.store.is_instant:
             begin = perf_counter() if self.observers else 0.0
             (fault,) = self.store.append([append])

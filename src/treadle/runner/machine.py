@@ -321,11 +321,13 @@ class Machine(Requests):
             self.head = events[0]
             if self.stored and not is_fold:
                 events = [each for each in events[1:] if each.position >= self.stored]
-        consumed, intents = self.consumed, self.intents
-        self.consumed = self.intents = ()
+        consumed, intents, refused = self.consumed, self.intents, self.refused
+        self.consumed = self.intents = self.refused = ()
         due = self.next_due() if self.delayed or self.moments else None
         self.beginning, self.intended = self.intended, ()
-        order = say.Store(self.stored, self.position, tuple(events), at, due, consumed, intents)
+        order = say.Store(
+            self.stored, self.position, tuple(events), at, due, consumed, intents, refused
+        )
         if self.config.is_instant:
             self.stored = self.position
             self.told.insert(0, order)

@@ -7,9 +7,11 @@ import logging
 import uuid
 from typing import Any
 
-from treadle.errors import RunElsewhere, RunEnded, TreadleError, UsageError
-from treadle.interfaces import Append, Message
+from treadle.errors import RunElsewhere, RunEnded, StoreTaken, TreadleError, UsageError
+from treadle.interfaces import Append, Message, RunInfo
+from treadle.model.forms import OpenWait
 from treadle.runner import stimuli as say
+from treadle.runner.asking import check_answer, in_order, may_wait, place_of, stored_waits, waits_of
 from treadle.runner.keeping import Keeping
 from treadle.runner.record import Ask, Run, settled
 
@@ -28,7 +30,7 @@ class Mailbox(Keeping):
                 self._set_status(run, say.CANCELLED, reason or "asked for")
                 return self._flushed(run, None)
             run = self.awake(id)
-        except RunElsewhere:
+        except (RunElsewhere, StoreTaken):
             return self._leave_message(id, "cancel", {"input": input, "reason": reason})
         if input is None:
             return self.loop.ask(
@@ -83,7 +85,13 @@ class Mailbox(Keeping):
         """A message that says nothing: it is told of, and does not come again."""
         logger.warning("run %s: the message %s %s", run.id, message.id, why)
         epoch = self.epoch_of(run)
-        append = Append(run_id=run.id, expected=None, consumed=(message.id,), epoch=epoch)
+        append = Append(
+            run_id=run.id,
+            expected=None,
+            consumed=(message.id,),
+            refused=((message.id, f"it {why}"),),
+            epoch=epoch,
+        )
         self.write(run, append, None)
 
     def _read(self, message: Message) -> dict[str, Any]:
@@ -101,8 +109,9 @@ class Mailbox(Keeping):
         self._check_open()
         try:
             run = self.awake(id)
-        except RunElsewhere:
+        except (RunElsewhere, StoreTaken):
             wanted = getattr(name, "name", name)
+            check_answer(self.store, id, wanted, payload)
             body = {"name": wanted, "payload": payload, "key": key}
             return self._leave_message(id, "signal", body)
         if self.codec is not None and run.options.is_stored:
@@ -113,6 +122,28 @@ class Mailbox(Keeping):
                 request=request, name=name, payload=payload, key=key, at=at
             ),
         )
+
+    def may_wait(self, workflow: str | None, after: str | None) -> list[RunInfo]:
+        """The runs that may have an open wait, here or in the store, oldest first. Errors: `UnknownRun`."""
+        self.check_usable()
+        begin = None if after is None else place_of(self._info_of(after))
+        listed = {} if self.store is None else {i.id: i for i in may_wait(self.store, workflow)}
+        for run in self.runs.values():
+            if run.machine is not None and workflow in {None, run.definition.name}:
+                listed[run.id] = run.info()
+        return [info for info in in_order(listed.values()) if not begin or place_of(info) > begin]
+
+    def _info_of(self, id: str) -> RunInfo:
+        run = self.find(id)
+        stored = None if self.store is None or run.machine is not None else self.store.info(id)
+        return run.info() if stored is None else stored
+
+    def waits_of(self, info: RunInfo, name: str | None) -> list[OpenWait]:
+        """The open waits of one of these runs."""
+        run = self.runs.get(info.id)
+        if run is not None and run.machine is not None:
+            return waits_of(info, run.machine.workflow, name)
+        return [] if self.store is None else stored_waits(self.store, info, name)
 
     def _leave_message(self, id: str, kind: str, body: dict[str, Any]) -> Ask:
         """Tell the runner that has a run; answered when the message is stored."""

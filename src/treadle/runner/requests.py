@@ -20,7 +20,7 @@ from treadle.runner import stimuli as say
 from treadle.runner.cohorts import CohortBook
 from treadle.runner.dispatch import Dispatch
 from treadle.runner.out import DISPATCHED, Config, Out
-from treadle.runner.stimuli import FINAL
+from treadle.runner.stimuli import FINAL, Wish
 from treadle.runner.story import Row, StepRow
 from treadle.runner.wishes import Wishes
 from treadle.value import Workflow
@@ -64,6 +64,8 @@ class Requests(Dispatch):
         """How long the stored log is to be when the store has answered."""
         self.consumed: tuple[str, ...] = ()
         """Messages that were taken, and of which the store does not know that yet."""
+        self.refused: tuple[tuple[str, str], ...] = ()
+        """Those of them that were refused, and why."""
         self.beginning: tuple[say.Execute, ...] = ()
         """The orders that are given when the store has answered."""
         self.wait_due: float | None = None
@@ -126,13 +128,13 @@ class Requests(Dispatch):
                     self.note_moment(due, number, "input")
 
     def _submit(self, stimulus: say.Submit) -> None:
-        self._heard(stimulus.message)
+        self._heard(stimulus)
         known = None
         if stimulus.key is not None and self.position:
             known = self.workflow.input_of_key(stimulus.key)
         refusal = self._refusal(is_known=known is not None)
         if refusal is not None:
-            self.told.append(say.Reply(stimulus.request, error=refusal))
+            self._refuse(stimulus, refusal)
             return
         if known is not None:
             self.emit(say.Reply(stimulus.request, known))
@@ -144,7 +146,7 @@ class Requests(Dispatch):
         except Exception as error:  # noqa: BLE001 - a key, context or policy that cannot be
             self.contexts.drop(number)
             self.own_wishes.pop(number, None)
-            self.told.append(say.Reply(stimulus.request, error=error))
+            self._refuse(stimulus, error)
             return
         self.open[number] = None
         self.status = say.RUNNING
@@ -184,12 +186,12 @@ class Requests(Dispatch):
         return None
 
     def _change(self, stimulus: say.Change) -> None:
-        if self._is_over(stimulus.request):
+        if self._is_over(stimulus):
             return
         try:
             changed = stimulus.change(self.workflow)
         except Exception as error:  # noqa: BLE001 - whatever the edit was refused with
-            self.told.append(say.Reply(stimulus.request, error=error))
+            self._refuse(stimulus, error)
             return
         self._set_workflow(changed)
         self.wishes = self.wishes_for(changed, None)
@@ -204,32 +206,38 @@ class Requests(Dispatch):
         self.emit(say.Reply(stimulus.request))
 
     def _signal(self, stimulus: say.Signal) -> None:
-        self._heard(stimulus.message)
-        if self._is_over(stimulus.request):
+        self._heard(stimulus)
+        if self._is_over(stimulus):
             return
         try:
             signalled = self.workflow.signal(
                 stimulus.name, stimulus.payload, stimulus.key, at=stimulus.at
             )
         except Exception as error:  # noqa: BLE001 - whatever it was refused with
-            self.told.append(say.Reply(stimulus.request, error=error))
+            self._refuse(stimulus, error)
             return
         self._set_workflow(signalled)
         self.emit(say.Reply(stimulus.request))
 
-    def _heard(self, message: str | None) -> None:
+    def _heard(self, wish: Wish) -> None:
         """Whatever comes of it: what is stored next says that this message was taken."""
-        if message is not None:
-            self.consumed += (message,)
+        if wish.message is not None:
+            self.consumed += (wish.message,)
+
+    def _refuse(self, wish: Wish | say.Change, error: Exception) -> None:
+        """Nothing comes of it: whoever asked is told why, also one who left a message."""
+        self.told.append(say.Reply(wish.request, error=error))
+        if not isinstance(wish, say.Change) and wish.message is not None:
+            self.refused += ((wish.message, str(error)),)
 
     def _cancel_input(self, stimulus: say.CancelInput) -> None:
-        self._heard(stimulus.message)
-        if self._is_over(stimulus.request):
+        self._heard(stimulus)
+        if self._is_over(stimulus):
             return
         try:
             is_open = not self.workflow.is_satisfied(input=stimulus.input)
         except UsageError as error:
-            self.told.append(say.Reply(stimulus.request, error=error))
+            self._refuse(stimulus, error)
             return
         if is_open:
             last = self.workflow.last_input or 0
@@ -238,17 +246,17 @@ class Requests(Dispatch):
         self.emit(say.Reply(stimulus.request, is_open))
 
     def _cancel_run(self, stimulus: say.CancelRun) -> None:
-        self._heard(stimulus.message)
-        if self._is_over(stimulus.request):
+        self._heard(stimulus)
+        if self._is_over(stimulus):
             return
         self._withdraw_run(stimulus.reason or "asked for", stimulus.at)
         self.emit(say.Reply(stimulus.request))
 
-    def _is_over(self, request: int) -> bool:
+    def _is_over(self, wish: Wish | say.Change) -> bool:
         """Whether the run has come to its end, and refuses the request."""
         if self.status not in FINAL and self.status != say.CANCELLING:
             return False
-        self.told.append(say.Reply(request, error=RunEnded(f"the run is {self.status}.")))
+        self._refuse(wish, RunEnded(f"the run is {self.status}."))
         return True
 
     def _stop(self, stimulus: say.Stop) -> None:

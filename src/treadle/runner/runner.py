@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from contextvars import copy_context
 from functools import partial
 from os import PathLike
 from types import TracebackType
@@ -17,10 +15,12 @@ from typing import Any, Final, Self
 
 from treadle.errors import UsageError
 from treadle.interfaces import Clock, Codec, Hooks, Observer, RunInfo, Scheduler, Store, Trimmed
+from treadle.model.forms import OpenWait
 from treadle.model.sentinels import ALL
 from treadle.policies.matching import Policies, Rules, policies_from
 from treadle.runner.budget import RetryBudget
 from treadle.runner.clock import SteadyClock
+from treadle.runner.host import AsyncHost
 from treadle.runner.keeper import LEASE_S, POLL_S
 from treadle.runner.lives import Lives
 from treadle.runner.options import (
@@ -33,7 +33,7 @@ from treadle.runner.options import (
     places_of,
     said,
 )
-from treadle.runner.record import DURABILITIES, Ask, Options
+from treadle.runner.record import DURABILITIES, WAITING, Ask, Options, status_to_store
 from treadle.runner.registry import KEEP_WARM, Restarts
 from treadle.runner.retention import Retention
 from treadle.runner.schedules import MOST, Schedule, Timetable, Wanted
@@ -55,55 +55,6 @@ NO_OPTIONS: Final[Mapping[str, Any]] = {
 }
 LAST_S: Final = 5.0
 """How long it waits for the store to take what was handed back."""
-
-
-class _AsyncHost:
-    """Lets the loop run on an event loop.
-
-    Always with the context variables of whoever made the runner: those of the request that happened to wake the loop
-    would otherwise be seen by the work of all others.
-    """
-
-    is_direct = True
-    has_own_thread = False
-    """No Ctrl-C can arrive in its thread, so a `KeyboardInterrupt` there is somebody's own."""
-
-    def __init__(self, event_loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
-        self.event_loop = event_loop
-        self.clock = clock
-        self.pump: Callable[[], None] = lambda: None
-        self.timer: asyncio.TimerHandle | None = None
-        self.context = copy_context()
-
-    def wake(self) -> None:
-        self.event_loop.call_soon(self.pump, context=self.context)
-
-    def wake_from_elsewhere(self) -> None:
-        with suppress(RuntimeError):  # the event loop is closed: nobody is left to hear it
-            self.event_loop.call_soon_threadsafe(self.pump, context=self.context)
-
-    def wake_at(self, at: float | None) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        if at is not None:
-            delay = max(0.0, at - self.clock.now())
-            self.timer = self.event_loop.call_later(delay, self._ring, context=self.context)
-
-    def _ring(self) -> None:
-        self.timer = None
-        self.pump()
-
-    @property
-    def is_armed(self) -> bool:
-        return self.timer is not None
-
-    def is_interrupt(self, error: BaseException) -> bool:
-        return isinstance(error, KeyboardInterrupt) and not self.has_own_thread
-
-    def call_soon(self, function: Callable[[], None]) -> None:
-        with suppress(RuntimeError):
-            self.event_loop.call_soon_threadsafe(function, context=self.context)
 
 
 class AsyncRunner:
@@ -163,7 +114,7 @@ class AsyncRunner:
         self._drain_s = drain_s
         self._scheduler = None if scheduler is None else make_scheduler(scheduler)
         self._clock = clock = clock or SteadyClock()
-        self._host = _AsyncHost(running_loop(), clock)
+        self._host = AsyncHost(running_loop(), clock)
         listed = [*observers, *([] if hooks is None else [hooks])]
         known, default = gather(executor, executors or {})
         kept = make_store(store, codec)
@@ -348,6 +299,12 @@ class AsyncRunner:
         machine = self._core.find(id).machine
         return self._core.workflow_of(id) if machine is None else machine.workflow
 
+    def rests(self, id: str) -> bool:
+        """Whether a run can do nothing by itself now: its inputs wait for somebody, or for a moment."""
+        run = self._core.find(id)
+        has_retries = run.machine is not None and bool(run.machine.delayed)
+        return status_to_store(run) == WAITING and not has_retries
+
     async def stop(self, id: str, *, now: bool = False, persist: bool = True) -> str:
         """End a run in order: what is out comes back first; say its last status.
 
@@ -408,10 +365,35 @@ class AsyncRunner:
     ) -> None:
         """Answer a `wait_for` of a run by its name, and key where several wait; it is stored when this returns.
 
-        Where another runner has the run, it is left in the inbox for that one, and checked there.
+        Where another runner has the run, it is left in the inbox for that one, which looks at it once more: what does
+        not fit the form that is stored with the wait is refused here.
         Errors: `UnknownRun`, `RunEnded`, `AmbiguousSignal`, `BadValue`, `UnknownComponent`.
         """
         await self._answer(self._core.signal(id, name, payload, key))
+
+    async def waiting(
+        self,
+        *,
+        workflow: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> list[OpenWait]:
+        """The waits that somebody may answer, in all runs of the store, oldest run first, whoever has them.
+
+        Of one workflow, or of one name. Only runs that are running or waiting are read. `limit`: no further run is read
+        once so many were found; `after`: only runs made after this one: the `run` of the last wait of the page before.
+
+        Errors: `UnknownRun` for an `after` that is not there.
+        """
+        check_count("limit", limit)
+        found: list[OpenWait] = []
+        for info in self._core.may_wait(workflow, after):
+            if limit is not None and len(found) >= limit:
+                break
+            found += self._core.waits_of(info, name)
+            await asyncio.sleep(0)  # each is a log: others are not to be held up by all of them
+        return found
 
     async def schedule(
         self,

@@ -153,6 +153,9 @@ class Woke(Struct, frozen=True):
     at: float
 
 
+Wish: TypeAlias = Submit | Signal | CancelInput | CancelRun
+"""What may come by a message of the inbox."""
+
 Stimulus: TypeAlias = (
     Begin
     | Submit
@@ -232,6 +235,8 @@ class Store(Struct, frozen=True):
     """The messages that are answered by this."""
     intents: tuple[bytes, ...] = ()
     """The attempts that begin when this is stored, and must not begin twice."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """Those of the messages that were refused, and why."""
 
 
 class WakeAt(Struct, frozen=True):

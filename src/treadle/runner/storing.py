@@ -1,4 +1,7 @@
-"""What an executor gave, as far as it can be stored: a value that could not be read back as it is, is a failure."""
+"""What goes to the store: what a machine ordered, as an append; and of what an executor gave, what can be kept.
+
+A value that could not be read back as it is, is a failure.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from treadle.errors import EncodeError
-from treadle.interfaces import Codec
+from treadle.interfaces import Append, Codec
 from treadle.model.errordata import describe
 from treadle.model.runnables import FAILED, OK, Outcome
+from treadle.runner import stimuli as say
 from treadle.runner.live import Live
+from treadle.runner.record import FULL, Run, status_to_store
 
 
 def storable(codec: Codec, outcomes: Sequence[Outcome], live: Live | None) -> Sequence[Outcome]:
@@ -30,3 +35,21 @@ def storable(codec: Codec, outcomes: Sequence[Outcome], live: Live | None) -> Se
             if live.bundle.links:
                 return outcomes[: index + 1]
     return outcomes
+
+
+def append_of(run: Run, order: say.Store, epoch: int) -> Append:
+    """What a run's machine wants stored."""
+    return Append(
+        run_id=run.id,
+        expected=order.expected,
+        events=order.events,
+        status=status_to_store(run),
+        note=run.origin,
+        at=order.at,
+        epoch=epoch,
+        wake_at=order.wake_at,
+        consumed=order.consumed,
+        refused=order.refused,
+        intents=order.intents,
+        is_synced=run.options.durability == FULL,
+    )

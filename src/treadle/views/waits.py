@@ -8,6 +8,7 @@ import msgspec
 
 from treadle.engine.waits import waits_in_order
 from treadle.model import nodes as kinds
+from treadle.model.forms import Form, form_from
 from treadle.model.work import Wait
 from treadle.views.reading import number_of
 
@@ -40,4 +41,11 @@ def told(unit: Wait) -> dict[str, Any]:
         "timeout_s": None if opened is None else opened.timeout_s,
         "due_at": unit.due_at,
         "schema": None if shape.schema is None else msgspec.json.decode(shape.schema),
+        "form": as_data(form_from(shape.schema)) if shape.kind == kinds.WAIT else None,
     }
+
+
+def as_data(form: Form) -> dict[str, Any]:
+    """A form as JSON has it."""
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(form))
+    return found

@@ -170,6 +170,23 @@ def test_a_message_waits_for_the_owner(store):
     assert (store.answered("run", "m"), store.answered("run", "n")) == (True, False)
 
 
+def test_a_refusal_is_kept_with_its_reason(store):
+    """Of those messages alone that were refused, also where appends of one run are written as one."""
+    create(store, "run")
+    for id in "abc":
+        store.post(message("run", id))
+    store.claim("me", KEEP_S, run_id="run")
+    assert store.refusal("run", "a") is None
+    batch = [
+        add("run", 0, epoch=1, consumed=("a",), refused=(("a", "it \x00 does not fit"),)),
+        add("run", 1, epoch=1, consumed=("b",)),
+    ]
+    assert store.append(batch) == [None, None]
+    assert [store.answered("run", id) for id in "abc"] == [True, True, False]
+    assert store.refusal("run", "a") == "it \N{REPLACEMENT CHARACTER} does not fit"
+    assert [store.refusal("run", id) for id in ("b", "c", "nobody", "\x00")] == [None] * 4
+
+
 def test_a_step_writes_with_its_run(store, server):
     """What a step writes, and what it gave, are committed together; a second execution finds it."""
     create(store, "run")

@@ -51,6 +51,7 @@ class Entry:
         self.marks = list(written.marks)
         self.blobs = dict(written.blobs)
         self.consumed = list(append.consumed)
+        self.refused = {id: clean(why) for id, why in append.refused}
         self.intents = list(append.intents)
         self.status = append.status
         self.note = None if append.note is None else clean(append.note)
@@ -82,6 +83,7 @@ class Entry:
         self.marks += written.marks
         self.blobs |= written.blobs
         self.consumed += append.consumed
+        self.refused |= {id: clean(why) for id, why in append.refused}
         self.intents += append.intents
         if append.status is not None:
             self.status, self.wake_at = append.status, append.wake_at

@@ -92,7 +92,8 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY(run, position)
         )
         """,
-        # A message that was taken stays without its body, so that a second one of its id is known.
+        # A message that was taken stays without its body, so that a second one of its id is known; `refusal` says
+        # why nothing came of it.
         """
         CREATE TABLE {s}.message(
             pk bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -101,6 +102,7 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
             kind text NOT NULL,
             body bytea,
             at double precision,
+            refusal text,
             UNIQUE(run, id)
         )
         """,

@@ -102,7 +102,7 @@ JOIN {s}.message ON message.run = run.pk WHERE lease.owner = %(owner)s AND body 
 
 
 ANSWERED: Final = """
-SELECT body IS NULL FROM {s}.message JOIN {s}.run ON run.pk = message.run
+SELECT body IS NULL, refusal FROM {s}.message JOIN {s}.run ON run.pk = message.run
 WHERE run.id = %(run_id)s AND message.id = %(id)s
 """
 
@@ -229,13 +229,22 @@ class Sharing:
 
     def answered(self, run_id: str, message_id: str) -> bool | None:
         """Whether a message was taken; None if it was never left."""
+        row = self._what_came_of(run_id, message_id)
+        return None if row is None else bool(row[0])
+
+    def refusal(self, run_id: str, message_id: str) -> str | None:
+        """Why a message that was taken was refused; None if it was not."""
+        row = self._what_came_of(run_id, message_id)
+        return None if row is None or row[1] is None else str(row[1])
+
+    def _what_came_of(self, run_id: str, message_id: str) -> Any:
         if not (is_text(run_id) and is_text(message_id)):
             return None
         given = {"run_id": run_id, "id": message_id}
         rows = self._connections.call(
             "reading", lambda connection: execute(connection, self._answered, given)
         )
-        return bool(rows[0][0]) if rows else None
+        return rows[0] if rows else None
 
     @contextmanager
     def transaction(self, codec: Codec, key: str, run_key: str) -> Generator[Transaction]:

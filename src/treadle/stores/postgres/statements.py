@@ -65,7 +65,8 @@ used AS (
     JOIN done USING (n) ON CONFLICT DO NOTHING)"""
 
 CONSUMED: Final = """taken AS (
-    UPDATE {s}.message AS m SET body = NULL FROM unnest(%s::int[], %s::text[]) AS g(n, id) JOIN done USING (n)
+    UPDATE {s}.message AS m SET body = NULL, refusal = g.refusal
+    FROM unnest(%s::int[], %s::text[], %s::text[]) AS g(n, id, refusal) JOIN done USING (n)
     WHERE m.run = done.pk AND m.id = g.id)"""
 
 INTENTS: Final = """intended AS (
@@ -184,7 +185,7 @@ class Statements:
             marks += [(n, mark) for mark in entry.marks]
             if at.fold is not None:
                 folds.append((n, at.start, *at.fold))
-            consumed += [(n, id) for id in entry.consumed]
+            consumed += [(n, id, entry.refused.get(id)) for id in entry.consumed]
             uses += [(n, mark) for mark in entry.blobs]
             intents += [(n, mark) for mark in dict.fromkeys(entry.intents)]
             blobs |= entry.blobs

@@ -129,6 +129,10 @@ class PostgresStore:
         """Whether a message was taken; None if it was never left."""
         return self._sharing.answered(run_id, message_id)
 
+    def refusal(self, run_id: str, message_id: str) -> str | None:
+        """Why a message that was taken was refused; None if it was not."""
+        return self._sharing.refusal(run_id, message_id)
+
     def ration(
         self, owner: str, ttl_s: float, wishes: Sequence[QuotaWish]
     ) -> Sequence[Quota] | None:

@@ -326,9 +326,10 @@ class SqliteLog:
         if written.blobs:
             self.write_blobs(connection, pk, written.blobs)
         if written.append.consumed:
+            refused = {id: storable(why) for id, why in written.append.refused}
             connection.executemany(
-                "UPDATE message SET body = NULL WHERE run = ? AND id = ?",
-                [(pk, id) for id in written.append.consumed],
+                "UPDATE message SET body = NULL, refusal = ? WHERE run = ? AND id = ?",
+                [(refused.get(id), pk, id) for id in written.append.consumed],
             )
 
     def write_blobs(
@@ -509,3 +510,8 @@ def is_sealed(position: Any, body: Any, link: Any, mark: Any) -> bool:
         return bool(seal(link, position, body) == mark)
     except (TypeError, OverflowError):
         return False
+
+
+def storable(text: str) -> str:
+    """A text for people, without what cannot be written as UTF-8."""
+    return text.encode(errors="replace").decode()

@@ -79,7 +79,8 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY(run, position)
         ) STRICT, WITHOUT ROWID
         """,
-        # A message that was taken stays without its body, so that a second one of its id is known.
+        # A message that was taken stays without its body, so that a second one of its id is known; `refusal` says
+        # why nothing came of it.
         """
         CREATE TABLE message(
             pk INTEGER PRIMARY KEY,
@@ -88,6 +89,7 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
             kind TEXT NOT NULL,
             body BLOB,
             at REAL,
+            refusal TEXT,
             UNIQUE(run, id)
         ) STRICT
         """,

@@ -168,6 +168,15 @@ class SqliteSharing:
             ).fetchone()
         return None if row is None else bool(row[0])
 
+    def refusal(self, run_id: str, message_id: str) -> str | None:
+        """Why a message that was taken was refused; None if it was not."""
+        with self._connections.reading() as connection:
+            row = connection.execute(
+                "SELECT refusal FROM message WHERE run = (SELECT pk FROM run WHERE id = ?) AND id = ?",
+                (run_id, message_id),
+            ).fetchone()
+        return None if row is None or row[0] is None else str(row[0])
+
 
 def sealed(message: Message) -> bytes:
     """The body of a message as it is stored: after what proves it."""

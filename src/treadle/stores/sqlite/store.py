@@ -119,6 +119,10 @@ class SqliteStore:
         """Whether a message was taken; None if it was never left."""
         return self._sharing.answered(run_id, message_id)
 
+    def refusal(self, run_id: str, message_id: str) -> str | None:
+        """Why a message that was taken was refused; None if it was not."""
+        return self._sharing.refusal(run_id, message_id)
+
     transactions_at_once: int | None = 1
     """A SQLite file has one writer at a time."""
 
