@@ -492,11 +492,19 @@ class Handle:
     @property
     def fingerprint(self) -> str:
         """A digest of the graph and its code."""
+        return self._edited().defined(None).fingerprint
+
+    def fingerprint_like(self, recorded: str) -> str:
+        """The fingerprint by the scheme of another one, which may be an earlier one, to be compared with it."""
+        return self._edited().fingerprint_like(recorded)
+
+    def _edited(self) -> Definition:
+        """The graph as it is now."""
         if self._at is None:
-            return self._definition.defined(None).fingerprint
+            return self._definition
         with self._program() as program:
             components = list(program.components.values())
-        return Definition(self.name, "all", components, len(components)).defined(None).fingerprint
+        return Definition(self.name, "all", components, len(components))
 
     def __eq__(self, other: object) -> bool:
         """Whether two workflows have the same graph and the same history, in every observable."""

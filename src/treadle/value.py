@@ -291,7 +291,7 @@ class Workflow(Timed):
 
         What others gave stays, and what conditions said above it; states below are folded anew, in the order of
         the log. Cancelled inputs stay so. Drive what is returned. Its run key, and so the idempotency keys, are
-        its own: those given, or made from this one's.
+        its own: those given, or made from this one's, so that the same rerun of the same value has the same.
 
         Errors: `Forgotten` if `retain` let the events go; `UsageError` where the rest of the history depends on
         what would be left out.
@@ -306,7 +306,8 @@ class Workflow(Timed):
         if not events:
             return self
         names = again.checked(self.name, events, self.lowered(), name, input)
-        key = run_key or f"{self.run_key or self.name}~{name}@{self.position}"
+        what = name if input is None else f"{name}[{input}]"
+        key = run_key or f"{self.run_key or self.name}~{what}@{self.position}"
         return self._replayed(again.without_work(events, names, input, key), self._functions({}))
 
     @classmethod

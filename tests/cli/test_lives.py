@@ -101,8 +101,8 @@ def test_other_code_is_refused_unless_a_word_is_given(kept: Call, folder: Path) 
     adopted = kept("upgrade", "shop.py", "--plan", "--policy", "describe=adopt", "--json")
     assert adopted.code == 0
     row, summary = adopted.objects
-    assert (row["run"], row["goes_on"], row["is_fork"]) == ("X", True, False)
-    assert [each["policy"] for each in row["components"] if each["change"] != "same"] == ["adopt"]
+    assert (row["runs"], row["goes_on"], row["is_fork"]) == (["X"], True, False)
+    assert [each["policy"] for each in row["components"]] == ["adopt"]
     assert summary == {"type": "summary", "runs": 1, "refused": 0, "forks": 0}
 
     again = kept("upgrade", "shop.py", "--plan", "--policy", "recompute")
@@ -110,6 +110,30 @@ def test_other_code_is_refused_unless_a_word_is_given(kept: Call, folder: Path) 
     assert "X: would go on as a fork" in again.out
     assert again.out.splitlines()[-1].endswith("0 would be refused, 1 would go on as forks")
     assert len(kept("logs", "X", "--json").objects) == length
+
+
+def test_runs_of_which_the_same_would_become_are_told_as_one(kept: Call, folder: Path) -> None:
+    """With their number, and in how many of them a component was used; --each tells of every one."""
+    for id in ("Y", "Z", "W"):
+        kept("run", "shop.py", "--input", "4", "--id", id)
+    kept("run", "shop.py", "--input", "7", "--id", "never used")
+    change(folder, "half < 10", "half < 100")
+    refused = kept("upgrade", "shop.py", "--plan")
+
+    assert refused.code == 1
+    lines = refused.out.splitlines()
+    assert lines[0] == "5 runs: would not go on"
+    assert lines[1] == "  X, Y, Z and 2 more"
+    assert "describe  code changed (used in 4): " in lines[2]
+    assert lines[-1] == "5 runs of the shop: 5 would be refused"
+    group, summary = kept("upgrade", "shop.py", "--plan", "--json").objects
+    assert (group["count"], group["runs"]) == (5, ["X", "Y", "Z", "W", "never used"])
+    assert [each["used"] for each in group["components"]] == [4]
+    assert summary == {"type": "summary", "runs": 5, "refused": 5, "forks": 0}
+    assert len(kept("upgrade", "shop.py", "--plan", "--json", "--each").objects) == 6
+    lines = kept("upgrade", "shop.py", "--plan", "--policy", "recompute").out.splitlines()
+    assert "4 runs: would go on as forks" in lines
+    assert "never used: would go on" in lines
 
 
 def test_what_was_stopped_and_what_is_too_much_is_forgotten(kept: Call) -> None:

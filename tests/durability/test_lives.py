@@ -107,6 +107,34 @@ def test_a_fork_does_what_was_left_to_do_under_keys_of_its_own(store: Any):
         assert len(set(seen)) == 2
 
 
+def test_forks_of_one_position_have_keys_of_their_own():
+    """They follow from the ids: whoever makes the same fork of the same run once more has the same keys."""
+
+    def keys(run_key: str, *made: tuple[str, Any]) -> list[str]:
+        with td.Runner() as runner:
+            runner.start(sums().with_run_key(run_key), "a")
+            runner.run("a", 1).result(PATIENCE_S)
+            for name, make in made:
+                make(runner, name)
+            known = {info.id: info.run_key for info in runner.runs()}
+            return [known[name] for name, _ in made]
+
+    def at_3(runner: td.Runner, name: str) -> None:
+        runner.fork("a", at=3, new_id=name)
+
+    def at_2(runner: td.Runner, name: str) -> None:
+        runner.fork("a", at=2, new_id=name)
+
+    def again(runner: td.Runner, name: str) -> None:
+        runner.rerun("a", "plus", new_id=name)
+
+    once = keys("k", ("b", at_3), ("c", at_3), ("d", again), ("e", again))
+    assert len({*once, "k"}) == 5
+    assert once == keys("k", ("b", at_3), ("c", at_3), ("d", again), ("e", again))
+    others = [keys("k", ("b", at_2)), keys("k", ("b", again)), keys("other", ("b", at_3))]
+    assert not {once[0]} & {key for (key,) in others}
+
+
 def test_where_a_fork_came_from_stays_to_be_seen(tmp_path: Path):
     """Through further inputs, another runner, a cancellation."""
     url = url_in(tmp_path)

@@ -108,6 +108,25 @@ def test_each_part_of_the_key_counts_and_is_named(store_of):
         assert runner.get_results("f") == {"body": "Hello Bob"}
 
 
+def of_today(x):
+    """What a step calls."""
+    return x + 1
+
+
+def calls_another(x):
+    """A step whose code stays what it is."""
+    return of_today(x)
+
+
+def test_a_changed_helper_is_another_code(store_of, monkeypatch):
+    """What the function calls is part of its code, so what was computed with the old one is not found."""
+    with td.Runner(store=store_of()) as runner:
+        assert once(runner, cached(calls_another), "a") == {"body": 4}
+    monkeypatch.setitem(globals(), "of_today", lambda x: x + 100)
+    with td.Runner(store=store_of()) as runner:
+        assert once(runner, cached(calls_another), "b") == {"body": 103}
+
+
 def test_old_entries_are_computed_anew():
     """By the clock of the runner; the new one counts from then."""
     clock, body = SetClock(), Body()

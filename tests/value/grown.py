@@ -76,6 +76,17 @@ def another(w, choose, name, *, version, skips):
         return w
 
 
+def inputs_for(w, choose):
+    """Some inputs; a single one where a state lies beside barriers.
+
+    What works again does so for all inputs side by side, and how long a barrier waits differs between them.
+    """
+    is_stateful = any(each.kind == "accumulator" for each in w.lowered())
+    waits = any(each.kind == "collect" or each.wiring.join == "settled" for each in w.lowered())
+    count = 1 if is_stateful and waits else choose.randrange(1, 4)
+    return [choose.choice(INPUTS) for _ in range(count)]
+
+
 def seen(w):
     """All that a user sees of what came of the inputs, the order of the log aside."""
     facts = sorted(

@@ -218,3 +218,16 @@ def test_failures_that_a_reduce_goes_on_without_are_handled():
         1.0,
         "ZeroDivisionError: division by zero",
     ]
+
+
+def test_a_backfill_gives_what_was_absent_also_after_a_fold():
+    """No event tells of it where it was only passed on; a baseline does."""
+    w = td.workflow("w").add(td.step(lambda x: td.ABSENT, name="skips"))
+    w = w.add(td.step(lambda x: x, name="passes"), to="skips")
+    done = w.react_until_satisfied(1)
+    folded = td.Workflow.from_log(w, [done.baseline()])
+
+    for each in (done, folded):
+        both = td.step(lambda *x: x, name="both")
+        fed = each.add(both, to=["passes", td.INPUT], backfill=True)
+        assert fed.react_until_satisfied().results() == {"both": (td.ABSENT, 1)}

@@ -11,7 +11,7 @@ import msgspec
 import typer
 from msgspec import structs
 
-from treadle.cli import asking, history, lives, options, outside, upkeep
+from treadle.cli import asking, history, lives, options, outside, upgrading, upkeep
 from treadle.cli.account import CANCELLED, FAILED_INPUT, MALFORMED, UNFINISHED, Account
 from treadle.cli.ending import FAILED, complain, usage_errors
 from treadle.cli.feed import Feed, Keys, from_file, from_options
@@ -109,7 +109,7 @@ def run(
             max_concurrency=max_concurrency,
             max_open=max_open,
             deadline_s=seconds_of(deadline_s),
-            on_code_change=lives.rules_of(on_code_change or []),
+            on_code_change=upgrading.rules_of(on_code_change or []),
         )
         plugs = plugs_from(loaded, asked)
         place = place_for(loaded, url_of(store, is_ephemeral=ephemeral), id)
@@ -170,7 +170,7 @@ def resume(
             executor=executor,
             scheduler=scheduler,
             max_concurrency=max_concurrency,
-            on_code_change=lives.rules_of(on_code_change or []),
+            on_code_change=upgrading.rules_of(on_code_change or []),
         )
         plugs = plugs_from(loaded, asked)
         if all is not None:
@@ -313,7 +313,7 @@ def exit_code(account: Account, *, strict: bool) -> int:
 for command in (
     *(history.ls, history.show, history.logs),
     *(asking.waiting, asking.answer, outside.signal, outside.cancel),
-    *(lives.fork, lives.rerun, lives.upgrade),
+    *(lives.fork, lives.rerun, upgrading.upgrade),
     *(upkeep.verify, upkeep.export, upkeep.import_, upkeep.gc, upkeep.backup),
 ):
     app.command(name=command.__name__.rstrip("_"))(command)

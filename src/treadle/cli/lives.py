@@ -1,32 +1,30 @@
-"""`fork`, `rerun` and `upgrade`: runs that come of runs, and what would become of all of them under today's code."""
+"""`fork` and `rerun`: runs that come of runs."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping
 from time import time
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from msgspec import structs
 
 from treadle.cli import options
-from treadle.cli.ending import FAILED, usage_errors
+from treadle.cli.ending import usage_errors
 from treadle.cli.loading import Loaded, load
 from treadle.cli.naming import made_up
 from treadle.cli.places import info_of, opened, url_of
-from treadle.cli.terminal import clean
-from treadle.cli.upkeep import counted, say
-from treadle.errors import CodeChanged, TreadleError, UsageError
+from treadle.cli.upgrading import rules_of
+from treadle.cli.upkeep import say
+from treadle.errors import CodeChanged, UsageError
 from treadle.interfaces import RunInfo, StoredRun
 from treadle.runner.core import check_id
 from treadle.runner.forking import forked, rerun_of
-from treadle.runner.stimuli import CANCELLED, RUNNING, STOPPED
+from treadle.runner.stimuli import RUNNING, STOPPED
 from treadle.stores.portable import write_run
 from treadle.upgrade.plan import plan
-from treadle.upgrade.rules import KEEP, POLICIES, RECOMPUTE, REFUSE, OnChange, on_change_from
+from treadle.upgrade.rules import KEEP, RECOMPUTE, REFUSE, OnChange
 from treadle.value import Workflow
 
 NewRun = Annotated[str | None, typer.Option("--id", help="The new run's id.")]
@@ -160,86 +158,3 @@ def loaded_from(target: str) -> Loaded:
     """The workflow of a file; what the file prints goes to stderr."""
     with contextlib.redirect_stdout(sys.stderr):
         return load(target)
-
-
-def upgrade(
-    target: options.Target,
-    *,
-    is_plan: Annotated[
-        bool, typer.Option("--plan", help="Say what would happen; nothing is changed.")
-    ] = False,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[COMPONENT=]WORD",
-            help=f"{', '.join(POLICIES)}: for all, or for one component; may be repeated, the first that matches wins.",
-        ),
-    ] = None,
-    store: options.StoreUrl = None,
-    json: options.AsObjects = False,
-) -> None:
-    """Say, run by run, what would become of a workflow's stored runs under the code that the file has today.
-
-    Runs that were cancelled are left out. Nothing is upgraded here: runs are when a runner brings them back, as its
-    on_code_change says.
-
-    Exit codes: 0: all would go on; 1: some would be refused; 2: there is no such file, word or store.
-    """
-    with usage_errors():
-        rules = rules_of(policy or [])
-        if not is_plan:
-            raise UsageError(
-                "runs are upgraded when a runner brings them back, not by a command.",
-                hint="--plan says what would happen; then td.Runner(..., on_code_change=...) with the same words.",
-            )
-        loaded = loaded_from(target)
-        with opened(url_of(store)) as kept:
-            infos = [
-                info
-                for info in kept.list(workflow=loaded.workflow.name)
-                if info.status != CANCELLED
-            ]
-            rows = [planned_row(kept, info, loaded.workflow, rules) for info in infos]
-    refused = sum(not row["goes_on"] for row in rows)
-    forks = sum(row["is_fork"] for row in rows)
-    for row in rows:
-        text = row.pop("text")
-        print(msgspec.json.encode(row).decode() if json else clean_lines(text))
-    summary = {"type": "summary", "runs": len(rows), "refused": refused, "forks": forks}
-    told = f"{counted(len(rows), 'run')} of {loaded.workflow.name}: {refused} would be refused"
-    say(summary, json, f"{told}, {forks} would go on as forks" if forks else told)
-    raise typer.Exit(FAILED if refused else 0)
-
-
-def planned_row(store: Any, info: RunInfo, workflow: Workflow, rules: OnChange) -> dict[str, Any]:
-    """What would become of one run, as data and as text; one that cannot be read would not go on."""
-    row: dict[str, Any] = {"type": "run", "run": info.id, "status": info.status}
-    try:
-        events = store.load_all(info.id).events
-        if not events:
-            text = f"{info.id}: would go on, nothing has happened in it yet"
-            return row | {"goes_on": True, "is_fork": False, "why_not": "", "text": text}
-        found = plan(workflow, events, rules)
-    except TreadleError as error:
-        text = f"{info.id}: would not go on\n  {error}"
-        return row | {"goes_on": False, "is_fork": False, "why_not": str(error), "text": text}
-    return row | found.data() | {"text": found.text(info.id)}
-
-
-def rules_of(given: list[str]) -> OnChange:
-    """The words of the command line, as `on_code_change` takes them.
-
-    >>> rules_of(["charge=adopt", "keep"])
-    <OnChange 'charge': adopt, '*': keep>
-    """
-    rules: dict[str, str] = {}
-    for text in given:
-        name, _, word = text.rpartition("=")
-        rules.setdefault(name or "*", word)
-    ordered: Mapping[str, str] = rules or {"*": REFUSE}
-    return on_change_from(ordered)
-
-
-def clean_lines(text: str) -> str:
-    """Text of several lines, each as it may be shown."""
-    return "\n".join(clean(line) for line in text.splitlines())

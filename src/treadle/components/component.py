@@ -98,8 +98,12 @@ class Component(Generic[P, R]):
 
     @property
     def fingerprint(self) -> str:
-        """A digest of code and captured values; not of line numbers or formatting."""
+        """A digest of its code and of what that uses; not of line numbers or formatting."""
         return fingerprint((self.kind, *self.parts()))
+
+    def fingerprint_by(self, scheme: int) -> str:
+        """The fingerprint as an earlier scheme gives it, to be compared with one in a log."""
+        return fingerprint((self.kind, *self.parts()), scheme)
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name!r}>"

@@ -1,7 +1,7 @@
 """Backfill: feed a component that was just added the facts that exist, in their scopes and order.
 
-Each old event is given once more to the new nodes alone, as if they had been there; scopes that were let go are
-opened again. What a skipped step passed on as ABSENT left no fact, so it is not fed.
+Each old event is given once more to the new nodes alone, as if they had been there, and so is what was given as ABSENT
+with it; scopes that were let go are opened again.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 
 from treadle.engine import deliver as route
 from treadle.engine.fanout import closers, note_failure, open_group
-from treadle.engine.fold import failure_of
-from treadle.engine.joins import catch_up
+from treadle.engine.fold import failure_of, watcher_failure
+from treadle.engine.joins import arrive_at_join, catch_up
 from treadle.engine.memory import Memory, enliven
 from treadle.engine.watch import holds
 from treadle.model import nodes as kinds
@@ -26,28 +26,34 @@ from treadle.model.events import (
     TimerFired,
     WaitOpened,
 )
-from treadle.model.program import RACE, SETTLED, Node
-from treadle.model.sentinels import INPUT_KEY
+from treadle.model.facts import Failure
+from treadle.model.program import RACE, SETTLED, STATE, Node
+from treadle.model.sentinels import ABSENT, INPUT_KEY
 from treadle.model.work import Root, Scope, Unit, Unplanned
 
 
 def feed(memory: Memory, added: list[Node]) -> None:
     """Go through the events that are remembered, in log order, for the sake of the new nodes."""
     feeding = Feeding(memory, added)
-    remembered = [
-        (event.position, event, root)
-        for root in memory.roots.values()
-        if not root.folded and not root.halted
-        for event in root.events
+    roots = [root for root in memory.roots.values() if not root.folded and not root.halted]
+    remembered: list[tuple[int, bool, Any, Root]] = [
+        (event.position, False, event, root) for root in roots for event in root.events
     ]
-    remembered.sort(key=lambda entry: entry[0])
     feeding.gave = {
         (event.node, event.scope)
-        for _, event, _ in remembered
+        for _, _, event, _ in remembered
         if isinstance(event, (Applied, Failed, Skipped))
     }
-    for _, event, root in remembered:
-        feeding.feed(event, root)
+    for root in roots:
+        remembered.extend((entry[2], True, entry, root) for entry in root.absents)
+    remembered.sort(
+        key=lambda entry: entry[:2]
+    )  # what is given as ABSENT comes of the event that it stands with
+    for _, is_absent, entry, root in remembered:
+        if is_absent:
+            feeding.absent(root, *entry)
+        else:
+            feeding.feed(entry, root)
 
 
 class Feeding:
@@ -120,6 +126,26 @@ class Feeding:
             self.memory.unplanned.append(Unplanned(node, scope, value, position, self.fresh))
             enliven(node, scope)
 
+    def absent(self, root: Root, key: str, path: Path, position: int) -> None:
+        """What a node gave as ABSENT, for its new children and states."""
+        node = self.memory.program.by_key.get(key)
+        if node is None:
+            return
+        takers = [(child, port) for child, port in node.children if child.index in self.fresh]
+        states = [each for each in node.watchers if each.index in self.fresh]
+        if not takers and not states:
+            return
+        scope = self.scope(root, path, node.place)
+        for child, port in takers:
+            route.arrive(self.memory, child, port, scope, (ABSENT, position))
+        self.memory.absents.extend((each, scope) for each in states if each.arrival is STATE)
+
+    def nothing(self, node: Node, scope: Scope) -> None:
+        """A node ran and gave nothing: new settled joins are to know."""
+        for child, port in node.children:
+            if child.index in self.fresh and child.arrival is SETTLED:
+                arrive_at_join(self.memory, child, port, scope, None)
+
     def items(self, node: Node, scope: Scope, event: Expanded) -> None:
         """The elements of a fan-out, and the fan-out itself for a reduce that closes it."""
         for index, value in enumerate(event.values):
@@ -146,6 +172,12 @@ class Feeding:
                 if old and gate.key not in failed and expression and holds(expression, held):
                     self.value(gate, scope, *fact)
                     stack.append(gate)
+        for key, error in event.failed:
+            watcher = self.memory.program.by_key.get(key)
+            if watcher is not None and watcher.index not in self.fresh:
+                output = self.memory.program.output_of(watcher.component)
+                told = watcher_failure(watcher, output, scope, fact[0], error)
+                self.failed(output, scope, told, event.position)
 
     def timeout(self, node: Node, scope: Scope, event: TimerFired) -> None:
         """What a wait waited with, for new takers of its timeouts."""
@@ -157,6 +189,7 @@ class Feeding:
             if child.index in self.fresh:
                 value = self.given(position, scope.path)
                 route.arrive(self.memory, child, port, scope, (value, position))
+        self.nothing(node, scope)
 
     def failure(self, node: Node, scope: Scope, event: Failed | Skipped) -> None:
         """A failure, for new handlers."""
@@ -164,8 +197,13 @@ class Feeding:
         args = (inputs,) if node.closes is not None else inputs
         unit = Unit(node, scope, args, event.made_from, event.position)
         told = failure_of(unit, event, getattr(event, "on_failure", "skip"))
-        if isinstance(event, Failed):
-            note_failure(node, scope, told, event.position, only=self.fresh)
+        self.failed(node, scope, told, event.position)
+
+    def failed(self, node: Node, scope: Scope, told: Failure, position: int) -> None:
+        """A failure as data, for new handlers, and for what is to know that nothing comes."""
         for child, port in node.error_children:
             if child.index in self.fresh:
-                route.arrive(self.memory, child, port, scope, (told, event.position))
+                route.arrive(self.memory, child, port, scope, (told, position))
+        if told.on_failure != "skip":
+            note_failure(node, scope, told, position, only=self.fresh)
+            self.nothing(node, scope)

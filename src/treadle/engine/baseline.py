@@ -133,6 +133,7 @@ def _root(memory: Memory, root: Root) -> dict[str, Any]:
         "fired": sorted(root.fired),
         "starved": root.starved,
         "events": list(root.events),
+        **({"absents": list(root.absents)} if root.absents else {}),
         "scopes": scopes,
         "armed": sorted(armed),
     }
@@ -302,6 +303,7 @@ def _load_root(memory: Memory, told: dict[str, Any], units: list[tuple[Unit, boo
         setattr(root, name, told[name])
     memory.open_count -= root.done
     root.events = list(told["events"])
+    root.absents = list(told.get("absents", ()))
     root.fired = frozenset(told["fired"])
     found: dict[tuple[Path, tuple[str, ...]], Scope] = {((root.number,), ()): root}
     for entry in told["scopes"]:

@@ -97,6 +97,7 @@ def _absent_at(memory: Memory, node: Node, scope: Scope) -> None:
 
 def give_absent(memory: Memory, node: Node, scope: Scope) -> None:
     """Give ABSENT to all that take this node's value; conditions are false on it, and no key is asked."""
+    scope.root.absents.append((node.key, scope.path, memory.position))
     for child, port in node.children:
         arrive(memory, child, port, scope, (ABSENT, memory.position))
     for watcher in node.watchers:

@@ -60,7 +60,17 @@ from treadle.model.events import (
 from treadle.model.facts import Failure
 from treadle.model.program import Node
 from treadle.model.sentinels import INPUT_KEY
-from treadle.model.work import OUT, WAITING, Mark, Root, Unit, Unplanned, UnplannedWait, Wait
+from treadle.model.work import (
+    OUT,
+    WAITING,
+    Mark,
+    Root,
+    Scope,
+    Unit,
+    Unplanned,
+    UnplannedWait,
+    Wait,
+)
 
 
 def accept(memory: Memory, event: InputAccepted) -> None:
@@ -118,6 +128,7 @@ def _keep_results(memory: Memory, root: Root) -> None:
     ]
     memory.forgotten += len(root.events) - len(kept)
     root.events = kept
+    root.absents = []
     root.folded = True
 
 
@@ -278,15 +289,16 @@ def _watcher_failed(
 ) -> None:
     """A condition or key function raised: that is a failure of the component that uses it."""
     output = memory.program.output_of(watcher.component)
-    failure = Failure(
-        watcher.component,
-        None,
-        entry.scope.path,
-        (entry.value,),
-        error,
-        on_failure=output.shape.on_failure,
-    )
+    failure = watcher_failure(watcher, output, entry.scope, entry.value, error)
     route.fail(memory, output, entry.scope, failure, event.position, event.in_flight)
+
+
+def watcher_failure(
+    watcher: Node, output: Node, scope: Scope, value: Any, error: ErrorData
+) -> Failure:
+    """What the error port gives of a component whose condition or key function raised."""
+    on_failure = output.shape.on_failure
+    return Failure(watcher.component, None, scope.path, (value,), error, on_failure=on_failure)
 
 
 def orphaned(memory: Memory, event: Orphaned) -> None:

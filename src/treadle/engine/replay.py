@@ -23,6 +23,7 @@ from treadle.model.events import (
     Defined,
     Event,
 )
+from treadle.model.fingerprints import REACHING, scheme_of
 from treadle.model.lowering import relower
 from treadle.model.nodes import Atom, ComponentShape, Lowered, NodeCode, NodeShape, NodeSpec, Wiring
 from treadle.model.placing import conditions_in
@@ -102,7 +103,17 @@ def with_functions(
     specs = tuple(
         [NodeSpec(node, code.get(node.key) or missing_code(node)) for node in shape.nodes]
     )
-    return Lowered(shape.name, shape.kind, specs, found.wiring, found.component, shape.prefix)
+    component, wiring = found.component, found.wiring
+    recorded = earlier_mark(shape, found)
+    return Lowered(shape.name, shape.kind, specs, wiring, component, shape.prefix, recorded)
+
+
+def earlier_mark(shape: ComponentShape, found: Lowered) -> str:
+    """The fingerprint of a log, where it is of an earlier scheme and by that the same: the log goes on saying it."""
+    recorded = shape.fingerprint
+    if not recorded or scheme_of(recorded) == REACHING:
+        return ""
+    return recorded if shape_of(found, recorded).fingerprint == recorded else ""
 
 
 def _chosen(
@@ -111,12 +122,12 @@ def _chosen(
     candidates = [each for each in given if each.component is not None]
     if len(candidates) == 1 and not instead_of and not exact:
         return candidates[0]
-    digests = [shape_of(each).fingerprint for each in candidates]
-    for candidate, digest in zip(candidates, digests, strict=True):
-        if digest == shape.fingerprint:
+    recorded = shape.fingerprint
+    for candidate in candidates:
+        if shape_of(candidate, recorded).fingerprint == recorded:
             return candidate
-    for candidate, digest in zip(candidates, digests, strict=True):
-        if digest != instead_of and not exact:
+    for candidate in candidates:
+        if not exact and shape_of(candidate, instead_of).fingerprint != instead_of:
             return candidate
     return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from treadle.model.events import Defined
-from treadle.model.fingerprints import fingerprint
+from treadle.model.fingerprints import REACHING, fingerprint, scheme_of
 from treadle.model.nodes import ComponentShape, Lowered
 from treadle.model.program import Program, compile_program
 
@@ -112,18 +112,38 @@ class Definition:
         """The first event of every log of this definition; computed when first asked for."""
         if self._defined is None:
             shapes = self.shapes()
-            digest = fingerprint(
-                [(s.name, s.sources, str(s.join), s.correlate, s.fingerprint) for s in shapes]
-            )
+            digest = digest_of(shapes, scheme_in(shapes))
             self._defined = Defined(0, self.name, shapes, self.retain, digest)
         defined = self._defined
         if run_key is None:
             return defined
         return Defined(0, self.name, defined.components, self.retain, defined.fingerprint, run_key)
 
+    def fingerprint_like(self, recorded: str) -> str:
+        """The fingerprint by the scheme of another one, to be compared with it."""
+        scheme = scheme_of(recorded)
+        if scheme == REACHING:
+            return self.defined(None).fingerprint
+        return digest_of([shape_of(each, recorded) for each in self.components()], scheme)
 
-def shape_of(lowered: Lowered) -> ComponentShape:
-    """A component's shape with its fingerprint."""
-    component = lowered.component
-    digest = lowered.recorded if component is None else component.fingerprint
-    return lowered.shape(digest)
+
+def scheme_in(shapes: Iterable[ComponentShape]) -> int:
+    """The scheme of a graph: an earlier one where its log speaks of no other."""
+    marks = {scheme_of(shape.fingerprint) for shape in shapes}
+    return marks.pop() if len(marks) == 1 else REACHING
+
+
+def digest_of(shapes: Iterable[ComponentShape], scheme: int = REACHING) -> str:
+    """The fingerprint of a graph, made of those of its components."""
+    told = [(s.name, s.sources, str(s.join), s.correlate, s.fingerprint) for s in shapes]
+    return fingerprint(told, scheme)
+
+
+def shape_of(lowered: Lowered, like: str = "") -> ComponentShape:
+    """A component's shape with its fingerprint; `like`: by the scheme of this one, to be compared with it."""
+    component, recorded = lowered.component, lowered.recorded
+    if component is None or (recorded and (not like or scheme_of(recorded) == scheme_of(like))):
+        return lowered.shape(recorded)
+    if like and scheme_of(like) != REACHING:
+        return lowered.shape(component.fingerprint_by(scheme_of(like)))
+    return lowered.shape(component.fingerprint)

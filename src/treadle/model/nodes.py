@@ -159,7 +159,7 @@ class Lowered(Struct, frozen=True):
     component: Any = None
     prefix: str = ""
     recorded: str = ""
-    """The fingerprint that a log gives, where the functions are not at hand."""
+    """The fingerprint that a log gives, where the functions are not at hand, or where it is of an earlier scheme."""
 
     @property
     def output(self) -> str:

@@ -70,6 +70,8 @@ class Root(Scope, eq=False):
     live: int = 0
     """Units, unplanned facts, waits and armed barriers anywhere below; at zero the input is finished."""
     events: list[Event] = []
+    absents: list[tuple[str, Path, int]] = []
+    """Which nodes gave ABSENT, where, and with which event: it leaves no fact, and a backfill is to give it again."""
     armed: dict[int, dict[Scope, None]] | None = None
     has_failed: bool = False
     """Something in it failed for good, or it was cancelled: most inputs need no looking for that."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import uuid
+from hashlib import blake2b
 from typing import Final
 
 from msgspec import structs
@@ -40,9 +40,15 @@ def with_origin(note: str | None, origin: str | None) -> str | None:
     return f"{note}; {origin}"
 
 
-def new_key(name: str) -> str:
-    """A run key that no other run has: idempotency keys are made of it."""
-    return f"{name}:{uuid.uuid4().hex}"
+def key_of_its_own(stored: StoredRun, name: str, note: str) -> str:
+    """The run key of a run that is made of another one: idempotency keys are made of it.
+
+    It follows from the other one's, which nobody can guess, from the new id, which no other run has, and from what is
+    made: two forks of one position differ, and one that is made once more, as after a crash, is the same.
+    """
+    known = run_key_in(stored) or stored.info.run_key
+    told = f"{known}\0{name}\0{note}".encode("utf-8", "surrogatepass")
+    return f"{name}:{blake2b(told, digest_size=16).hexdigest()}"
 
 
 def forked(stored: StoredRun, at: int | None, name: str, now: float) -> StoredRun:
@@ -56,7 +62,8 @@ def forked(stored: StoredRun, at: int | None, name: str, now: float) -> StoredRu
     if not first <= position <= length:
         held = f"from {first} to {length}" if first else f"up to {length}"
         raise UsageError(f"the run {stored.info.id!r} has no position {position}: it has {held}.")
-    run_key = new_key(name)
+    note = f"forked from {stored.info.id} at {position}"
+    run_key = key_of_its_own(stored, name, note)
     events = tuple(
         with_run_key(event, run_key)
         for event in stored.events
@@ -78,7 +85,7 @@ def forked(stored: StoredRun, at: int | None, name: str, now: float) -> StoredRu
         position=position,
         created_at=now,
         updated_at=now,
-        note=f"forked from {stored.info.id} at {position}",
+        note=note,
     )
     return StoredRun(info=info, events=events)
 
@@ -96,9 +103,10 @@ def rerun_of(
 
     Errors: those of `Workflow.rerun`.
     """
-    key = new_key(name)
-    again = workflow.rerun(component, input=input, run_key=key)
     what = component if input is None else f"{component} for input {input}"
+    note = f"rerun of {stored.info.id} at {stored.info.position}: {what}"
+    key = key_of_its_own(stored, name, note)
+    again = workflow.rerun(component, input=input, run_key=key)
     info = RunInfo(
         id=name,
         workflow=stored.info.workflow,
@@ -108,7 +116,7 @@ def rerun_of(
         position=again.position,
         created_at=now,
         updated_at=now,
-        note=f"rerun of {stored.info.id} at {stored.info.position}: {what}",
+        note=note,
     )
     return StoredRun(info=info, events=tuple(again.log()))
 

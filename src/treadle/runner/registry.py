@@ -127,7 +127,7 @@ class Registry:
         """The registered definition of this name: of this fingerprint if there is one, else the latest."""
         known = self.definitions.get(name, [])
         for template in known:
-            if template.fingerprint == fingerprint:
+            if template.fingerprint_like(fingerprint) == fingerprint:
                 return template
         return known[-1] if known else None
 
@@ -137,7 +137,8 @@ class Registry:
         Errors: `CodeChanged` where `on_code_change` does not let it go on; `LogError`.
         """
         known = self.definitions.get(run.definition.name, [])
-        exact = [each for each in known if each.fingerprint == stored.info.fingerprint]
+        recorded = stored.info.fingerprint
+        exact = [each for each in known if each.fingerprint_like(recorded) == recorded]
         template = run.edited or (run.definition if run.was_begun_here else None)
         if template is None and exact:
             template = exact[-1]

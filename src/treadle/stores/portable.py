@@ -63,9 +63,14 @@ def import_run(store: Store, codec: Codec, data: bytes, run_id: str | None = Non
     """
     exported = read(data)
     info = structs.replace(exported.info, id=run_id or exported.info.id)
-    events = tuple(codec.decode_event(body, exported.blobs.__getitem__) for body in exported.bodies)
-    write_run(store, info, events)
+    write_run(store, info, events_in(exported, codec))
     return info
+
+
+def events_in(exported: Exported, codec: Codec) -> tuple[Event, ...]:
+    """The log in a file. Errors: `Corrupt`, and those of the codec."""
+    blobs = exported.blobs
+    return tuple([codec.decode_event(body, blobs.__getitem__) for body in exported.bodies])
 
 
 def write_run(store: Store, info: RunInfo, events: tuple[Event, ...]) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from treadle.engine.edit import form
-from treadle.engine.rerun import below, component_of, parents_in, shapes_in, without_components
+from treadle.engine.rerun import below, parents_in, shapes_in, without_components
 from treadle.errors import CodeChanged, DefinitionError
 from treadle.model.definition import shape_of
-from treadle.model.events import Baseline, Defined, Event, Failed, Planned, Skipped
+from treadle.model.events import Baseline, Defined, Event
 from treadle.model.lowering import relower
-from treadle.model.nodes import ERROR, Lowered
+from treadle.model.nodes import Lowered
 from treadle.model.sentinels import INPUT_KEY
 from treadle.policies.matching import Subject
 from treadle.upgrade.differences import Difference, compare_run, recorded_run
@@ -48,10 +48,23 @@ def upgraded(
         return definition
     run = recorded_run(definition, logged, earlier, components)
     differences = compare_run(definition, logged, run, components)
+    words = decided(differences, rules, run, definition)
+    return carried(definition, logged, run, differences, words, run_key=run_key)
+
+
+def carried(
+    definition: Workflow,
+    events: list[Event],
+    run: Workflow,
+    differences: Iterable[Difference],
+    words: Mapping[str, str],
+    *,
+    run_key: str | None = None,
+) -> Workflow:
+    """`upgraded`, where the log is folded and compared, and it is decided what is to be done. Errors: `CodeChanged`."""
     changed = {each.component: each for each in differences if not each.is_same}
-    words = decided(changed.values(), rules, run, definition)
     _check(run.name, changed, words)
-    carrying = Carrying(definition, logged, run, changed, words)
+    carrying = Carrying(definition, events, run, changed, words)
     if not any(word in (ADOPT, RECOMPUTE) for word in carrying.words.values()):
         return run
     return carrying.fork(run_key) if carrying.is_fork() else carrying.adopted()
@@ -155,7 +168,8 @@ class Carrying:
         """New code under the wiring that there is, where it fits; else it waits for the new wiring."""
         now = next(lowered for lowered in run.lowered() if lowered.name == name)
         today = self.today[name]
-        if shape_of(today).fingerprint == shape_of(now).fingerprint:
+        recorded = shape_of(now).fingerprint
+        if shape_of(today, recorded).fingerprint == recorded:
             return run
         if self.changed[name].change == "code_changed":
             return self._try(name, lambda: run.replace_lowered(today))
@@ -170,7 +184,7 @@ class Carrying:
         order = [lowered.name for lowered in run.lowered()]
         now = run.lowered()[order.index(name)]
         today = self.today[name]
-        if shape_of(now) == shape_of(today):
+        if shape_of(now) == shape_of(today, shape_of(now).fingerprint):
             return run
         above = parents_in([], [today])[name] - {INPUT_KEY, *order[: order.index(name)]}
         if above:
@@ -197,7 +211,7 @@ class Carrying:
         parents = self._parents()
         again = [name for name in self.changed if self.words[name] == RECOMPUTE]
         gone = below(parents, again)
-        self._check_fork(again[0], parents, gone)
+        self._check_fork(again[0])
         head: Any = self.events[0]
         key = run_key or f"{head.run_key or head.name}~upgrade@{self.run.position}"
         kept, cancelled = without_components(self.events, gone, key)
@@ -210,7 +224,7 @@ class Carrying:
             moved = moved.cancel(event.scope[0], reason=event.reason, at=event.at)
         return moved
 
-    def _check_fork(self, name: str, parents: Mapping[str, set[str]], gone: set[str]) -> None:
+    def _check_fork(self, name: str) -> None:
         head = self.events[0]
         if isinstance(head, Baseline) or not isinstance(head, Defined):
             raise self.stop(
@@ -218,39 +232,6 @@ class Carrying:
                 f"it cannot be computed again: what was before event {head.position} is folded "
                 '(a workflow with retain="all" keeps it)',
             )
-        skipped, failed = went_without(self.events)
-        settling = {
-            each.name
-            for each in self.recorded.values()
-            if any(spec.shape.join != "all" for spec in each.specs)
-        }  # with failed parents alone they give ABSENT, of which no event tells
-        skipped = (skipped | below(parents, failed) & settling) - gone
-        if below(parents, skipped) & gone:
-            raise self.stop(
-                name,
-                f"it cannot be computed again: {listed(skipped)} gave ABSENT to what would be (or may have), and an "
-                "ABSENT is no fact that could be given once more",
-            )
-        for lowered in self._returning(gone):
-            blind = failed & self._settling(lowered) - gone
-            if blind:
-                raise self.stop(
-                    name,
-                    f"it cannot be computed again: {lowered.name!r} would be, and the failure of {listed(blind)} "
-                    "cannot be told to it as it was: a join that settles is between them",
-                )
-
-    def _settling(self, lowered: Lowered) -> set[str]:
-        """The parents whose failures settle a join: a backfill tells of failures, but not of what went without."""
-        sources = {source for spec in lowered.specs for source in spec.shape.sources}
-        if any(spec.shape.join == "settled" for spec in lowered.specs):
-            return {component_of(key) for key, _ in sources}
-        handled = {component_of(key) for key, port in sources if port == ERROR}
-        return {
-            name
-            for name in handled & self.recorded.keys()
-            if any(spec.shape.join != "all" for spec in self.recorded[name].specs)
-        }
 
     def _returning(self, gone: set[str]) -> list[Lowered]:
         """What is put back, parents first: today's component, or the run's own where that is kept."""
@@ -278,20 +259,6 @@ class Carrying:
             name = lowered.name if lowered.name in self.changed else next(iter(self.changed))
             why = f"{lowered.name!r} cannot be computed again: {error.message}"
             raise self.stop(name, why) from error
-
-
-def went_without(events: Iterable[Event]) -> tuple[set[str], set[str]]:
-    """The components that gave ABSENT somewhere, and those that failed."""
-    skipped: set[str] = set()
-    failed: set[str] = set()
-    for event in events:
-        if isinstance(event, Skipped):
-            skipped.add(component_of(event.node))
-        elif isinstance(event, Failed):
-            failed.add(component_of(event.node))
-        elif isinstance(event, Planned):
-            failed.update(component_of(key) for key, _ in event.failed)
-    return skipped, failed
 
 
 def listed(names: Iterable[str]) -> str:

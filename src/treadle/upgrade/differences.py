@@ -22,6 +22,7 @@ from treadle.model.events import (
     Event,
     Planned,
 )
+from treadle.model.fingerprints import scheme_of
 from treadle.model.nodes import ComponentShape, Lowered
 from treadle.model.program import Node
 from treadle.upgrade import rules
@@ -38,7 +39,8 @@ class Difference(Struct, frozen=True):
     `change`: `"same"`, `"code_changed"` (another fingerprint), `"shape_changed"` (other nodes, ports or parents),
     `"missing"` (in the log alone) or `"new"` (in the definition alone). `used`: it gave facts, holds state, or was
     asked. `pending`: work of it is ready, waits for more, or is still to be planned. `has_code`: the code that the
-    log names is at hand. `detail` says in words what differs.
+    log names is at hand. `first` is the first event that it has a part in, as far as the log goes back. `detail` says
+    in words what differs.
     """
 
     component: str
@@ -50,6 +52,7 @@ class Difference(Struct, frozen=True):
     pending: bool = False
     has_code: bool = False
     has_state: bool = False
+    first: int | None = None
     detail: str = ""
 
     @property
@@ -109,10 +112,14 @@ def compare_run(
     at_hand = {lowered.name: lowered for lowered in run.lowered()}
     today = {lowered.name: lowered for lowered in definition.lowered()}
     use = Use(events, run)
-    found = [
-        _difference(shape, at_hand[name], today.get(name), use, is_own=name in (components or {}))
-        for name, shape in recorded.items()
-    ]
+    own = components or {}
+    known = {shape.name: shape for shape in definition.definition.defined(None).components}
+    found = []
+    for name, shape in recorded.items():
+        now = known.get(name)
+        if now is not None and scheme_of(now.fingerprint) != scheme_of(shape.fingerprint):
+            now = shape_of(today[name], shape.fingerprint)
+        found.append(_difference(shape, at_hand[name], now, use, is_own=name in own))
     rewired = before_rewiring(events)
     found = [
         structs.replace(each, change="same", detail="")
@@ -166,7 +173,7 @@ def _is_own_wiring(
     before = rewired.get(difference.component)
     if before is None:
         return False
-    now = shape_of(today[difference.component])
+    now = shape_of(today[difference.component], difference.recorded)
     return _form(before) == _form(now) and difference.recorded == now.fingerprint
 
 
@@ -174,16 +181,17 @@ class Use:
     """Which components of a run were used, and which have something pending."""
 
     def __init__(self, events: list[Event], run: Workflow) -> None:
-        self.facts: set[str] = set()
-        """Components that an event names."""
-        self.planned: set[str] = set()
-        """Nodes whose facts were planned."""
+        self.facts: dict[str, int] = {}
+        """Components that an event names, with the first that does."""
+        self.planned: dict[str, int] = {}
+        """Nodes whose facts were planned, with the first event that says so."""
         for event in events:
             node = getattr(event, "node", None)
-            if node is not None:
-                self.facts.add(component_of(node))
+            if node is None:
+                continue
             if isinstance(event, Planned):
-                self.planned.add(event.node)
+                self.planned.setdefault(node, event.position)
+            self.facts.setdefault(component_of(node), event.position)
         head = events[0]
         self.unknown: set[str] = set()
         """A baseline tells of no facts that were forgotten, so any of its components may have been used."""
@@ -216,8 +224,15 @@ class Use:
 
     def is_used(self, name: str) -> bool:
         """Whether it gave facts, holds state, or was asked."""
-        known = self.facts | self.states | self.unknown
-        return name in known or not self.planned.isdisjoint(self.watched[name])
+        is_known = name in self.facts or name in self.states or name in self.unknown
+        return is_known or not self.watched[name].isdisjoint(self.planned)
+
+    def first(self, name: str) -> int | None:
+        """The first event that it gave, or that says what it was asked; None where the log tells of none."""
+        found = [self.planned[key] for key in self.watched[name] if key in self.planned]
+        if name in self.facts:
+            found.append(self.facts[name])
+        return min(found, default=None)
 
 
 def gates_above(node: Node) -> list[Node]:
@@ -246,17 +261,18 @@ def _new(lowered: Lowered) -> Difference:
 
 
 def _difference(
-    shape: ComponentShape, at_hand: Lowered, today: Lowered | None, use: Use, *, is_own: bool
+    shape: ComponentShape, at_hand: Lowered, now: ComponentShape | None, use: Use, *, is_own: bool
 ) -> Difference:
-    digest = "" if today is None else shape_of(today).fingerprint
+    """`now`: its shape of today, if there is one."""
+    digest = "" if now is None else now.fingerprint
     has_code = at_hand.component is not None
     if is_own and has_code:  # it was added to this run, or replaced in it, and is here
         change: Change = "same"
-    elif today is None:
+    elif now is None:
         change = "missing"
     else:
-        change = _change(shape, shape_of(today))
-    detail = "" if change == "same" else _detail(shape, None if today is None else shape_of(today))
+        change = _change(shape, now)
+    detail = "" if change == "same" else _detail(shape, now)
     return Difference(
         shape.name,
         shape.kind,
@@ -267,6 +283,7 @@ def _difference(
         pending=shape.name in use.busy,
         has_code=has_code,
         has_state=shape.name in use.states,
+        first=use.first(shape.name),
         detail=detail,
     )
 

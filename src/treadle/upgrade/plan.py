@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from treadle.errors import CodeChanged
 from treadle.model.events import Event
-from treadle.upgrade.carry import decided, upgraded
-from treadle.upgrade.differences import compare, recorded_run
+from treadle.upgrade.carry import carried, decided
+from treadle.upgrade.differences import Difference, compare, compare_run, recorded_run
 from treadle.upgrade.rules import REFUSE
 from treadle.value import Workflow
+
+ALIKE: Final = ("component", "change", "detail", "policy", "would")
+"""What a difference of one run has in common with the same difference of another."""
+
+USE: Final = re.compile(r" \((used|pending|used, pending)\)")
 
 
 class Plan(Struct, frozen=True):
@@ -40,14 +46,29 @@ class Plan(Struct, frozen=True):
             "components": list(self.rows),
         }
 
+    @property
+    def changed(self) -> list[dict[str, Any]]:
+        """The rows of the components that differ."""
+        return [row for row in self.rows if row["change"] != "same"]
+
+    def likeness(self) -> tuple[Any, ...]:
+        """What would happen, without what is this run's alone: runs of the same likeness can be told as one."""
+        rows = [tuple([row[name] for name in ALIKE]) for row in self.changed]
+        why = re.sub(r"\d+", "", self.why_not) if all(row[-2] != REFUSE for row in rows) else ""
+        return (self.goes_on, self.is_fork, tuple(rows), USE.sub("", why))
+
     def text(self, title: str = "") -> str:
         """This plan in words; what is the same is only counted. `title`: the run's id, say."""
-        changed = [row for row in self.rows if row["change"] != "same"]
+        changed = self.changed
         same = len(self.rows) - len(changed)
         lines = [f"{title or self.workflow}: {self._verdict(bool(changed))}"]
         width = max((len(row["component"]) for row in changed), default=0)
         for row in changed:
-            how = [word for word in ("used", "pending") if row[word]] or ["not used"]
+            how = [
+                word if row[word] is True else f"{word} in {row[word]}"
+                for word in ("used", "pending")
+                if row[word]
+            ] or ["not used"]
             lines.append(
                 f"  {row['component']:<{width}}  {row['change'].replace('_', ' ')} ({', '.join(how)}): "
                 f"{row['detail']}"
@@ -80,30 +101,43 @@ def plan(
     Errors: `LogError` if the log is damaged or of another workflow.
     """
     logged, known = list(events), list(earlier)
-    differences = compare(definition, logged, earlier=known, components=components)
+    if not logged:
+        same = compare(definition, logged)
+        rows = rows_of(same, decided(same, on_code_change, definition, definition))
+        return Plan(definition.name, True, False, definition.run_key, "", rows)  # noqa: FBT003
     run = recorded_run(definition, logged, known, components)
+    differences = compare_run(definition, logged, run, components)
     words = decided(differences, on_code_change, run, definition)
-    rows = [
-        {
-            "component": each.component,
-            "kind": each.kind,
-            "change": each.change,
-            "recorded": each.recorded,
-            "today": each.today,
-            "used": each.used,
-            "pending": each.pending,
-            "has_code": each.has_code,
-            "detail": each.detail,
-            "policy": words[each.component],
-            "would": each.would(words[each.component]),
-        }
-        for each in differences
-    ]
     why_not, key = "", run.run_key
     try:
-        done = upgraded(definition, logged, on_code_change, earlier=known, components=components)
-        key = done.run_key
+        key = carried(definition, logged, run, differences, words).run_key
     except CodeChanged as error:
         why_not = str(error)
     is_fork = not why_not and key != run.run_key
-    return Plan(definition.name, not why_not, is_fork, key, why_not, tuple(rows))
+    rows = rows_of(differences, words)
+    return Plan(definition.name, not why_not, is_fork, key, why_not, rows)
+
+
+def rows_of(
+    differences: Iterable[Difference], words: Mapping[str, str]
+) -> tuple[dict[str, Any], ...]:
+    """One JSON-ready dict for each component: how it differs, and what is to be done."""
+    return tuple(
+        [
+            {
+                "component": each.component,
+                "kind": each.kind,
+                "change": each.change,
+                "recorded": each.recorded,
+                "today": each.today,
+                "used": each.used,
+                "pending": each.pending,
+                "has_code": each.has_code,
+                "first": each.first,
+                "detail": each.detail,
+                "policy": words[each.component],
+                "would": each.would(words[each.component]),
+            }
+            for each in differences
+        ]
+    )
