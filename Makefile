@@ -43,6 +43,7 @@ kills: setup  ## kill processes CYCLES times (2000) and cut the power as often, 
 	$(BIN)/python -m tests.durability.crash_points
 	$(BIN)/python -m tests.durability.power --images $(or $(CYCLES),2000) --seed $(or $(SEED),1)
 	$(BIN)/python -m tests.stores.sqlite.flips --count $(or $(CYCLES),2000) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.durability.hunt --cycles $(or $(CYCLES),2000) --seed $(or $(SEED),1) --postgres
 
 check: $(VENV)/.project $(VENV)/.dev  ## format, lint and types
 	$(BIN)/python -m ruff format --check $(CODE)

@@ -36,6 +36,7 @@ __all__ = [
     "Codec",
     "Executor",
     "Finding",
+    "Follows",
     "Hooks",
     "Inbox",
     "Leases",
@@ -420,6 +421,18 @@ class Replies(Protocol):
 
     def refusal(self, run_id: str, message_id: str) -> str | None:
         """Why a message that was taken was refused; None if it was not."""
+        ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """What a store offers to whoever follows a log."""
+
+    def since(self, run_id: str, position: int) -> Sequence[Event]:
+        """The events of a run from a position on; of a log that has not come so far, none.
+
+        Where some of them were let go of, all that is still there: its baseline comes first. Errors: `UnknownRun`.
+        """
         ...
 
 

@@ -148,7 +148,8 @@ def make_store(
 ) -> Store | None:
     """A store: from a word (`"memory"`, `"sqlite:///orders.db"`), a path, or itself; None keeps nothing.
 
-    `codec` turns values into bytes there. `read_only`: it has to be there, and is only looked at. `is_lenient`:
+    `codec` turns values into bytes there. Of PostgreSQL, `?schema=orders` at the end names where the tables are, else
+    they are in `treadle`. `read_only`: it has to be there, and is only looked at. `is_lenient`:
     without a codec, values of classes that nobody registered are stood in for. Errors: `UsageError` naming the words
     there are; `MissingExtra` where what one needs is not installed.
     """
@@ -206,4 +207,10 @@ def _postgres(conninfo: str, codec: Codec | None, is_lenient: bool) -> Store:  #
     from treadle.codec import Codec as Standard
     from treadle.stores.postgres import PostgresStore
 
-    return PostgresStore(conninfo, Standard(is_lenient=is_lenient) if codec is None else codec)
+    place, _, query = conninfo.partition("?")
+    said = query.split("&") if query else []
+    ours = [each.removeprefix("schema=") for each in said if each.startswith("schema=")]
+    theirs = "&".join(each for each in said if not each.startswith("schema="))
+    schema = ours[-1] if ours else "treadle"
+    made = Standard(is_lenient=is_lenient) if codec is None else codec
+    return PostgresStore(f"{place}?{theirs}" if theirs else place, made, schema=schema)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cli.calling import Called, environment
+from tests.durability.places import end_leases
 from treadle.model.events import Failed
 from treadle.wiring import make_store
 
@@ -48,10 +49,12 @@ KEEP_S = 30.0
 
 
 class Folder:
-    """A folder with a workflow, twelve inputs, and a store that comes to be there."""
+    """A folder with a workflow, twelve inputs, and a store that comes to be there, or somewhere else."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, url: str = "") -> None:
         self.path = path
+        self.store = url
+        self.url = url or f"sqlite:///{path / 'treadle.db'}"
         (path / "shop.py").write_text(SHOP, encoding="utf-8")
         self.feed(*range(12))
 
@@ -72,7 +75,7 @@ class Folder:
         popen = subprocess.Popen(
             [sys.executable, "-m", "treadle", *arguments],
             cwd=self.path,
-            env=environment(**{"TREADLE_STORE": "", **changes}),
+            env=environment(**{"TREADLE_STORE": self.store, **changes}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
@@ -112,14 +115,13 @@ class Folder:
             self.settled(min(waits))
             popen.send_signal(signal.SIGKILL)
             assert popen.wait(KEEP_S) == -signal.SIGKILL
+        end_leases(self.url)
         for number in waits:
             (self.path / f"wait-{number}").unlink()
 
     def settled(self, done: int) -> None:
         """Wait until so many inputs of the run X are finished, and stored."""
-        store: Any = make_store(
-            f"sqlite:///{self.path / 'treadle.db'}", read_only=True, is_lenient=True
-        )
+        store: Any = make_store(self.url, read_only=True, is_lenient=True)
         give_up_at = time.monotonic() + KEEP_S
         count = -1
         while count != done:

@@ -1,16 +1,15 @@
 """`ls`, `show`, `logs`, and what moves, copies, cuts and sweeps runs, on stores that nobody works with."""
 
 import os
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import treadle as td
 from tests.cli.calling import Call, environment
+from tests.durability.places import looked_into
 from treadle.cli.events import line_of
 from treadle.model.events import Defined
 
@@ -18,9 +17,9 @@ RUN = ("run", "shop.py", "--inputs", "feed.jsonl", "--id", "X")
 
 
 @pytest.fixture
-def kept(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
+def kept(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch, url: str) -> Call:
     """The command, with a run X of three inputs in the store."""
-    monkeypatch.setenv("TREADLE_STORE", "runs.db")
+    monkeypatch.setenv("TREADLE_STORE", url)
     (folder / "feed.jsonl").write_text("4\n7\n30\n", encoding="utf-8")
     assert call(*RUN).code == 0
     return call
@@ -151,12 +150,13 @@ def test_a_fork_is_what_a_run_was(kept: Call) -> None:
     assert kept("verify").code == 0
 
 
-def test_damage_is_found(kept: Call, folder: Path) -> None:
+def test_damage_is_found(kept: Call, url: str) -> None:
     """A changed byte is a finding, and the exit code says so; the other runs are as they were."""
     kept("run", "shop.py", "--input", "1", "--id", "Y")
-    with closing(sqlite3.connect(folder / "runs.db")) as connection, connection:
+    longer = "CAST(body || x'00' AS BLOB)" if url.startswith("sqlite") else "body || 'x'::bytea"
+    with looked_into(url) as connection, connection:
         connection.execute(
-            "UPDATE event SET body = CAST(body || x'00' AS BLOB) WHERE position = 3 "
+            f"UPDATE event SET body = {longer} WHERE position = 3 "
             "AND run = (SELECT pk FROM run WHERE id = 'X')"
         )
     called = kept("verify")
@@ -204,6 +204,8 @@ def test_what_is_finished_for_long_is_forgotten(kept: Call) -> None:
         (("gc", "--finished-for", "long"), "'long' is no duration"),
         (("backup", "shop.py"), "shop.py is there already"),
         (("backup", "gone/f"), "the folder of 'gone/f' is not there"),
+        (("import", "whole.db", "--id", "Y"), "--id is for one run, and 'whole.db' is a whole"),
+        (("import", "whole.db"), "holds runs already, and a whole store is put into an empty one"),
         (("resume", "X"), "which run is to go on"),
         (("resume", "Y", "shop.py"), "there is no run 'Y'"),
         (("ls", "--store", "gone.db"), "there is no store 'gone.db'"),
@@ -215,6 +217,8 @@ def test_what_is_finished_for_long_is_forgotten(kept: Call) -> None:
 )
 def test_mistakes_are_told_in_one_line(kept: Call, words: tuple[str, ...], said: str) -> None:
     """What is wrong, and what there is; exit code 2, nothing on stdout."""
+    if "whole.db" in words:
+        assert kept("backup", "whole.db").code == 0
     called = kept(*words)
 
     assert called.code == 2
@@ -273,6 +277,7 @@ def test_cancelling_twice_is_a_mistake(kept: Call) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_store_that_nobody_may_write_to_is_read(kept: Call, folder: Path) -> None:
     """Neither file nor folder need be writable, and nothing is left beside it."""
     place = folder / "frozen"

@@ -11,9 +11,9 @@ RUN = ("run", "shop.py", "--inputs", "feed.jsonl", "--id", "X")
 
 
 @pytest.fixture
-def kept(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
+def kept(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch, url: str) -> Call:
     """The command, with a run X of three inputs in the store."""
-    monkeypatch.setenv("TREADLE_STORE", "runs.db")
+    monkeypatch.setenv("TREADLE_STORE", url)
     (folder / "feed.jsonl").write_text("4\n7\n30\n", encoding="utf-8")
     assert call(*RUN).code == 0
     return call

@@ -1,6 +1,7 @@
 """The kill loop: processes are killed at random moments, and what they leave is held against their promises.
 
-Run it by itself for as long as you like: `python -m tests.durability.hunt --cycles 2000 --seed 1`.
+Run it by itself for as long as you like: `python -m tests.durability.hunt --cycles 2000 --seed 1`; with `--postgres`
+the runs are in a database whose server lives on.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ import os
 import random
 import select
 import signal
-import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import treadle as td
-from tests.durability.places import quick_place
+from tests.durability.places import end_leases, looked_into, quick_place
 from tests.durability.prey import RUNS, TEMPLATES, fork, is_cut, order
 from tests.durability.shop import edited_shop, shop
+from tests.stores.postgres.server import NoServer, Server, new_server, remove
 from treadle.interfaces import StoredRun
 from treadle.model.events import (
     Applied,
@@ -41,8 +42,13 @@ from treadle.wiring import make_store
 ENDS = (Applied, Expanded, Failed, Skipped)
 
 
-def hunt(cycles: int, seed: int, place: Path, *, per_round: int = 12) -> dict[str, Any]:
-    """Kill so many times; every few kills the runs are let finish, examined, and begun anew. Gives what was seen."""
+def hunt(
+    cycles: int, seed: int, place: Path, *, per_round: int = 12, server: Server | None = None
+) -> dict[str, Any]:
+    """Kill so many times; every few kills the runs are let finish, examined, and begun anew. Gives what was seen.
+
+    The runs are in a file of each round, or on a server in a schema of each.
+    """
     draw = random.Random(seed)
     seen: Counter[str] = Counter()
     round_number = 0
@@ -50,29 +56,34 @@ def hunt(cycles: int, seed: int, place: Path, *, per_round: int = 12) -> dict[st
         round_number += 1
         folder = place / f"round-{round_number}"
         folder.mkdir()
+        url = f"sqlite:///{folder / 'shop.db'}"
+        if server is not None:
+            url = server.in_schema(f"round_{round_number}")
         total = draw.randint(5, 30)
         logs: dict[str, Sequence[Event]] = {}
         for _ in range(min(per_round, cycles - seen["kills"])):
-            is_killed = one_life(folder, draw, total)
+            is_killed = one_life(folder, url, draw, total)
             seen["kills" if is_killed else "finished lives"] += 1
-            logs = examine_kill(folder, logs)
+            logs = examine_kill(folder, url, logs)
             if not is_killed:
                 break
-        finish(folder, draw, total)
-        examine_kill(folder, logs)
-        seen.update(examine(folder, total))
+        finish(folder, url, draw, total)
+        examine_kill(folder, url, logs)
+        seen.update(examine(folder, url, total))
         seen["rounds"] += 1
     return dict(seen)
 
 
-def examine_kill(place: Path, before: Mapping[str, Sequence[Event]]) -> dict[str, Sequence[Event]]:
+def examine_kill(
+    place: Path, url: str, before: Mapping[str, Sequence[Event]]
+) -> dict[str, Sequence[Event]]:
     """Right after a kill: what was stored before is there, and so is what was acknowledged, unless it is relaxed."""
     told: dict[str, set[str]] = {run_id: set() for run_id in RUNS}
     path = place / "acknowledged"
     for line in path.read_text().splitlines() if path.exists() else ():
         run_id, what = line.split(" ")
         told[run_id].add(what)
-    store: Any = make_store(f"sqlite:///{place / 'shop.db'}")
+    store: Any = make_store(url)
     logs: dict[str, Sequence[Event]] = {}
     try:
         for run_id, durability in RUNS.items():
@@ -115,10 +126,10 @@ def facts_of(run_id: str, events: Sequence[Event]) -> Iterator[str]:
         yield "gift"
 
 
-def one_life(place: Path, draw: random.Random, total: int) -> bool:
+def one_life(place: Path, url: str, draw: random.Random, total: int) -> bool:
     """Let a process live for a moment; whether it was killed before it came to its end."""
     reading, writing = os.pipe()
-    pid = fork(place, draw.randrange(1 << 30), total, writing)
+    pid = fork(place, url, draw.randrange(1 << 30), total, writing)
     os.close(writing)
     os.read(reading, 1)
     select.select(
@@ -127,24 +138,25 @@ def one_life(place: Path, draw: random.Random, total: int) -> bool:
     os.close(reading)
     os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
+    end_leases(url)
     return os.WIFSIGNALED(status)
 
 
-def finish(place: Path, draw: random.Random, total: int) -> None:
+def finish(place: Path, url: str, draw: random.Random, total: int) -> None:
     """Let a process come to its end."""
     reading, writing = os.pipe()
-    pid = fork(place, draw.randrange(1 << 30), total, writing)
+    pid = fork(place, url, draw.randrange(1 << 30), total, writing)
     os.close(writing)
     os.close(reading)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0, f"{place}: the last life did not finish"
 
 
-def examine(place: Path, total: int) -> dict[str, int]:
+def examine(place: Path, url: str, total: int) -> dict[str, int]:
     """Hold what is stored against the promises. Errors: `AssertionError` naming the folder."""
     ledger = [json.loads(line) for line in place.joinpath("ledger").read_text().splitlines()]
     ran = Counter(entry["key"] for entry in ledger)
-    store: Any = make_store(f"sqlite:///{place / 'shop.db'}")
+    store: Any = make_store(url)
     seen: Counter[str] = Counter(executions=len(ledger))
     try:
         assert store.verify() == [], f"{place}: {store.verify()}"
@@ -156,7 +168,7 @@ def examine(place: Path, total: int) -> dict[str, int]:
                 seen.update(examine_run(place, stored, ran, total))
     finally:
         store.close()
-    check_epochs(place)
+    check_epochs(url)
     seen["executed again"] = sum(count - 1 for count in ran.values())
     return seen
 
@@ -227,19 +239,28 @@ def examine_short(events: Sequence[Event], total: int) -> dict[str, int]:
     return {"baselines": isinstance(events[0], Baseline)}
 
 
-def check_epochs(place: Path) -> None:
+def check_epochs(url: str) -> None:
     """Nobody wrote under an older claim after somebody had written under a newer."""
-    with closing(sqlite3.connect(place / "shop.db")) as connection:
+    with looked_into(url) as connection:
         rows = connection.execute("SELECT run, epoch FROM event ORDER BY run, position").fetchall()
     for (run, epoch), (next_run, next_epoch) in pairwise(rows):
-        assert run != next_run or epoch <= next_epoch, f"{place}: epochs of {run} go back"
+        assert run != next_run or epoch <= next_epoch, f"{url}: epochs of {run} go back"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--cycles", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--postgres", action="store_true")
     given = parser.parse_args()
     logging.disable()  # items fail on purpose
-    with quick_place() as made:
-        sys.stdout.write(json.dumps(hunt(given.cycles, given.seed, Path(made))) + "\n")
+    with quick_place() as made, ExitStack() as stack:
+        server = None
+        if given.postgres:
+            try:
+                server = new_server()
+            except NoServer as error:
+                sys.exit(f"no PostgreSQL can be started here: {error}")
+            stack.callback(remove, server)
+        seen = hunt(given.cycles, given.seed, Path(made), server=server)
+    sys.stdout.write(json.dumps(seen) + "\n")

@@ -1,4 +1,4 @@
-"""The process that is killed: a runner on a SQLite file, which goes on where the one before it was stopped."""
+"""The process that is killed: a runner, which goes on where the one before it was stopped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEMPLATES: dict[str, Callable[[], td.Workflow]] = {"short": short_shop, "patient
 KEEP_S = 60.0
 
 
-def live(place: Path, seed: int, total: int) -> bool:
+def live(place: Path, url: str, seed: int, total: int) -> bool:
     """Feed each run its inputs, those that are there already as well; whether all of them are finished."""
     LEDGER.open(place / "ledger")
     draw = random.Random(seed)
@@ -46,7 +46,7 @@ def live(place: Path, seed: int, total: int) -> bool:
             acknowledged.write(f"{run_id} {what}\n".encode())
 
         with td.Runner(
-            store=f"sqlite:///{place / 'shop.db'}",
+            store=url,
             workflows=[shop(), edited_shop(), short_shop(), patient_shop()],
             restarts=td.Restarts(1000),  # it is nobody's fault that the runners die
             keep_warm=draw.choice([1, 2, 256]),
@@ -96,7 +96,7 @@ def order(number: int) -> dict[str, Any]:
     return {"number": number, "items": list(range(number % 4))}
 
 
-def fork(place: Path, seed: int, total: int, ready: int) -> int:
+def fork(place: Path, url: str, seed: int, total: int, ready: int) -> int:
     """A child that lives; its exit status is 0 if it came to the end. `ready` is told when it begins."""
     pid = os.fork()
     if pid:
@@ -104,7 +104,7 @@ def fork(place: Path, seed: int, total: int, ready: int) -> int:
     status = 1
     try:
         os.write(ready, b"!")
-        status = 0 if live(place, seed, total) else 1
+        status = 0 if live(place, url, seed, total) else 1
     except BaseException:
         traceback.print_exc()
     finally:

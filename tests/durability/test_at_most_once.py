@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 
 import treadle as td
+from tests.durability.places import wait_for_the_lease
 from treadle import errors
 
 PATIENCE_S = 30
+
+LEASE_S = 0.5
+"""So long those who share a database wait for a runner that was killed."""
 
 
 def payments(place: Path, **policy: Any) -> td.Workflow:
@@ -36,19 +40,14 @@ def payments(place: Path, **policy: Any) -> td.Workflow:
     )
 
 
-def url_of(place: Path) -> str:
-    """The store."""
-    return f"sqlite:///{place / 'runs.db'}"
-
-
-def killed_in_the_middle(place: Path) -> None:
+def killed_in_the_middle(place: Path, url: str) -> None:
     """A runner whose process ends while the payment is being made."""
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
         try:
             (place / "hang").write_text(str(writing))
-            with td.Runner(store=url_of(place), workflows=[payments(place)]) as runner:
+            with td.Runner(store=url, workflows=[payments(place)], lease_s=LEASE_S) as runner:
                 runner.start(payments(place), "a")
                 runner.run("a", 5).result()
         finally:
@@ -59,6 +58,7 @@ def killed_in_the_middle(place: Path) -> None:
     os.waitpid(pid, 0)
     os.close(reading)
     (place / "hang").unlink()
+    wait_for_the_lease(url, "a")
 
 
 def begun(place: Path) -> int:
@@ -66,19 +66,20 @@ def begun(place: Path) -> int:
     return len((place / "begun").read_text().splitlines())
 
 
-def test_what_is_not_interrupted_runs_as_ever(tmp_path: Path):
+def test_what_is_not_interrupted_runs_as_ever(tmp_path: Path, url: str):
     """With every store, and after failures, too."""
-    for store in ("memory", url_of(tmp_path)):
+    for store in ("memory", url):
         with td.Runner(store=store) as runner:
             runner.start(payments(tmp_path, max_retries=1), "a")
             assert runner.run("a", 5).result(PATIENCE_S) == {"receipt": "PAID 5"}
 
 
-def test_an_interrupted_attempt_parks_the_run(tmp_path: Path):
+@pytest.mark.slow
+def test_an_interrupted_attempt_parks_the_run(tmp_path: Path, url: str):
     """It is not made again; somebody finds out, and the run goes on with what he says."""
-    killed_in_the_middle(tmp_path)
+    killed_in_the_middle(tmp_path, url)
     workflow = payments(tmp_path)
-    with td.Runner(store=url_of(tmp_path), workflows=[workflow]) as runner:
+    with td.Runner(store=url, workflows=[workflow]) as runner:
         runner.wait("a", PATIENCE_S)
         (info,) = runner.runs()
         assert info.status == "parked"
@@ -93,10 +94,11 @@ def test_an_interrupted_attempt_parks_the_run(tmp_path: Path):
     assert begun(tmp_path) == 1
 
 
-def test_it_is_made_again_when_somebody_says_so(tmp_path: Path):
+@pytest.mark.slow
+def test_it_is_made_again_when_somebody_says_so(tmp_path: Path, url: str):
     """`RetryWith()`: it did not take effect."""
-    killed_in_the_middle(tmp_path)
-    with td.Runner(store=url_of(tmp_path), workflows=[payments(tmp_path)]) as runner:
+    killed_in_the_middle(tmp_path, url)
+    with td.Runner(store=url, workflows=[payments(tmp_path)]) as runner:
         runner.wait("a", PATIENCE_S)
         runner.resume("a", settled={"pay": td.RetryWith()})
         runner.wait("a", PATIENCE_S)
@@ -104,9 +106,10 @@ def test_it_is_made_again_when_somebody_says_so(tmp_path: Path):
     assert begun(tmp_path) == 2
 
 
-def test_a_function_may_find_out(tmp_path: Path):
+@pytest.mark.slow
+def test_a_function_may_find_out(tmp_path: Path, url: str):
     """It is given the failure and the key under which the other side knows the attempt."""
-    killed_in_the_middle(tmp_path)
+    killed_in_the_middle(tmp_path, url)
     asked: list[Any] = []
 
     def look_up(failure: td.Failure, key: str) -> Any:
@@ -114,22 +117,23 @@ def test_a_function_may_find_out(tmp_path: Path):
         return "paid indeed"
 
     workflow = payments(tmp_path, reconcile=look_up)
-    with td.Runner(store=url_of(tmp_path), workflows=[workflow]) as runner:
+    with td.Runner(store=url, workflows=[workflow]) as runner:
         assert runner.wait("a", PATIENCE_S) == "idle"
         assert runner.get_results("a") == {"receipt": "PAID INDEED"}
     assert asked == [("pay", (5,), "AmbiguousAttempt", 32)]
     assert begun(tmp_path) == 1
 
 
-def test_a_function_that_fails_leaves_it_to_a_person(tmp_path: Path):
+@pytest.mark.slow
+def test_a_function_that_fails_leaves_it_to_a_person(tmp_path: Path, url: str):
     """The evidence says why."""
-    killed_in_the_middle(tmp_path)
+    killed_in_the_middle(tmp_path, url)
 
     def look_up(failure: td.Failure, key: str) -> Any:
         raise ConnectionError("nobody answers")
 
     workflow = payments(tmp_path, reconcile=look_up)
-    with td.Runner(store=url_of(tmp_path), workflows=[workflow]) as runner:
+    with td.Runner(store=url, workflows=[workflow]) as runner:
         runner.wait("a", PATIENCE_S)
         (info,) = runner.runs()
         assert info.status == "parked"
@@ -145,23 +149,23 @@ def test_reconcile_goes_with_at_most_once():
         td.Policy(effects="exactly_once")
 
 
-def test_what_must_not_be_done_twice_does_not_go_with_relaxed(tmp_path: Path):
+def test_what_must_not_be_done_twice_does_not_go_with_relaxed(tmp_path: Path, url: str):
     """What it did would outlast what led to it; the id stays free."""
 
     def book(amount: int, *, db: Any = td.transaction()) -> int:
         return amount
 
     booking = td.workflow("bookings", steps=[book])
-    with td.Runner(store=url_of(tmp_path)) as runner:
+    with td.Runner(store=url) as runner:
         for workflow in (payments(tmp_path), booking):
             with pytest.raises(errors.UsageError, match="relaxed"):
                 runner.start(workflow, "a", durability="relaxed")
         assert runner.runs() == []
 
 
-def test_a_cancelled_run_is_stored_as_that_when_cancel_returns(tmp_path: Path):
+def test_a_cancelled_run_is_stored_as_that_when_cancel_returns(tmp_path: Path, url: str):
     """Also one that was stopped."""
-    with td.Runner(store=url_of(tmp_path)) as runner:
+    with td.Runner(store=url) as runner:
         runner.start(payments(tmp_path), "a")
         runner.stop("a")
         runner.cancel("a", reason="enough")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,13 +24,11 @@ def after() -> td.Workflow:
     return td.workflow("prices").add(td.step(lambda x: x + 100, name="price"))
 
 
-def begun(path: Path) -> str:
+def begin(url: str) -> None:
     """A run that has had one input under the code before."""
-    url = f"sqlite:///{path / 'runs.db'}"
     with td.Runner(store=url) as runner:
         runner.start(before(), "a")
         assert runner.run("a", 1).result(PATIENCE_S) == {"price": 2}
-    return url
 
 
 def log_of(url: str) -> tuple[Any, ...]:
@@ -43,9 +40,9 @@ def log_of(url: str) -> tuple[Any, ...]:
         store.close()
 
 
-def test_other_code_is_refused_with_the_difference(tmp_path: Path):
+def test_other_code_is_refused_with_the_difference(url: str):
     """The run is parked, names what changed and what can be said; nothing is appended."""
-    url = begun(tmp_path)
+    begin(url)
     length = len(log_of(url))
     with td.Runner(store=url, workflows=[after()]) as runner:
         with pytest.raises(errors.RunEnded, match="price.*on_code_change"):
@@ -55,9 +52,9 @@ def test_other_code_is_refused_with_the_difference(tmp_path: Path):
     assert len(log_of(url)) == length
 
 
-def test_a_run_that_was_refused_goes_on_when_told_how(tmp_path: Path):
+def test_a_run_that_was_refused_goes_on_when_told_how(url: str):
     """Resumed by a runner that has the old code, as if nothing had been."""
-    url = begun(tmp_path)
+    begin(url)
     with td.Runner(store=url, workflows=[after()]) as runner:
         with pytest.raises(errors.RunEnded):
             runner.run("a", 2)
@@ -66,17 +63,17 @@ def test_a_run_that_was_refused_goes_on_when_told_how(tmp_path: Path):
         assert runner.run("a", 2).result(PATIENCE_S) == {"price": 3}
 
 
-def test_the_code_it_was_begun_with_is_kept(tmp_path: Path):
+def test_the_code_it_was_begun_with_is_kept(url: str):
     """Where both are registered, a run goes on with its own."""
-    url = begun(tmp_path)
+    begin(url)
     options: dict[str, Any] = {"workflows": [before(), after()], "on_code_change": "keep"}
     with td.Runner(store=url, **options) as runner:
         assert runner.run("a", 2).result(PATIENCE_S) == {"price": 3}
 
 
-def test_todays_code_is_adopted_and_the_log_says_since_when(tmp_path: Path):
+def test_todays_code_is_adopted_and_the_log_says_since_when(url: str):
     """What is still to be done is done by it; a later runner needs no word any more."""
-    url = begun(tmp_path)
+    begin(url)
     with td.Runner(store=url, workflows=[after()], on_code_change="adopt") as runner:
         assert runner.run("a", 2).result(PATIENCE_S) == {"price": 102}
         assert runner.get_results("a", input=0) == {"price": 2}
@@ -87,9 +84,9 @@ def test_todays_code_is_adopted_and_the_log_says_since_when(tmp_path: Path):
         assert runner.run("a", 3).result(PATIENCE_S) == {"price": 103}
 
 
-def test_a_run_of_many_events_adopts_on_its_snapshot(tmp_path: Path):
+@pytest.mark.slow
+def test_a_run_of_many_events_adopts_on_its_snapshot(url: str):
     """What lies before the snapshot stays in the store."""
-    url = f"sqlite:///{tmp_path / 'runs.db'}"
     with td.Runner(store=url) as runner:
         runner.start(before(), "a")
         tickets = [runner.run("a", number) for number in range(1_200)]

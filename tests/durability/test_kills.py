@@ -50,3 +50,15 @@ def test_a_kill_around_a_cached_result_leaves_it_whole_or_absent():
     assert seen["nothing"] > 0, seen
     assert seen["kept only"] > 0, seen
     assert seen["stored"] == 2, seen
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+def test_kills_of_runners_on_a_database_lose_and_double_nothing():
+    """The server lives on, and may still be busy with what a dead runner asked of it when the next one comes."""
+    seed = random.randrange(1_000_000)
+
+    seen = output_of("tests.durability.hunt", "--cycles", "10", "--seed", str(seed), "--postgres")
+
+    assert seen["kills"] == 10, seen
+    assert seen["inputs"] > 0

@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 import treadle as td
+from tests.conftest import url_of
 from tests.stores.sqlite.places import HandClock
 from treadle import errors
-from treadle.codec import Codec
 from treadle.interfaces import Message, RunInfo
 from treadle.model.events import Baseline
 from treadle.runner import keeping
 from treadle.stores.memory import MemoryStore
-from treadle.stores.sqlite import SqliteStore
 from treadle.wiring import make_store
 
 PATIENCE_S = 30
@@ -34,15 +33,11 @@ def sums(name: str = "sums", by: int = 1, **options: Any) -> td.Workflow:
     )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """A store of each kind: an object for one process, and the URL of a file."""
-    return MemoryStore() if request.param == "memory" else f"sqlite:///{tmp_path / 'runs.db'}"
-
-
-def url_in(path: Path) -> str:
-    """A store in a file."""
-    return f"sqlite:///{path / 'runs.db'}"
+    """A store of each kind: an object for one process, and URLs."""
+    kind = str(request.param)
+    return MemoryStore() if kind == "memory" else url_of(kind, request, tmp_path)
 
 
 def whole(url: str, id: str) -> Any:
@@ -61,6 +56,11 @@ def listed(url: str) -> dict[str, RunInfo]:
         return {info.id: info for info in kept.list()}
     finally:
         kept.close()
+
+
+def opened(url: str) -> Any:
+    """A store, beside whoever else uses it."""
+    return make_store(url)
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -135,9 +135,8 @@ def test_forks_of_one_position_have_keys_of_their_own():
     assert not {once[0]} & {key for (key,) in others}
 
 
-def test_where_a_fork_came_from_stays_to_be_seen(tmp_path: Path):
+def test_where_a_fork_came_from_stays_to_be_seen(url: str):
     """Through further inputs, another runner, a cancellation."""
-    url = url_in(tmp_path)
     with td.Runner(store=url) as runner:
         runner.start(sums(), "a")
         runner.run("a", 1).result(PATIENCE_S)
@@ -150,12 +149,12 @@ def test_where_a_fork_came_from_stays_to_be_seen(tmp_path: Path):
     assert listed(url)["b"].note == "enough; forked from a at 4"
 
 
-def test_a_run_of_another_runner_is_forked(tmp_path: Path):
+def test_a_run_of_another_runner_is_forked(url: str):
     """Whoever has it: only its stored log is read."""
-    with td.Runner(store=url_in(tmp_path)) as first:
+    with td.Runner(store=url) as first:
         first.start(sums(), "a")
         first.run("a", 1).result(PATIENCE_S)
-    store = SqliteStore(tmp_path / "runs.db", Codec())
+    store = opened(url)
     with td.Runner(store=store, workflows=[sums()]) as runner:
         assert store.claim("somebody else", 60.0, run_id="a")
         with pytest.raises(errors.RunElsewhere):
@@ -218,9 +217,8 @@ def test_what_cannot_be_made_is_refused_and_leaves_nothing(
         assert [info.id for info in runner.runs()] == ["a"]
 
 
-def test_a_fork_of_a_run_whose_workflow_nobody_knows_is_refused(tmp_path: Path):
+def test_a_fork_of_a_run_whose_workflow_nobody_knows_is_refused(url: str):
     """It says what to give; and so is one whose code is another now."""
-    url = url_in(tmp_path)
     with td.Runner(store=url) as runner:
         runner.start(sums(), "a")
         runner.run("a", 1).result(PATIENCE_S)
@@ -244,9 +242,8 @@ def test_a_run_that_is_kept_nowhere_is_forked_from_memory():
 # ---------------------------------------------------------------------------------- recompute
 
 
-def test_what_is_recomputed_goes_on_as_a_run_of_its_own(tmp_path: Path):
+def test_what_is_recomputed_goes_on_as_a_run_of_its_own(url: str):
     """The old run stops, and says as what it goes on; a second runner finds both as they are."""
-    url = url_in(tmp_path)
     with td.Runner(store=url) as runner:
         runner.start(sums(), "a")
         for value in (1, 2):
@@ -274,9 +271,9 @@ def test_what_is_recomputed_goes_on_as_a_run_of_its_own(tmp_path: Path):
         assert runner.run("a", 3).result(PATIENCE_S) == {"total": 9}
 
 
-def test_a_run_of_many_events_is_recomputed_from_all_of_its_log(tmp_path: Path):
+@pytest.mark.slow
+def test_a_run_of_many_events_is_recomputed_from_all_of_its_log(url: str):
     """Its snapshot is not enough, and the store has the rest."""
-    url = url_in(tmp_path)
     with td.Runner(store=url) as runner:
         runner.start(sums(), "a")
         tickets = [runner.run("a", 1) for _ in range(700)]
@@ -315,9 +312,8 @@ def test_a_log_is_folded_in_place(store: Any):
         assert [info.run_key for info in runner.runs()] == [key]
 
 
-def test_a_folded_run_is_brought_back_and_verified(tmp_path: Path):
+def test_a_folded_run_is_brought_back_and_verified(url: str):
     """Another runner goes on with it; the chain of hashes holds."""
-    url = url_in(tmp_path)
     with td.Runner(store=url) as runner:
         runner.start(sums(), "a")
         for value in range(5):
@@ -367,9 +363,8 @@ def test_only_what_is_stored_is_folded():
             runner.continue_as_new("a")
 
 
-def test_what_retain_lets_go_of_leaves_the_store(tmp_path: Path):
+def test_what_retain_lets_go_of_leaves_the_store(url: str):
     """Folding by itself reaches the file: the log there stays short, and adds up."""
-    url = url_in(tmp_path)
     with td.Runner(store=url) as runner:
         runner.start(sums(retain=5), "a")
         for value in range(200):
@@ -382,12 +377,12 @@ def test_what_retain_lets_go_of_leaves_the_store(tmp_path: Path):
 
 
 def test_a_log_that_only_grows_is_told_of_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     """Where nothing trims it; with retain=, nobody need hear of it."""
     monkeypatch.setattr(keeping, "LARGE", 30)
     with caplog.at_level(logging.WARNING, logger="treadle.runner"):
-        with td.Runner(store=url_in(tmp_path)) as runner:
+        with td.Runner(store=url) as runner:
             for id, workflow in (("grows", sums()), ("trims", sums("trims", retain=5))):
                 runner.start(workflow, id)
                 for value in range(30):
@@ -401,9 +396,8 @@ def test_a_log_that_only_grows_is_told_of_once(
 # ------------------------------------------------------------------------------------ retention
 
 
-def old_store(path: Path) -> str:
+def old_store(url: str) -> None:
     """Runs that are idle, stopped, cancelled, and idle with a message waiting, all of the same age."""
-    url = url_in(path)
     with td.Runner(store=url) as runner:
         for id in ("idle", "stopped", "cancelled", "wanted"):
             runner.start(sums(), id)
@@ -411,15 +405,14 @@ def old_store(path: Path) -> str:
         runner.start(sums("other"), "other's")
         runner.stop("stopped")
         runner.cancel("cancelled")
-    return url
 
 
-def later(path: Path, seconds: float, retention: Any, **options: Any) -> td.Runner:
+def later(url: str, seconds: float, retention: Any, **options: Any) -> td.Runner:
     """A runner of another day."""
     clock = HandClock()
     clock.at += seconds
     return td.Runner(
-        store=url_in(path),
+        store=url,
         workflows=[sums()],
         clock=clock,
         poll_s=0.01,
@@ -428,24 +421,24 @@ def later(path: Path, seconds: float, retention: Any, **options: Any) -> td.Runn
     )
 
 
-def test_runs_that_had_their_time_are_let_go_of(tmp_path: Path):
+def test_runs_that_had_their_time_are_let_go_of(url: str):
     """By status: what was finished, and what was stopped; never another workflow's."""
-    url = old_store(tmp_path)
-    with later(tmp_path, 2 * DAY_S, td.Retention(finished_for_s=DAY_S)) as runner:
+    old_store(url)
+    with later(url, 2 * DAY_S, td.Retention(finished_for_s=DAY_S)) as runner:
         until(lambda: len(runner.runs()) == 2)
         assert {info.id for info in runner.runs()} == {"stopped", "other's"}
         with pytest.raises(errors.UnknownRun):
             runner.run("idle", 1)
-    with later(tmp_path, 2 * DAY_S, {"sums": td.Retention(failed_for_s=DAY_S)}) as runner:
+    with later(url, 2 * DAY_S, {"sums": td.Retention(failed_for_s=DAY_S)}) as runner:
         until(lambda: len(runner.runs()) == 1)
     assert list(listed(url)) == ["other's"]
 
 
-def test_runs_stay_until_their_time_has_come(tmp_path: Path):
+def test_runs_stay_until_their_time_has_come(url: str):
     """A runner looks again as the time goes on, and then lets go of those that it has itself."""
     clock = HandClock()
     retention = td.Retention(finished_for_s=DAY_S)
-    with td.Runner(store=url_in(tmp_path), clock=clock, poll_s=0.01, retention=retention) as runner:
+    with td.Runner(store=url, clock=clock, poll_s=0.01, retention=retention) as runner:
         runner.start(sums(), "old")
         runner.run("old", 1).result(PATIENCE_S)
         clock.at += DAY_S - 100
@@ -456,26 +449,25 @@ def test_runs_stay_until_their_time_has_come(tmp_path: Path):
         assert runner.run("new", 2).result(PATIENCE_S) == {"total": 5}
 
 
-def test_only_so_many_stay(tmp_path: Path):
+def test_only_so_many_stay(url: str):
     """The latest of those that are finished."""
-    with td.Runner(store=url_in(tmp_path)) as runner:
+    with td.Runner(store=url) as runner:
         for number in range(40):
             runner.start(sums(), f"run-{number:02}")
             runner.run(f"run-{number:02}", 1).result(PATIENCE_S)
-    with later(tmp_path, 1.0, td.Retention(most=3)) as runner:
+    with later(url, 1.0, td.Retention(most=3)) as runner:
         until(lambda: len(runner.runs()) == 3)
         assert [info.id for info in runner.runs()] == ["run-37", "run-38", "run-39"]
 
 
-def test_a_run_that_somebody_wants_something_of_stays(tmp_path: Path):
+def test_a_run_that_somebody_wants_something_of_stays(url: str):
     """A message waits for it: it is not over."""
-    path = tmp_path / "runs.db"
-    old_store(tmp_path)
-    store = SqliteStore(path, Codec())
+    old_store(url)
+    store = opened(url)
     store.post(Message(id="m", run_id="idle", kind="signal", body=b'{"name": "x"}'))
     store.close()
     retention = td.Retention(finished_for_s=DAY_S)
-    with later(tmp_path, 2 * DAY_S, retention, recover=False) as runner:
+    with later(url, 2 * DAY_S, retention, recover=False) as runner:
         until(lambda: len(runner.runs()) == 3)
         assert {info.id for info in runner.runs()} == {"stopped", "other's", "idle"}
 
@@ -490,10 +482,10 @@ def test_what_says_nothing_is_no_retention(given: Any):
 
 
 @pytest.mark.parametrize("retention", [30, {"w": 30}, {3: td.Retention(most=1)}])
-def test_rules_are_retentions(tmp_path: Path, retention: Any):
+def test_rules_are_retentions(url: str, retention: Any):
     """By workflow or for all, and only in a store that keeps runs."""
     with pytest.raises(errors.UsageError, match="retention="):
-        td.Runner(store=url_in(tmp_path), retention=retention)
+        td.Runner(store=url, retention=retention)
     with pytest.raises(errors.UsageError, match="no leases"):
         td.Runner(store="memory", retention=td.Retention(most=1))
 

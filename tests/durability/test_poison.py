@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import treadle as td
+from tests.durability.places import end_leases
 
 PATIENCE_S = 30
 
@@ -24,19 +25,19 @@ def harmless() -> td.Workflow:
     return td.workflow("harmless").add(td.step(abs))
 
 
-def runner_on(path: str) -> td.Runner:
+def runner_on(url: str) -> td.Runner:
     """A runner that knows both."""
     return td.Runner(
-        store=f"sqlite:///{path}",
+        store=url,
         workflows=[killing(), harmless()],
         restarts=td.Restarts(2),
         poll_s=0.01,
     )
 
 
-def live(path: str) -> None:
+def live(url: str) -> None:
     """Begin both runs if they are not there, and wait for the first."""
-    with runner_on(path) as runner:
+    with runner_on(url) as runner:
         runner.start(harmless(), "good", if_exists="resume")
         if not runner.runs(workflow="killing"):
             runner.start(killing(), "bad")
@@ -45,17 +46,17 @@ def live(path: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_kills_its_process_is_parked(tmp_path: Path) -> None:
+def test_a_run_that_kills_its_process_is_parked(url: str) -> None:
     """After so many processes as its runner allows; the other run goes on, and the note says why."""
-    path = str(tmp_path / "runs.db")
-    words = [sys.executable, "-m", "tests.durability.test_poison", path]
-    codes = [
-        subprocess.run(words, cwd=Path(__file__).parents[2], check=False, timeout=60).returncode
-        for _ in range(4)
-    ]
+    words = [sys.executable, "-m", "tests.durability.test_poison", url]
+    codes = []
+    for _ in range(4):
+        done = subprocess.run(words, cwd=Path(__file__).parents[2], check=False, timeout=60)
+        codes.append(done.returncode)
+        end_leases(url)
 
     assert codes == [9, 9, 9, 0]
-    with runner_on(path) as runner:
+    with runner_on(url) as runner:
         (bad,) = runner.runs(workflow="killing")
         assert bad.status == "parked"
         assert "poisoned" in str(bad.note)

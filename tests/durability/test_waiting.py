@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,11 +28,6 @@ def approval(timeout_s: float | None = None) -> td.Workflow:
     return workflow.add(td.step(len, name="remind"), to=td.timeout_of("approved"))
 
 
-def url_of(path: Path) -> str:
-    """A store there."""
-    return f"sqlite:///{path / 'letters.db'}"
-
-
 def test_a_signal_answers_the_wait():
     """The run is listed as waiting until then."""
     with td.Runner() as runner:
@@ -52,9 +46,9 @@ def until(is_so: Any) -> None:
     raise AssertionError("it never was so")
 
 
-def test_what_does_not_fit_is_refused_and_nothing_is_recorded(tmp_path: Path):
+def test_what_does_not_fit_is_refused_and_nothing_is_recorded(url: str):
     """The wait is open as before."""
-    with td.Runner(store=url_of(tmp_path)) as runner:
+    with td.Runner(store=url) as runner:
         runner.start(approval(), "a")
         ticket = runner.run("a", "hello")
         with pytest.raises(errors.BadValue):
@@ -65,14 +59,14 @@ def test_what_does_not_fit_is_refused_and_nothing_is_recorded(tmp_path: Path):
         assert ticket.result(PATIENCE_S) == {"send": ["Hello", False]}
 
 
-def test_a_wait_outlives_its_runner(tmp_path: Path):
+def test_a_wait_outlives_its_runner(url: str):
     """Nobody need be there meanwhile; a signal that came before the wait did is kept, too."""
-    with td.Runner(store=url_of(tmp_path)) as runner:
+    with td.Runner(store=url) as runner:
         runner.start(approval(), "a")
         runner.run("a", "hello")
         runner.start(approval(), "b")
         runner.signal("b", "approved", True)
-    with td.Runner(store=url_of(tmp_path), workflows=[approval()]) as runner:
+    with td.Runner(store=url, workflows=[approval()]) as runner:
         assert {info.id: info.status for info in runner.runs()}["a"] == "waiting"
         runner.signal("a", "approved", True)
         assert runner.wait("a", PATIENCE_S) == "idle"
@@ -80,23 +74,21 @@ def test_a_wait_outlives_its_runner(tmp_path: Path):
         assert runner.run("b", "bye").result(PATIENCE_S) == {"send": ["Bye", True]}
 
 
-def test_a_timeout_takes_its_own_path(tmp_path: Path):
+def test_a_timeout_takes_its_own_path(url: str):
     """The runner's clock says when; so it does after a restart."""
-    with td.Runner(store=url_of(tmp_path)) as runner:
+    with td.Runner(store=url) as runner:
         runner.start(approval(0.01), "a")
         assert runner.run("a", "hello").result(PATIENCE_S) == {"remind": 5}
         runner.start(approval(0.5), "b")
         runner.run("b", "hello")
-    with td.Runner(store=url_of(tmp_path), workflows=[approval(0.5)], poll_s=0.01) as runner:
+    with td.Runner(store=url, workflows=[approval(0.5)], poll_s=0.01) as runner:
         assert runner.wait("b", PATIENCE_S) == "idle"
         assert runner.get_results("b") == {"remind": 5}
 
 
-def test_who_waits_is_put_away_and_comes_back(tmp_path: Path):
+def test_who_waits_is_put_away_and_comes_back(url: str):
     """Many that wait, few in memory: their tickets are answered all the same."""
-    with td.Runner(
-        store=url_of(tmp_path), workflows=[approval()], keep_warm=2, poll_s=0.01
-    ) as runner:
+    with td.Runner(store=url, workflows=[approval()], keep_warm=2, poll_s=0.01) as runner:
         ids = [f"run-{number}" for number in range(10)]
         tickets = {}
         for id in ids:
@@ -110,15 +102,13 @@ def test_who_waits_is_put_away_and_comes_back(tmp_path: Path):
             assert ticket.result(PATIENCE_S) == {"send": [id.title(), True]}
 
 
-def test_another_process_leaves_messages(tmp_path: Path):
+def test_another_process_leaves_messages(url: str):
     """Without a runner of its own: by the inbox, once for each id, also for a run that is put away."""
-    with td.Runner(
-        store=url_of(tmp_path), workflows=[approval()], keep_warm=1, poll_s=0.01
-    ) as runner:
+    with td.Runner(store=url, workflows=[approval()], keep_warm=1, poll_s=0.01) as runner:
         for id in ("a", "b", "c"):
             runner.start(approval(), id)
         tickets = {id: runner.run(id, id) for id in ("a", "b")}
-        other: Any = make_store(url_of(tmp_path))  # as another process would open it
+        other: Any = make_store(url)  # as another process would open it
         try:
             for id in ("a", "b"):
                 body = json.dumps({"name": "approved", "payload": True}).encode()
@@ -134,12 +124,12 @@ def test_another_process_leaves_messages(tmp_path: Path):
             other.close()
 
 
-def test_a_message_that_cannot_be_is_taken_and_told_of(tmp_path: Path, caplog: Any):
+def test_a_message_that_cannot_be_is_taken_and_told_of(url: str, caplog: Any):
     """It does not come again and again."""
-    with td.Runner(store=url_of(tmp_path), workflows=[approval()], poll_s=0.01) as runner:
+    with td.Runner(store=url, workflows=[approval()], poll_s=0.01) as runner:
         runner.start(approval(), "a")
         ticket = runner.run("a", "hello")
-        other: Any = make_store(url_of(tmp_path))
+        other: Any = make_store(url)
         try:
             for number, body in enumerate((b'{"name": "nobody"}', b"{", b"\xc1")):
                 other.post(Message(id=f"m-{number}", run_id="a", kind="signal", body=body))

@@ -5,24 +5,26 @@ from dataclasses import dataclass
 import pytest
 
 import treadle as td
+from tests.conftest import url_of
+from tests.durability.places import looked_into
 from tests.runner.running import PATIENCE_S, Body, SetClock, log_of, of_kind, until
 from treadle import errors
-from treadle.codec import Codec
 from treadle.model.events import Applied
 from treadle.runner.caching import newest_of
 from treadle.stores.memory import MemoryStore
-from treadle.stores.sqlite import SqliteStore
+from treadle.wiring import make_store
 
 CACHED = td.Policy(cache=td.Cache())
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store_of(request, tmp_path):
     """A store that several runners have one after the other."""
     kept = MemoryStore()
+    url = "" if request.param == "memory" else url_of(request.param, request, tmp_path)
 
     def make():
-        return kept if request.param == "memory" else SqliteStore(tmp_path / "runs.db", Codec())
+        return make_store(url) if url else kept
 
     return make
 
@@ -255,13 +257,14 @@ def test_who_asks_for_no_cache_has_none():
         assert len(log_of(runner, "a")) == 3
 
 
-def test_damage_is_a_miss(tmp_path, caplog):
+def test_damage_is_a_miss(url, caplog):
     """What is not as it was written is computed again, and that is told."""
-    body, store = Body(), SqliteStore(tmp_path / "runs.db", Codec())
-    with td.Runner(store=store) as runner:
+    body = Body()
+    longer = "CAST(body || x'00' AS BLOB)" if url.startswith("sqlite") else "body || 'x'::bytea"
+    with td.Runner(store=url) as runner:
         once(runner, cached(body), "a")
-        with store._connections.writing("damaging") as connection:
-            connection.execute("UPDATE cache SET body = CAST(body || x'00' AS BLOB)")
+        with looked_into(url) as connection, connection:
+            connection.execute(f"UPDATE cache SET body = {longer}")
         once(runner, cached(body), "b")
         assert "is damaged" in explained(runner, "b")["why"]
         once(runner, cached(body), "c")

@@ -10,23 +10,25 @@ from pathlib import Path
 import pytest
 
 import treadle as td
+from tests.conftest import url_of
 from tests.runner.running import PATIENCE_S, SetClock, status_of, steps, until
 from treadle import errors
 from treadle.codec import Codec
 from treadle.stores.memory import MemoryStore
 from treadle.stores.sqlite import SqliteStore
+from treadle.wiring import make_store
 
 pytest.importorskip("cronsim", reason="the package cronsim is not installed")
 
-NOON = 1_795_348_800.0
-"""2026-11-22T12:00:00+00:00."""
+NOON = 1_577_880_000.0
+"""2020-01-01T12:00:00+00:00: past by the clock of any server, so that its leases hold nothing back."""
 HOUR = 3600.0
 HOURLY = "0 * * * *"
 
 
 def at(hour, name="report"):
     """The id of the run of an hour of that day."""
-    return f"{name}@2026-11-22T{hour:02}:00:00+00:00"
+    return f"{name}@2020-01-01T{hour:02}:00:00+00:00"
 
 
 def reports(body=len):
@@ -57,15 +59,18 @@ def wait_until_set_for(runner, moment):
     until(lambda: is_set_for(runner, moment))
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store_of(request, tmp_path):
-    """A store that several runners have one after the other."""
+    """A store that several runners have one after the other; that of a server keeps leases by the server's clock."""
     kept = MemoryStore()
+    url = url_of("postgres", request, tmp_path) if request.param == "postgres" else ""
 
     def make(clock):
         if request.param == "memory":
             return kept
-        return SqliteStore(tmp_path / "runs.db", Codec(), clock=clock.now)
+        return (
+            make_store(url) if url else SqliteStore(tmp_path / "runs.db", Codec(), clock=clock.now)
+        )
 
     return make
 
@@ -213,7 +218,7 @@ def test_who_is_killed_leaves_no_gap_and_nothing_twice(tmp_path, append, when):
         wait_until_set_for(runner, NOON + 13 * HOUR)
         made = begun(runner)
 
-    hours = [*(at(hour) for hour in range(13, 24)), "report@2026-11-23T00:00:00+00:00"]
+    hours = [*(at(hour) for hour in range(13, 24)), "report@2020-01-02T00:00:00+00:00"]
     assert made == {id: ["x"] for id in hours}
 
 
@@ -238,9 +243,9 @@ def test_what_cannot_be_is_refused(options, said):
         assert runner.runs() == []
 
 
-def test_an_input_that_cannot_be_stored_is_refused(tmp_path):
+def test_an_input_that_cannot_be_stored_is_refused(url):
     """As that of a run is."""
-    with td.Runner(store=f"sqlite:///{tmp_path / 'runs.db'}") as runner:
+    with td.Runner(store=url) as runner:
         with pytest.raises(errors.EncodeError):
             runner.schedule("report", HOURLY, reports(), threading.Lock())
 

@@ -336,6 +336,20 @@ class Vague(MemoryStore):
     is_instant = None  # type: ignore[assignment]
 
 
+class Repeating(MemoryStore):
+    """Gives the last event that somebody knows once more."""
+
+    def since(self, run_id, position):
+        return super().since(run_id, position - 1)
+
+
+class LosingFolds(MemoryStore):
+    """Gives what comes after a baseline, and not the baseline."""
+
+    def since(self, run_id, position):
+        return [each for each in super().since(run_id, position) if type(each) is not Baseline]
+
+
 BROKEN: list[tuple[type[MemoryStore], str]] = [
     (Overwriting, r"creating a run: create\(\) of an id that is taken gave None"),
     (Forgetful, r"creating a run: info\('one'\) is .*note=None.* it is what was created"),
@@ -369,6 +383,8 @@ BROKEN: list[tuple[type[MemoryStore], str]] = [
     (naming(lambda name: name[:100]), "hostile ids: .*'xxxxx"),
     (CuttingOff, "many runs: the log of 'run-0' has 1000 events, and should have 2003"),
     (OfOneThread, "several threads: a call from another thread failed: .*made in another thread"),
+    (Repeating, r"following a log: since\('run', 1\) is "),
+    (LosingFolds, r"following a log: since\('run', 3\) is .* what came since is folded into it"),
     (Vague, "is_instant is .*NoneType"),
 ]
 
@@ -429,4 +445,4 @@ def test_the_report_says_what_was_done():
     assert "listing" in report.checks
     assert report.runs > 40
     assert report.events > 2_500
-    assert str(report).startswith("MemoryStore kept its promises in 18 checks: ")
+    assert str(report).startswith("MemoryStore kept its promises in 19 checks: ")

@@ -109,7 +109,7 @@ def run(
             max_concurrency=max_concurrency,
             max_open=max_open,
             deadline_s=seconds_of(deadline_s),
-            on_code_change=upgrading.rules_of(on_code_change or []),
+            on_code_change=options.rules_of(on_code_change or []),
         )
         plugs = plugs_from(loaded, asked)
         place = place_for(loaded, url_of(store, is_ephemeral=ephemeral), id)
@@ -170,7 +170,7 @@ def resume(
             executor=executor,
             scheduler=scheduler,
             max_concurrency=max_concurrency,
-            on_code_change=upgrading.rules_of(on_code_change or []),
+            on_code_change=options.rules_of(on_code_change or []),
         )
         plugs = plugs_from(loaded, asked)
         if all is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from time import sleep, time
 from typing import Annotated, Any, Final
@@ -32,6 +33,7 @@ from treadle.model.events import Applied, Event
 from treadle.runner.looks import Look, looks_of
 from treadle.runner.record import LISTED
 from treadle.runner.stimuli import FINAL, IDLE
+from treadle.stores.whole import end_of
 from treadle.value import Workflow
 from treadle.views.graph import graph
 
@@ -285,25 +287,15 @@ def logs(
     Exit codes: 0; 2 if there is no such run or store; 130 after Ctrl-C.
     """
     with usage_errors(), opened(url_of(store)) as kept:
-        info = info_of(kept, id)
-        events = kept.load_all(id).events
-        looks = looks_of(kept, kept.codec, id)
-        write_events([event for event in events if event.position >= since], looks, is_json=json)
-        position = info.position if not events else max(event.position for event in events) + 1
-        while follow and not is_over(info):
+        info, position = info_of(kept, id), since
+        while True:
+            events = kept.since(id, position) if info.position > position else ()
+            write_events(events, looks_of(kept, kept.codec, id) if events else {}, is_json=json)
+            position = end_of(events, position)
+            if not follow or is_over(info):
+                break
             sleep(POLL_S)
             info = info_of(kept, id)
-            if info.position > position:
-                more = events_since(kept, id, position)
-                write_events(more, looks_of(kept, kept.codec, id), is_json=json)
-                position += len(more)
-
-
-def events_since(store: Any, id: str, position: int) -> list[Event]:
-    """The events of a run from a position on; of a store that gives no part of a log, chosen from all."""
-    if hasattr(store, "since"):
-        return list(store.since(id, position))
-    return [event for event in store.load_all(id).events if event.position >= position]
 
 
 def is_over(info: RunInfo) -> bool:
@@ -311,7 +303,7 @@ def is_over(info: RunInfo) -> bool:
     return info.status in FINAL or (info.status == IDLE and holder_of(info, time()) is None)
 
 
-def write_events(events: list[Event], looks: dict[str, Look], *, is_json: bool) -> None:
+def write_events(events: Sequence[Event], looks: dict[str, Look], *, is_json: bool) -> None:
     """Print events, one a line."""
     for event in events:
         is_cached = was_given(event, looks)

@@ -15,14 +15,13 @@ from treadle.cli.ending import usage_errors
 from treadle.cli.loading import Loaded, load
 from treadle.cli.naming import made_up
 from treadle.cli.places import info_of, opened, url_of
-from treadle.cli.upgrading import rules_of
 from treadle.cli.upkeep import say
 from treadle.errors import CodeChanged, UsageError
 from treadle.interfaces import RunInfo, StoredRun
 from treadle.runner.core import check_id
 from treadle.runner.forking import forked, rerun_of
 from treadle.runner.stimuli import RUNNING, STOPPED
-from treadle.stores.portable import write_run
+from treadle.stores.whole import write_run
 from treadle.upgrade.plan import plan
 from treadle.upgrade.rules import KEEP, RECOMPUTE, REFUSE, OnChange
 from treadle.value import Workflow
@@ -86,7 +85,7 @@ def rerun(
     Exit codes: 0; 2 if there is no such run, component, file or store, or its log or the code does not allow it.
     """
     with usage_errors():
-        rules = rules_of(on_code_change or [])
+        rules = options.rules_of(on_code_change or [])
         loaded = loaded_from(target)
         with opened(url_of(store), to_write=True) as kept:
             info_of(kept, id)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import typer
 
 from treadle.cli.places import VARIABLE
-from treadle.upgrade.rules import POLICIES
+from treadle.upgrade.rules import POLICIES, REFUSE, OnChange, on_change_from
 
 Target = Annotated[
     str,
@@ -122,3 +123,17 @@ AsObjects = Annotated[bool, typer.Option("--json", help="Print JSON objects, one
 Timeout = Annotated[
     float, typer.Option(min=0, help="How many seconds to wait until the run has taken it.")
 ]
+
+
+def rules_of(given: list[str]) -> OnChange:
+    """The words of the command line, as `on_code_change` takes them.
+
+    >>> rules_of(["charge=adopt", "keep"])
+    <OnChange 'charge': adopt, '*': keep>
+    """
+    rules: dict[str, str] = {}
+    for text in given:
+        name, _, word = text.rpartition("=")
+        rules.setdefault(name or "*", word)
+    ordered: Mapping[str, str] = rules or {"*": REFUSE}
+    return on_change_from(ordered)

@@ -59,7 +59,9 @@ def shown(url: str) -> str:
     if url.startswith(SQLITE):
         return url.removeprefix(SQLITE)
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    place, _, query = rest.rpartition("@")[2].partition("?")
+    schema = [each for each in query.split("&") if each.startswith("schema=")]
+    return "?".join([f"{scheme}://{place}", *schema[-1:]])
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -19,7 +19,7 @@ from treadle.errors import TreadleError, UsageError
 from treadle.interfaces import RunInfo
 from treadle.runner.stimuli import CANCELLED
 from treadle.upgrade.plan import Plan, plan
-from treadle.upgrade.rules import POLICIES, REFUSE, OnChange, on_change_from
+from treadle.upgrade.rules import POLICIES, OnChange
 from treadle.value import Workflow
 
 NAMED_MAX: Final = 3
@@ -105,7 +105,7 @@ def upgrade(
     Exit codes: 0: all would go on; 1: some would be refused; 2: there is no such file, word or store.
     """
     with usage_errors():
-        rules = rules_of(policy or [])
+        rules = options.rules_of(policy or [])
         if not is_plan:
             raise UsageError(
                 "runs are upgraded when a runner brings them back, not by a command.",
@@ -144,20 +144,6 @@ def grouped(plans: Iterable[tuple[str, Plan]], *, apart: bool) -> list[Group]:
         key = run_id if apart else found.likeness()
         groups.setdefault(key, Group(found)).take(run_id, found)
     return sorted(groups.values(), key=lambda group: not group.plan.goes_on)
-
-
-def rules_of(given: list[str]) -> OnChange:
-    """The words of the command line, as `on_code_change` takes them.
-
-    >>> rules_of(["charge=adopt", "keep"])
-    <OnChange 'charge': adopt, '*': keep>
-    """
-    rules: dict[str, str] = {}
-    for text in given:
-        name, _, word = text.rpartition("=")
-        rules.setdefault(name or "*", word)
-    ordered: Mapping[str, str] = rules or {"*": REFUSE}
-    return on_change_from(ordered)
 
 
 def clean_lines(text: str) -> str:

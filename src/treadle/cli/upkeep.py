@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from time import time
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
 from msgspec import structs
 
 from treadle.cli import options
-from treadle.cli.ending import FAILED, usage_errors
+from treadle.cli.copying import copied_from_file, copied_to_file, is_store, told_of
+from treadle.cli.ending import FAILED, complain, usage_errors
 from treadle.cli.history import holder_of
 from treadle.cli.places import info_of, opened, shown, url_of
 from treadle.cli.terminal import clean
@@ -21,6 +22,7 @@ from treadle.interfaces import RunInfo, Trimmed
 from treadle.runner.core import check_id
 from treadle.runner.retention import Retention
 from treadle.stores.portable import export_run, import_run
+from treadle.stores.whole import Copied
 
 UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
@@ -91,19 +93,27 @@ def export(
 
 
 def import_(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="What `treadle export` wrote.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="What `treadle export` or `backup` wrote.")
+    ],
     *,
     id: Annotated[str | None, typer.Option("--id", help="Another id than the run had.")] = None,
     store: options.StoreUrl = None,
     json: options.AsObjects = False,
 ) -> None:
-    """Put an exported run into a store, as it stood where it came from.
+    """Put an exported run into a store, as it stood where it came from; or all runs of a backup, into an empty one.
 
-    Its keys for idempotent work stay the same, so let only one of the two go on; `treadle fork` makes a run of its own.
+    A backup may be of another kind than the store: so runs move from SQLite to PostgreSQL, and back.
+    Keys for idempotent work stay the same, so let only one of the two go on; `treadle fork` makes a run of its own.
 
-    Exit codes: 0; 2 if there is no such file or store, or a run of this id is there.
+    Exit codes: 0; 1 if a run of a backup cannot be read; 2 if there is no such file or store, or the runs are there.
     """
     with usage_errors():
+        if is_store(Path(file)):
+            if id is not None:
+                raise UsageError(f"--id is for one run, and {file!r} is a whole store.")
+            copied = copied_from_file(Path(file), url_of(store))
+            end_copying(copied, json, file, f"are in {shown(url_of(store))}")
         try:
             data = Path(file).read_bytes()
         except OSError as error:
@@ -248,7 +258,11 @@ def backup(
 ) -> None:
     """Copy a store as it is at one moment, also while its runs are at work.
 
-    Exit codes: 0; 2 if there is no such store, or the file is there already.
+    The copy is a SQLite store, whatever the store is: `ls`, `show` and `verify` read it, and `import` puts it into an
+    empty store of either kind. Of PostgreSQL the cache is left out.
+
+    Exit codes: 0; 1 if a run cannot be read, and so is left out; 2 if there is no such store, or the file is there
+    already.
     """
     with usage_errors():
         url = url_of(store)
@@ -256,13 +270,21 @@ def backup(
             raise UsageError(f"the folder of {file!r} is not there.", hint="make it first.")
         with opened(url) as kept:
             if not hasattr(kept, "backup"):
-                raise UsageError(
-                    f"{shown(url)} is no file, and is copied by the tools of its database.",
-                    hint="one run as a file: treadle export ID --to FILE.",
-                )
+                copied = copied_to_file(kept, Path(file))
+                end_copying(copied, json, file, f"of {shown(url)} are copied to {file}")
             kept.backup(file)
     size = Path(file).stat().st_size
     say({"file": file, "bytes": size}, json, f"{shown(url)} is copied to {file}: {size} bytes")
+
+
+def end_copying(copied: Copied, is_json: bool, file: str, where: str) -> NoReturn:
+    """Say what became of the runs of a whole store, and end with the code that tells whether all could be read."""
+    for line in told_of(copied):
+        complain(line)
+    done = {"file": file, "runs": copied.runs, "events": copied.events}
+    text = f"{counted(copied.runs, 'run')}, {counted(copied.events, 'event')} {where}"
+    say(done | {"left_out": [each.run_id for each in copied.left_out]}, is_json, text)
+    raise typer.Exit(FAILED if copied.left_out else 0)
 
 
 def seconds_in(text: str) -> float:

@@ -130,6 +130,15 @@ class MemoryStore:
                 raise unknown(run_id)
             return StoredRun(info=kept.info(), events=tuple(kept.events), intents=kept.intents)
 
+    def since(self, run_id: str, position: int) -> Sequence[Event]:
+        """The events of a run from a position on. Errors: `UnknownRun`."""
+        events = self.load(run_id).events
+        is_folded = bool(events) and type(events[0]) is Baseline
+        if is_folded and position < events[0].position:
+            return events
+        later = events[1:] if is_folded else events
+        return later[max(0, position - later[0].position) :] if later else ()
+
     def info(self, run_id: str) -> RunInfo | None:
         """A run without its log, if there is one."""
         with self._lock:

@@ -1,35 +1,26 @@
 """One run as a file: taken out of one store, put into another, also of another kind, with its history as it was.
 
-The events are written by the codec that is given, large values included; a digest over all of it tells whether the file
-is what was written.
+With it go the marks of attempts that must not begin twice, its messages, and what its transactional steps gave. Events
+are written by the codec that is given, large values included; a digest over all of it tells whether the file is what
+was written.
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct, structs
 
 from treadle.errors import Corrupt, SchemaTooNew, UsageError
-from treadle.interfaces import Append, Codec, RunInfo, Store, StoredRun
+from treadle.interfaces import Codec, Message, RunInfo, Store
 from treadle.model.events import Event
+from treadle.stores.whole import Beside, Whole, bare, write_run
 
 MAGIC: Final = b"treadle run\n"
 FORMAT: Final = 1
 DIGEST_BYTES: Final = 32
-
-AT_ONCE: Final = 2_000
-"""So many events go into one transaction."""
-
-
-class Whole(Protocol):
-    """A store that can give all of a run."""
-
-    def load_all(self, run_id: str) -> StoredRun:
-        """A run with all of its log."""
-        ...
 
 
 class Exported(Struct, array_like=True):
@@ -39,6 +30,9 @@ class Exported(Struct, array_like=True):
     info: RunInfo
     bodies: list[bytes]
     blobs: dict[bytes, bytes]
+    intents: list[bytes] = []
+    messages: list[tuple[Message, bool]] = []
+    results: list[tuple[str, bytes]] = []
 
 
 def export_run(store: Whole, codec: Codec, run_id: str) -> bytes:
@@ -50,8 +44,15 @@ def export_run(store: Whole, codec: Codec, run_id: str) -> bytes:
         body, apart = codec.encode_event(event)
         bodies.append(body)
         blobs.update(apart)
-    info = structs.replace(stored.info, owner=None, lease_until=None, epoch=0, crashes=0)
-    data = msgspec.msgpack.encode(Exported(FORMAT, info, bodies, blobs))
+    beside = store.beside(run_id)
+    results = [(key, codec.encode(value)) for key, value in beside.results]
+    exported = Exported(
+        *(FORMAT, bare(stored.info), bodies, blobs),
+        intents=sorted(stored.intents),
+        messages=beside.messages,
+        results=results,
+    )
+    data = msgspec.msgpack.encode(exported)
     return MAGIC + blake2b(data, digest_size=DIGEST_BYTES).digest() + data
 
 
@@ -63,7 +64,10 @@ def import_run(store: Store, codec: Codec, data: bytes, run_id: str | None = Non
     """
     exported = read(data)
     info = structs.replace(exported.info, id=run_id or exported.info.id)
-    write_run(store, info, events_in(exported, codec))
+    events = events_in(exported, codec)
+    results: list[tuple[str, Any]] = [(key, codec.decode(body)) for key, body in exported.results]
+    beside = Beside(messages=exported.messages, results=results)
+    write_run(store, info, events, intents=exported.intents, beside=beside)
     return info
 
 
@@ -71,32 +75,6 @@ def events_in(exported: Exported, codec: Codec) -> tuple[Event, ...]:
     """The log in a file. Errors: `Corrupt`, and those of the codec."""
     blobs = exported.blobs
     return tuple([codec.decode_event(body, blobs.__getitem__) for body in exported.bodies])
-
-
-def write_run(store: Store, info: RunInfo, events: tuple[Event, ...]) -> None:
-    """Put a run with all of its log into a store, wholly or not at all. Errors: `DuplicateRun`, those of the store."""
-    store.create(structs.replace(info, position=0))
-    position = 0
-    try:
-        for start in range(0, len(events), AT_ONCE):
-            part = events[start : start + AT_ONCE]
-            is_last = start + AT_ONCE >= len(events)
-            append = Append(
-                run_id=info.id,
-                expected=position,
-                events=part,
-                status=info.status if is_last else None,
-                note=info.note,
-                at=info.updated_at,
-                wake_at=info.wake_at,
-            )
-            (fault,) = store.append([append])
-            if fault is not None:
-                raise fault
-            position = part[-1].position + 1
-    except BaseException:
-        store.delete(info.id)  # half a run is none
-        raise
 
 
 def read(data: bytes) -> Exported:
@@ -108,7 +86,8 @@ def read(data: bytes) -> Exported:
     digest, rest = data[len(MAGIC) :][:DIGEST_BYTES], data[len(MAGIC) + DIGEST_BYTES :]
     if blake2b(rest, digest_size=DIGEST_BYTES).digest() != digest:
         raise Corrupt("the file of the exported run is not what was written.")
-    found = msgspec.msgpack.decode(rest, type=tuple[int, msgspec.Raw, msgspec.Raw, msgspec.Raw])
-    if found[0] > FORMAT:
-        raise SchemaTooNew(f"the file is of format {found[0]}; this version knows {FORMAT}.")
+    found = msgspec.msgpack.decode(rest, type=list[msgspec.Raw])
+    version = msgspec.msgpack.decode(found[0], type=int)
+    if version > FORMAT:
+        raise SchemaTooNew(f"the file is of format {version}; this version knows {FORMAT}.")
     return msgspec.msgpack.decode(rest, type=Exported)

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import structs
 
-from treadle.errors import Conflict, Corrupt
+from treadle.errors import Conflict, Corrupt, UnknownRun
 from treadle.interfaces import Append, Store
 from treadle.model.events import Baseline, Event
 from treadle.testing.store_trial import Trial, accepted
@@ -114,6 +114,35 @@ def compacting(trial: Trial) -> None:
     trial.add("run", 1_201, fold, accepted(2_000))
     trial.expect_events("run", [fold, accepted(2_000)], "a baseline takes the place of all")
     expect_findings(trial, [])
+
+
+def following(trial: Trial) -> None:
+    """Whoever knows a log up to a position is given what comes after it, and all of it where that is not enough."""
+    store: Any = trial.store
+
+    def expect(position: int, wanted: Sequence[Event], hint: str = "") -> None:
+        what = f"since('run', {position})"
+        found = trial.called(what, lambda: store.since("run", position))
+        trial.expect(what, [*found], [*wanted], hint)
+
+    unknown = "since() of an unknown run"
+    trial.expect_raised(unknown, UnknownRun, lambda: store.since("run", 0))
+    trial.create("run")
+    expect(0, [])
+    log = [accepted(at, at) for at in range(6)]
+    trial.add("run", 0, *log)
+    for position in (0, 1, 5, 6, 900):
+        expect(position, log[position:])
+    trial.add("run", 6, accepted(6))
+    expect(6, [accepted(6)], "one came since")
+    fold = baseline_at(7)
+    trial.add("run", 7, fold)
+    expect(7, [], "a baseline takes no position, and all before it is known")
+    expect(3, [fold], "what came since is folded into it")
+    trial.add("run", 7, accepted(7), accepted(8))
+    expect(7, [accepted(7), accepted(8)])
+    expect(8, [accepted(8)])
+    expect(3, [fold, accepted(7), accepted(8)], "what came since is folded, but for these")
 
 
 def sweeping(trial: Trial) -> None:

@@ -18,6 +18,7 @@ from treadle.errors import Conflict, DuplicateRun, UnknownRun
 from treadle.interfaces import (
     Append,
     Caches,
+    Follows,
     Inbox,
     Leases,
     Loads,
@@ -102,10 +103,10 @@ def check_store(
     to outlive the object: it is given a store that was closed, and makes another one on the same data. `runs`: how
     many runs the largest check has.
 
-    A store that also offers `Leases` and `Inbox`, `Upkeep`, `Caches`, `Loads`, `Quotas` or `Transactions` is held to
-    what they promise. Its clock is to begin at the present; `pass_time(store, seconds)` puts it forward, and without
-    it the kit waits, a second in all. `damage(store, run_id)` is to overwrite a bit of the run's newest snapshot, and
-    `damage_entry(store, key)` one of a cached entry. For transactions a table is made, and dropped.
+    A store that also offers `Leases` and `Inbox`, `Follows`, `Upkeep`, `Caches`, `Loads`, `Quotas` or `Transactions` is
+    held to what they promise. Its clock is to begin at the present; `pass_time(store, seconds)` puts it forward, and
+    without it the kit waits, a second in all. `damage(store, run_id)` is to overwrite a bit of the run's newest
+    snapshot, and `damage_entry(store, key)` one of a cached entry. For transactions a table is made, and dropped.
     """
     tally = Counter[str]()
     checks = dict(CHECKS)
@@ -115,6 +116,8 @@ def check_store(
         checks |= SHARED_CHECKS
         if isinstance(probe, Loads):
             checks["loads"] = store_roles.loads
+    if isinstance(probe, Follows):
+        checks["following a log"] = store_upkeep.following
     if isinstance(probe, Upkeep):
         checks |= UPKEEP_CHECKS
         if damage is not None:

@@ -1,4 +1,4 @@
-"""One server for all tests here; each test has a schema of its own."""
+"""Stores on the one server; each test has a schema of its own."""
 
 from __future__ import annotations
 
@@ -8,34 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.stores.postgres.server import NoServer, Server, new_server, remove
+from tests.stores.postgres.server import Server
 
 NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """A server that all tests share: nobody stops this one."""
-    yield from running()
-
-
-@pytest.fixture
-def own_server() -> Iterator[Server]:
-    """A server that a test may stop and start as it likes."""
-    yield from running()
-
-
-def running() -> Iterator[Server]:
-    """A server, or a reason to skip."""
-    pytest.importorskip("psycopg", reason="the package psycopg is not installed")
-    try:
-        made = new_server()
-    except NoServer as error:
-        pytest.skip(f"no PostgreSQL can be started here: {error}")
-    try:
-        yield made
-    finally:
-        remove(made)
 
 
 @pytest.fixture

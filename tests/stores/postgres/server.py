@@ -38,6 +38,10 @@ class Server:
         """How to connect to it by way of a proxy on another port."""
         return f"postgresql://postgres@127.0.0.1:{port}/postgres"
 
+    def in_schema(self, name: str) -> str:
+        """Where a store with tables of its own is, as a URL."""
+        return f"{self.conninfo}?schema={name}"
+
     def create(self) -> None:
         """Make the cluster, for this machine only, and without waiting for the disk."""
         self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import closing
+from typing import Any
 
 import psycopg
 import pytest
@@ -33,11 +35,25 @@ def sql(server, *statements):
             connection.execute(each)
 
 
+def test_a_word_names_a_schema(server):
+    """Among what else it says."""
+    for query in ("schema=mine", "connect_timeout=3&schema=mine", "schema=mine&connect_timeout=3"):
+        made: Any = make_store(f"{server.conninfo}?{query}")
+        with closing(made) as store:
+            assert store.schema == "mine"
+            assert ("connect_timeout" in query) == (
+                int(store._connections._settings["connect_timeout"]) == 3
+            )
+            assert store.list() == []
+
+
 def test_a_word_makes_one(server):
     """A connection string is a store; its password is not shown."""
     store = make_store("postgresql://user:secret@host.invalid:7/orders")
 
     assert repr(store) == "<PostgresStore postgresql://host.invalid:7/orders treadle>"
+    with pytest.raises(UsageError, match="no plain name"):
+        make_store(f"{server.conninfo}?schema=no+name")
     with pytest.raises(UsageError, match="no connection string"):
         make_store("postgresql://host:port:7/x y z?=")
 
@@ -123,6 +139,29 @@ def test_a_later_schema_is_refused(store, open_store, server):
     sql(server, f"UPDATE {store.schema}.meta SET value = '99' WHERE key = 'version'")
 
     with pytest.raises(SchemaTooNew, match="schema 99, this one knows 1"):
+        open_store().list()
+
+
+SCRIPT_MARKS = ("6b7b12f4c39f1cda",)
+"""Of each script what it was when it was released: until then a new mark may stand here."""
+
+
+def test_scripts_stay_what_they_were():
+    """What changes is a new script at the end."""
+    schema = pytest.importorskip("treadle.stores.postgres.schema")
+
+    assert tuple(map(schema.mark_of, range(schema.VERSION))) == SCRIPT_MARKS
+
+
+def test_tables_of_another_script_are_refused(store, open_store, server):
+    """The script was edited after the tables were made by it: it is said, before anything fails in the middle."""
+    store.list()
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute(
+            f"UPDATE {store.schema}.meta SET value = 'another' WHERE key = 'script 1'"
+        )
+
+    with pytest.raises(UsageError, match="made by another script 1"):
         open_store().list()
 
 

@@ -8,8 +8,9 @@ from msgspec import structs
 
 import treadle as td
 from tests.stores.postgres.logs import accepted, add, applied, info
-from treadle.errors import Conflict, DuplicateRun, EncodeError, Fenced, StoreError, UnknownRun
-from treadle.interfaces import Append
+from treadle.errors import Conflict, Corrupt, DuplicateRun, Fenced, StoreError, UnknownRun
+from treadle.interfaces import Append, Message
+from treadle.testing.store_upkeep import baseline_at
 from treadle.testing.stored_logs import folded_story
 
 
@@ -34,13 +35,6 @@ def test_a_run_begins_with_its_first_events(store):
     assert values(store, "run") == ["one"]
     assert store.info("run").owner == "me"
     assert store.info("run").epoch == 1
-
-
-def test_a_run_cannot_begin_in_its_middle(store):
-    """Who creates a run and expects a log in it has confused two runs: nothing is created."""
-    assert told(store, add("run", 3, create=info("run"))) == [Conflict]
-    assert told(store, add("run", 0, create=info("run", epoch=1), epoch=2)) == [Fenced]
-    assert store.info("run") is None
 
 
 def test_appends_that_follow_each_other_go_in_one_statement(store):
@@ -141,25 +135,6 @@ def test_a_server_that_lost_commits_is_noticed(store, server):
     assert store.verify() != []
 
 
-@pytest.mark.parametrize("text", ["a\x00b", "half \ud800"])
-def test_names_that_the_server_cannot_keep_are_refused(store, text):
-    """They are refused one by one; to look for one finds nothing, and a note loses what cannot be kept."""
-    bad = add("x", 0, create=info(text))
-
-    assert told(store, structs.replace(bad, run_id=text), add("ok", 0, create=info("ok"))) == [
-        EncodeError,
-        None,
-    ]
-    assert store.info(text) is None
-    assert store.list(workflow=text) == []
-    assert not store.delete(text)
-    assert store.claim("me", 1, run_id=text) == []
-    with pytest.raises(UnknownRun):
-        store.load(text)
-    assert told(store, add("ok", 1, status="parked", note=text)) == [None]
-    assert store.info("ok").note[0] == text[0]
-
-
 def test_large_values_come_back(store):
     """They stand out of line, once, and go with the last run that needs them."""
     large = "x" * 100_000
@@ -220,3 +195,39 @@ def test_snapshots_shorten_the_way_back(store):
     assert td.Workflow.from_log(template, store.load("run").events).position == len(log)
     assert store.verify() == []
     assert told(store, add("run", len(log))) == [None]
+
+
+@pytest.mark.parametrize(
+    ("table", "finding"),
+    [
+        ("message", "the message 'm' is not what was left"),
+        ("snapshot", "a snapshot is not what was"),
+    ],
+)
+def test_damage_beside_the_log_is_found(store, server, table, finding):
+    """A damaged message is not handed on, and a damaged snapshot is passed over; both are told of."""
+    store.create(info("run", epoch=1))
+    assert store.append([add("run", 0, epoch=1), add("run", 1, epoch=1)]) == [None, None]
+    assert store.save_snapshot("run", 1, baseline_at(1))
+    store.post(Message(id="m", run_id="run", kind="signal", body=b"body"))
+    assert not store.verify()
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute(f"UPDATE {store.schema}.{table} SET body = body || 'x'::bytea")
+
+    (found,) = store.verify()
+    assert (found.run_id, finding in found.what) == ("run", True)
+    store.claim("me", 60.0, run_id="run")
+    assert len(store.waiting("me")) == (table != "message")
+
+
+def test_a_damaged_result_of_a_step_is_told(store, server):
+    """Rather than handed on as what the step gave."""
+    store.create(info("run"))
+    with store.transaction("key", "key of run") as step:
+        step.keep(5)
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute(f"UPDATE {store.schema}.completed SET body = body || 'x'::bytea")
+
+    with pytest.raises(Corrupt, match="'key' gave is not what was written"):
+        with store.transaction("key", "key of run"):
+            raise AssertionError("it has nothing to give")

@@ -9,11 +9,10 @@ from typing import Any, Final
 from treadle.errors import EncodeError, StoreError
 from treadle.interfaces import Trimmed
 from treadle.stores.chain import stamped, unstamped
+from treadle.stores.entries import is_text
 from treadle.stores.faults import damaged_entry
 from treadle.stores.postgres.connections import Connections
-from treadle.stores.postgres.driver import execute
-from treadle.stores.postgres.entries import is_text
-from treadle.stores.postgres.sharing import UNSYNCED
+from treadle.stores.postgres.driver import UNSYNCED, execute
 from treadle.stores.postgres.statements import NOW
 
 USED_FOR_S: Final = 600.0

@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore, Lock, local
 from typing import Any, Final, Protocol, TypeVar
 
 from treadle.errors import OutcomeUnknown, StoreError, StoreUnavailable, UsageError
 from treadle.stores.postgres.driver import (
     BEGIN,
+    PIN,
+    READ,
     SILENCE_S,
     Connection,
     connect,
@@ -59,6 +61,9 @@ class Connections:
         self._room = BoundedSemaphore(MOST)
         self._idle: list[Connection] = []
         self._is_prepared = False
+        self.is_lax = False
+        """By the server's own setting a commit may be lost in its crash: whoever needs more has to say so."""
+        self._moment = local()
         self._is_closed = False
 
     # ------------------------------------------------------------------------------ one connection
@@ -104,15 +109,17 @@ class Connections:
             if not isinstance(told, StoreUnavailable):
                 told = StoreUnavailable(told.message, hint=told.hint)
             raise told from error
-        if not self._is_prepared:
-            try:
+        try:
+            if not self._is_prepared:
                 prepare(connection, self.schema, self.place)
-            except BaseException as error:
-                connection.close()
-                if isinstance(error, psycopg.Error):
-                    raise as_ours(error, self.place, "preparing") from error
-                raise
-            self._is_prepared = True
+                self._is_prepared = True
+            ((setting, _),) = execute(connection, PIN)
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, psycopg.Error):
+                raise as_ours(error, self.place, "preparing") from error
+            raise
+        self.is_lax = self.is_lax or setting == "off"
         return connection
 
     def _roll_back(self, connection: Connection) -> None:
@@ -146,6 +153,12 @@ class Connections:
 
         For who wants to know how it failed; all others take `call`.
         """
+        kept: Connection | None = getattr(self._moment, "connection", None)
+        if kept is not None:  # what this thread reads belongs together, and cannot go on elsewhere
+            try:
+                return work(kept)
+            except psycopg.Error as error:
+                raise as_ours(error, self.place, doing) from error
         with self._use() as connection:
             try:
                 return work(connection)
@@ -190,6 +203,19 @@ class Connections:
         )
 
     @contextmanager
+    def at_one_moment(self) -> Generator[None]:
+        """Whatever this thread reads meanwhile belongs together; it writes nothing. Errors: `StoreError`."""
+        with self._use() as connection:
+            try:
+                with transaction(connection, READ):
+                    self._moment.connection = connection
+                    yield
+            except psycopg.Error as error:
+                raise as_ours(error, self.place, "reading") from error
+            finally:
+                self._moment.connection = None
+
+    @contextmanager
     def borrowed(self, doing: str) -> Generator[Connection]:
         """A connection for somebody else's statements, whose errors are theirs. Errors: `StoreUnavailable`."""
         with self._use() as connection:
@@ -208,7 +234,13 @@ class Connections:
 
 @contextmanager
 def transaction(connection: Connection, begin: str = BEGIN) -> Generator[None]:
-    """Several statements that count together. Where something is raised, the connection is dropped, and with it all."""
+    """Several statements that count together. Where something is raised, the connection is dropped, and with it all.
+
+    Within another transaction they are a part of that.
+    """
+    if connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS:
+        yield
+        return
     execute(connection, begin)
     yield
     execute(connection, "COMMIT")

@@ -19,9 +19,12 @@ except ImportError as error:
 
 __all__ = [
     "BEGIN",
+    "PIN",
     "READ",
     "SILENCE_S",
     "STEP",
+    "SYNCED",
+    "UNSYNCED",
     "Connection",
     "connect",
     "described",
@@ -62,9 +65,24 @@ LIMITS: Final = (
     f"-c idle_in_transaction_session_timeout={IDLE_S}s"
 )
 
+UNSYNCED: Final = "set_config('synchronous_commit', 'off', true)"
+"""Within a transaction: its commit need not outlive the server's crash."""
+
+NOT_OFF: Final = "set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on')"
+"""Any other setting syncs to the server's disk at least, and stays."""
+
+SYNCED: Final = f"{NOT_OFF}, true)"
+"""Within a transaction: its commit outlives the server's crash, also where the server's own setting is off."""
+
+PIN: Final = f"SELECT current_setting('synchronous_commit'), {NOT_OFF}, false)"
+"""For a new connection: what the server would do, and from now on never less, whatever its setting becomes.
+
+Behind a pooler the next transaction may be in another session, so where it is off each one has to say so.
+"""
+
 BEGIN: Final = (
     f"BEGIN; SET LOCAL statement_timeout = '{STATEMENT_S}s'; SET LOCAL lock_timeout = '{LOCK_S}s'; "
-    f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_S}s'"
+    f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_S}s'; SELECT {SYNCED}"
 )
 """A transaction that several statements make. Its limits end with it, so that a pooler may pass the connection on."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from threading import Lock
 from typing import Final
 
-from treadle.stores.postgres.entries import Place
+from treadle.stores.entries import Place
 
 KNOWN: Final = 4096
 """Of so many runs is remembered where their log ends, which spares a look each time."""

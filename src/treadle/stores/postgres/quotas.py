@@ -13,9 +13,9 @@ from typing import Any, Final
 from msgspec import structs
 
 from treadle.model.quotas import BreakerNews, Quota, QuotaWish, ShareWish
+from treadle.stores.entries import is_text
 from treadle.stores.postgres.connections import Connections, transaction
 from treadle.stores.postgres.driver import BEGIN, Connection, execute
-from treadle.stores.postgres.entries import is_text
 from treadle.stores.postgres.statements import NOW
 from treadle.stores.quotas import Fuse, Holding, divided, judged
 

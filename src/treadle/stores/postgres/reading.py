@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from treadle.interfaces import Codec, RunInfo, StoredRun
 from treadle.model.events import Event
-from treadle.stores.chain import seal
+from treadle.stores.chain import first_link, seal
+from treadle.stores.entries import is_text
 from treadle.stores.faults import check_chain, damaged, unknown
 from treadle.stores.postgres.connections import Connections, Lost, transaction
 from treadle.stores.postgres.driver import READ, Connection, execute
-from treadle.stores.postgres.entries import is_text
 from treadle.stores.postgres.places import Places
 from treadle.stores.rows import info_of
 
@@ -108,6 +108,8 @@ class Reading:
                 raise damaged(run_id, position, "the snapshot it begins with")
         if base and not first:
             raise damaged(run_id, base, "the snapshot it begins with is missing")
+        if not first and link != first_link(run_id, info.run_key):
+            raise damaged(run_id, 0, "its key")
         events = rows(
             "SELECT position, epoch, body, link FROM {s}.event WHERE run = %s AND position >= %s ORDER BY position",
             *(pk, begin),
@@ -118,6 +120,51 @@ class Reading:
         intents = rows("SELECT attempt FROM {s}.intent WHERE run = %s", pk)
         marks = frozenset(mark for (mark,) in intents)
         return StoredRun(info=info, events=tuple(decoded), intents=marks)
+
+    def since(self, run_id: str, position: int) -> Sequence[Event]:
+        """The events of a run from a position on. Errors: `UnknownRun`, `Corrupt`."""
+        if not is_text(run_id):
+            raise unknown(run_id)
+
+        def work(connection: Connection) -> Sequence[Event]:
+            with transaction(connection, READ):
+                return self._later(connection, run_id, position)
+
+        return self._connections.call("reading", work)
+
+    def _later(self, connection: Connection, run_id: str, position: int) -> Sequence[Event]:
+        def rows(statement: str, *given: Any) -> Sequence[tuple[Any, ...]]:
+            return execute(connection, statement.replace("{s}", self._schema), given)
+
+        found = rows("SELECT pk, head, base, link, base_link FROM {s}.run WHERE id = %s", run_id)
+        if not found:
+            raise unknown(run_id)
+        pk, head, base, last, link = found[0]
+        if position < base:
+            return self._loaded(connection, run_id, is_whole=True).events
+        begin = min(position, head)
+        if begin > base:
+            before = rows(
+                "SELECT link FROM {s}.event WHERE run = %s AND position = %s", pk, begin - 1
+            )
+            if not before:
+                raise damaged(run_id, begin - 1, "an event is missing")
+            ((link,),) = before
+        events = rows(
+            "SELECT position, epoch, body, link FROM {s}.event WHERE run = %s AND position >= %s ORDER BY position",
+            *(pk, begin),
+        )
+        check_chain(run_id, events, begin=begin, head=head, link=link, last=last)
+        return [self._decoded(connection, row[2], run_id, row[0]) for row in events]
+
+    def damaged_snapshots(self, run_id: str) -> Sequence[int]:
+        """The positions of a run's snapshots that are not as they were written."""
+        rows = self._rows(
+            "SELECT position, body, snapshot.link, seal "  # noqa: S608 - our own names
+            f"FROM {self._schema}.snapshot JOIN {self._schema}.run ON run.pk = snapshot.run WHERE id = %s",
+            [run_id],
+        )
+        return [at for at, body, link, mark in rows if seal(link, at, body) != mark]
 
     def _decoded(self, connection: Connection, body: bytes, run_id: str, position: int) -> Event:
         def fetch(mark: bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from functools import partial
+from hashlib import blake2b
 from typing import Any, Final
 
 from treadle.errors import SchemaTooNew, UsageError
@@ -183,6 +184,12 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
 VERSION: Final = len(SCRIPTS)
 
 
+def mark_of(number: int) -> str:
+    """What tells a script from any other; line breaks and indentation are none of it."""
+    plain = ";".join(" ".join(statement.split()) for statement in SCRIPTS[number])
+    return blake2b(plain.encode(), digest_size=8).hexdigest()
+
+
 def check_name(schema: str) -> None:
     """Errors: `UsageError` if this cannot name the schema."""
     if not NAME.fullmatch(schema):
@@ -197,6 +204,7 @@ def prepare(connection: Connection, schema: str, place: str) -> None:
     version = version_of(connection, schema, place)
     for number in range(version, VERSION):
         _migrate(connection, schema, place, number)
+    _check_scripts(connection, schema, place)
 
 
 def version_of(connection: Connection, schema: str, place: str) -> int:
@@ -214,6 +222,18 @@ def version_of(connection: Connection, schema: str, place: str) -> int:
             hint="install that version of treadle, or name another schema.",
         )
     return version
+
+
+def _check_scripts(connection: Connection, schema: str, place: str) -> None:
+    """Errors: `UsageError` where the tables were made by other scripts than these."""
+    rows = execute(connection, f"SELECT key, value FROM {schema}.meta WHERE key LIKE 'script %'")  # noqa: S608 - checked name
+    marks = {f"script {number + 1}": mark_of(number) for number in range(VERSION)}
+    for name, mark in marks.items():
+        if dict(rows).get(name) != mark:
+            raise UsageError(
+                f"the tables in the schema {schema!r} of {place} were made by another {name} than this version has.",
+                hint="use the version of treadle that made them, or name another schema.",
+            )
 
 
 def _has(connection: Connection, schema: str, name: str) -> bool:
@@ -252,6 +272,8 @@ def _migrate(connection: Connection, schema: str, place: str, number: int) -> No
             run(f"INSERT INTO {schema}.meta VALUES (%s, %s)", made)  # noqa: S608 - checked name
         for statement in SCRIPTS[number]:
             run(statement.format(s=schema))
+        made = (f"script {number + 1}", mark_of(number))
+        run(f"INSERT INTO {schema}.meta VALUES (%s, %s)", made)  # noqa: S608 - checked name
         run(
             f"INSERT INTO {schema}.meta VALUES ('version', %s) "  # noqa: S608 - checked name
             "ON CONFLICT(key) DO UPDATE SET value = excluded.value",

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from treadle.errors import EncodeError, StoreError
+from treadle.errors import StoreError
 from treadle.interfaces import Codec, Message, RunInfo
+from treadle.stores.entries import is_text
 from treadle.stores.faults import unknown
 from treadle.stores.postgres.connections import Connections, Lost
-from treadle.stores.postgres.driver import STEP, Connection, execute, psycopg
-from treadle.stores.postgres.entries import is_text
+from treadle.stores.postgres.driver import STEP, SYNCED, UNSYNCED, Connection, execute, psycopg
 from treadle.stores.postgres.reading import COLUMNS
 from treadle.stores.postgres.statements import NOW
 from treadle.stores.rows import info_of
+from treadle.stores.sealed import (
+    check_message,
+    left_message,
+    opened_message,
+    opened_result,
+    sealed_message,
+    sealed_result,
+)
 from treadle.stores.transaction import Transaction
+from treadle.stores.whole import Beside
 
-UNSYNCED: Final = "set_config('synchronous_commit', 'off', true)"
-"""A lease that was kept or let go of, and is not any more after the server's crash, only ends sooner or later."""
+logger = logging.getLogger("treadle.stores")
 
 BEGUN: Final = "extract(epoch FROM statement_timestamp())::float8"
 """The server's time when the statement began: the planner may look it up in an index."""
@@ -71,6 +80,7 @@ FROM unnest(%(ids)s::text[], %(epochs)s::bigint[]) AS g(id, epoch)
 JOIN {s}.run AS r ON r.id = g.id AND r.epoch = g.epoch
 WHERE l.run = r.pk AND l.owner = %(owner)s RETURNING r.id, {unsynced}
 """
+"""A lease that was kept or let go of, and is not any more after the server's crash, only ends sooner or later."""
 
 LOADS: Final = """
 SELECT lease.owner, count(*) FILTER (WHERE run.status = 'running')
@@ -92,7 +102,7 @@ WITH r AS (SELECT pk FROM {s}.run WHERE id = %(run_id)s FOR KEY SHARE),
 m AS (
     INSERT INTO {s}.message(run, id, kind, body, at) SELECT pk, %(id)s, %(kind)s, %(body)b, %(at)s::float8 FROM r
     ON CONFLICT DO NOTHING RETURNING pk)
-SELECT EXISTS(SELECT 1 FROM r), EXISTS(SELECT 1 FROM m)
+SELECT EXISTS(SELECT 1 FROM r), EXISTS(SELECT 1 FROM m), {synced}
 """
 
 WAITING: Final = """
@@ -100,6 +110,20 @@ SELECT message.id, run.id, kind, body, at FROM {s}.lease JOIN {s}.run ON run.pk 
 JOIN {s}.message ON message.run = run.pk WHERE lease.owner = %(owner)s AND body IS NOT NULL ORDER BY message.pk
 """
 
+LEFT: Final = """
+SELECT message.id, run.id, kind, body, at FROM {s}.run JOIN {s}.message ON message.run = run.pk
+WHERE run.id = %(run_id)s AND body IS NOT NULL ORDER BY message.pk
+"""
+
+ALL_LEFT: Final = """
+SELECT message.id, kind, body, at FROM {s}.run JOIN {s}.message ON message.run = run.pk
+WHERE run.id = %(run_id)s ORDER BY message.pk
+"""
+
+GAVE: Final = """
+SELECT key, run_key, body FROM {s}.run JOIN {s}.completed USING (run_key)
+WHERE run.id = %(run_id)s ORDER BY key
+"""
 
 ANSWERED: Final = """
 SELECT body IS NULL, refusal FROM {s}.message JOIN {s}.run ON run.pk = message.run
@@ -113,16 +137,23 @@ class Sharing:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._schema = connections.schema
+        self._told_of: set[str] = set()
         self._unsure: dict[str, list[str]] = {}
 
         def made(text: str) -> str:
             return text.format(
-                s=connections.schema, now=NOW, begun=BEGUN, columns=COLUMNS, unsynced=UNSYNCED
+                s=connections.schema,
+                now=NOW,
+                begun=BEGUN,
+                columns=COLUMNS,
+                unsynced=UNSYNCED,
+                synced=SYNCED,
             )
 
         self._due, self._by_id, self._taken = made(DUE + TAKE), made(BY_ID + TAKE), made(TAKEN)
         self._renew, self._release = made(RENEW), made(RELEASE)
-        self._loads = made(LOADS)
+        self._loads, self._left = made(LOADS), made(LEFT)
+        self._all_left, self._gave = made(ALL_LEFT), made(GAVE)
         self._post, self._waiting, self._answered = made(POST), made(WAITING), made(ANSWERED)
 
     def claim(
@@ -198,18 +229,17 @@ class Sharing:
         """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`."""
         if not is_text(message.run_id):
             raise unknown(message.run_id)
-        if not (is_text(message.id) and is_text(message.kind)):
-            raise EncodeError(f"the message {message.id!r:.80} has a name with a NUL character.")
+        check_message(message)
         given = {
             "run_id": message.run_id,
             "id": message.id,
             "kind": message.kind,
-            "body": message.body,
+            "body": sealed_message(message),
             "at": message.at,
         }
 
         def work(connection: Connection, doubt: Lost | None) -> bool:
-            ((is_known, is_new),) = execute(connection, self._post, given)
+            ((is_known, is_new, _),) = execute(connection, self._post, given)
             if not is_known:
                 raise unknown(message.run_id)
             return bool(is_new) or doubt is not None
@@ -222,10 +252,28 @@ class Sharing:
             "reading",
             lambda connection: execute(connection, self._waiting, {"owner": owner}),
         )
-        return [
-            Message(id=id, run_id=run_id, kind=kind, body=body, at=at)
-            for id, run_id, kind, body, at in rows
-        ]
+        found = [self._opened(*row) for row in rows]
+        return [message for message in found if isinstance(message, Message)]
+
+    def damaged_messages(self, run_id: str) -> list[str]:
+        """The ids of a run's messages that are not as they were left, and never reach it."""
+        rows = self._connections.call(
+            "reading",
+            lambda connection: execute(connection, self._left, {"run_id": run_id}),
+        )
+        return [found for found in (self._opened(*row) for row in rows) if isinstance(found, str)]
+
+    def _opened(
+        self, id: str, run_id: str, kind: str, stored: bytes, at: float | None
+    ) -> Message | str:
+        """A message as it was left; of one that is damaged, only the id, and the log is told once."""
+        message = opened_message(id, run_id, kind, stored, at)
+        if message is not None:
+            return message
+        if id not in self._told_of:
+            self._told_of.add(id)
+            logger.error("the message %r for run %r is damaged, and not handed on", id, run_id)
+        return id
 
     def answered(self, run_id: str, message_id: str) -> bool | None:
         """Whether a message was taken; None if it was never left."""
@@ -246,6 +294,18 @@ class Sharing:
         )
         return rows[0] if rows else None
 
+    def beside(self, codec: Codec, run_id: str) -> Beside:
+        """What belongs to a run beside its log. Errors: `Corrupt`."""
+
+        def work(connection: Connection) -> Beside:
+            given = {"run_id": run_id}
+            left, gave = (execute(connection, each, given) for each in (self._all_left, self._gave))
+            messages = [left_message(run_id, *each) for each in left]
+            results = [(key, codec.decode(opened_result(key, *rest))) for key, *rest in gave]
+            return Beside(messages=messages, results=results)
+
+        return self._connections.call("reading", work)
+
     @contextmanager
     def transaction(self, codec: Codec, key: str, run_key: str) -> Generator[Transaction]:
         """A transaction for one step: what it writes, and what it gave, stay together or not at all.
@@ -257,13 +317,14 @@ class Sharing:
         with self._connections.borrowed("a transactional step of") as connection:
 
             def keep(value: Any) -> None:
-                row = (key, run_key, codec.encode(value))
+                row = (key, run_key, sealed_result(key, run_key, codec.encode(value)))
                 execute(connection, f"INSERT INTO {completed} VALUES (%s, %s, %b)", row)  # noqa: S608 - our own names
 
             execute(connection, STEP)
             execute(connection, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (key,))
             rows = execute(connection, f"SELECT body FROM {completed} WHERE key = %s", (key,))  # noqa: S608 - our own names
-            yield Transaction(connection, (codec.decode(rows[0][0]),) if rows else None, keep)
+            done = (codec.decode(opened_result(key, run_key, rows[0][0])),) if rows else None
+            yield Transaction(connection, done, keep)
             try:
                 execute(connection, "COMMIT")
             except psycopg.OperationalError as error:

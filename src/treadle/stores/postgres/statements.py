@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from treadle.stores.postgres.entries import Drawn, Entry, Place, clean
+from treadle.stores.entries import Drawn, Place, clean
+from treadle.stores.postgres.entries import Entry
 
 NOW: Final = "extract(epoch FROM clock_timestamp())::float8"
 """The server's time, in seconds since 1970."""
@@ -109,10 +110,10 @@ class Statements:
         self._consumed, self.emptied = made(CONSUMED), made(EMPTIED)
         self._intents = made(INTENTS)
 
-    def alone(
-        self, entry: Entry, at: Drawn, place: Place, *, is_synced: bool
-    ) -> tuple[str, list[Any]]:
+    def alone(self, entry: Entry, at: Drawn, place: Place, *, commit: str) -> tuple[str, list[Any]]:
         """Write one entry to a run that is there: the same as `writing`, and quicker for driver and server.
+
+        `commit`: how it is to be committed, as an expression for the server; empty: as its connection does.
 
         Most appends of a runner that has little to do are of this kind.
         """
@@ -140,13 +141,13 @@ class Statements:
                 f"marked AS (INSERT INTO {self._schema}.applied SELECT pk, g.* FROM moved, (VALUES {rows}) AS g)"  # noqa: S608 - our own words
             )
             given += entry.marks
-        return _joined(parts, "SELECT 0, pk", "FROM moved", is_synced=is_synced), given
+        return _joined(parts, "SELECT 0, pk", "FROM moved", commit), given
 
     def writing(
         self,
         rows: Sequence[tuple[Entry, Drawn, Place]],
         *,
-        is_synced: bool,
+        commit: str,
         clock: float,
     ) -> tuple[str, list[Any]]:
         """Write a round; gives the numbers of the rows that were written, each with its run's `pk`."""
@@ -169,7 +170,7 @@ class Statements:
             done.append("SELECT n, pk FROM moved")
         parts.append(f"done AS ({' UNION ALL '.join(done)})")
         self._add_rest(numbered, add)
-        return _joined(parts, "SELECT n, pk", "FROM done", is_synced=is_synced), given
+        return _joined(parts, "SELECT n, pk", "FROM done", commit), given
 
     def _add_rest(
         self, numbered: Sequence[tuple[int, tuple[Entry, Drawn, Place]]], add: Any
@@ -209,8 +210,8 @@ class Statements:
             )
 
 
-def _joined(parts: Sequence[str], answer: str, source: str, *, is_synced: bool) -> str:
-    also = "" if is_synced else ", set_config('synchronous_commit', 'off', true)"
+def _joined(parts: Sequence[str], answer: str, source: str, commit: str) -> str:
+    also = f", {commit}" if commit else ""
     return f"WITH {', '.join(parts)} {answer}{also} {source}"
 
 
@@ -241,7 +242,7 @@ def made_row(n: int, entry: Entry, at: Drawn, place: Place, *, clock: float) -> 
     info = entry.create
     assert info is not None
     is_told = entry.status is not None
-    note = entry.note if is_told else info.note and clean(info.note)
+    note = entry.note if is_told else clean(info.note)
     lasts = None
     if info.lease_until is not None:
         lasts = info.lease_until - (clock if info.created_at is None else info.created_at)

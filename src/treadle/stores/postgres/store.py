@@ -20,6 +20,7 @@ from treadle.stores.postgres.sharing import Sharing
 from treadle.stores.postgres.upkeep import Upkeep
 from treadle.stores.postgres.writing import Writing
 from treadle.stores.transaction import Transaction
+from treadle.stores.whole import Beside
 
 
 class PostgresStore:
@@ -54,7 +55,7 @@ class PostgresStore:
         self._reading = Reading(self._connections, codec, places)
         self._sharing = Sharing(self._connections)
         self._cache = Cache(self._connections)
-        self._upkeep = Upkeep(self._connections, self._reading, codec)
+        self._upkeep = Upkeep(self._connections, self._reading, self._sharing, codec)
         self._quotas = Quotas(self._connections)
 
     def __repr__(self) -> str:
@@ -78,6 +79,10 @@ class PostgresStore:
     def load_all(self, run_id: str) -> StoredRun:
         """A run with all of its log that is still there. Errors: `UnknownRun`, `Corrupt`."""
         return self._reading.load(run_id, is_whole=True)
+
+    def since(self, run_id: str, position: int) -> Sequence[Event]:
+        """The events of a run from a position on. Errors: `UnknownRun`, `Corrupt`."""
+        return self._reading.since(run_id, position)
 
     def info(self, run_id: str) -> RunInfo | None:
         """A run without its log, if there is one."""
@@ -146,6 +151,14 @@ class PostgresStore:
     def leave(self, owner: str) -> None:
         """An owner is not there any more."""
         self._quotas.leave(owner)
+
+    def beside(self, run_id: str) -> Beside:
+        """What belongs to a run beside its log: messages, and results of transactional steps. Errors: `Corrupt`."""
+        return self._sharing.beside(self.codec, run_id)
+
+    def at_one_moment(self) -> AbstractContextManager[None]:
+        """Whatever this thread reads meanwhile was so at one moment; it writes nothing meanwhile."""
+        return self._connections.at_one_moment()
 
     transactions_at_once: int | None = 4
     """Each keeps one of the store's connections; as many are left for the runner."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from treadle.errors import Corrupt, StoreError, UsageError
+from treadle.errors import Corrupt, StoreError, UnknownRun, UsageError
 from treadle.interfaces import Codec, Finding
 from treadle.model.events import Baseline, Event
 from treadle.stores.chain import seal
 from treadle.stores.postgres.connections import Connections, transaction
 from treadle.stores.postgres.driver import Connection, execute
 from treadle.stores.postgres.reading import Reading
+from treadle.stores.postgres.sharing import Sharing
 from treadle.stores.postgres.statements import NOW
 
 AT_ONCE: Final = 500
@@ -68,9 +69,12 @@ DELETE FROM {s}.blob USING old WHERE blob.hash = old.hash RETURNING 1
 class Upkeep:
     """What keeps a store small, and its owner sure of it."""
 
-    def __init__(self, connections: Connections, reading: Reading, codec: Codec) -> None:
+    def __init__(
+        self, connections: Connections, reading: Reading, sharing: Sharing, codec: Codec
+    ) -> None:
         self._connections = connections
         self._reading = reading
+        self._sharing = sharing
         self._codec = codec
 
         def made(text: str) -> str:
@@ -120,15 +124,22 @@ class Upkeep:
 
     def verify(self, run_id: str | None = None) -> list[Finding]:
         """Read everything again, and say what is not as it was written."""
-        findings = []
         ids = [run_id] if run_id is not None else [info.id for info in self._reading.list()]
-        for id in ids:
+        return [finding for id in ids for finding in self._verify_run(id)]
+
+    def _verify_run(self, run_id: str) -> Iterator[Finding]:
+        for is_whole in (True, False):
             try:
-                self._reading.load(id, is_whole=True)
-                self._reading.load(id)
-            except StoreError as error:
-                findings.append(Finding(run_id=id, position=None, what=str(error)))
-        return findings
+                self._reading.load(run_id, is_whole=is_whole)
+            except (StoreError, UnknownRun) as error:
+                yield Finding(run_id=run_id, position=None, what=str(error))
+                break
+        for position in self._reading.damaged_snapshots(run_id):
+            what = "a snapshot is not what was written"
+            yield Finding(run_id=run_id, position=position, what=what)
+        for id in self._sharing.damaged_messages(run_id):
+            what = f"the message {id!r} is not what was left"
+            yield Finding(run_id=run_id, position=None, what=what)
 
     def sweep(self, *, unused_for_s: float) -> int:
         """Let go of large values that no run refers to, and has not for so long; says how many."""

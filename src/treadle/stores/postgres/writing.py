@@ -18,18 +18,11 @@ from treadle.errors import (
     StoreUnavailable,
 )
 from treadle.interfaces import Append, Codec
+from treadle.stores.entries import Place, Written, beginning, encoded
 from treadle.stores.faults import conflict, duplicate, unknown
 from treadle.stores.postgres.connections import Connections, Lost, transaction
-from treadle.stores.postgres.driver import Connection, execute, psycopg
-from treadle.stores.postgres.entries import (
-    Entry,
-    Place,
-    Written,
-    beginning,
-    drawn,
-    encoded,
-    rounds_of,
-)
+from treadle.stores.postgres.driver import SYNCED, UNSYNCED, Connection, execute, psycopg
+from treadle.stores.postgres.entries import Entry, rounds_of
 from treadle.stores.postgres.places import Places
 from treadle.stores.postgres.statements import Statements, is_small
 
@@ -105,7 +98,8 @@ class Writing:
 
         def work(connection: Connection, doubt: Lost | None) -> Answers:
             rounds = rounds_of(written)
-            turn = _Turn(self, connection, is_synced=is_synced, in_doubt=doubt is not None)
+            commit = (SYNCED if self._connections.is_lax else "") if is_synced else UNSYNCED
+            turn = _Turn(self, connection, commit=commit, in_doubt=doubt is not None)
             if len(rounds) == 1 and not any(entry.baseline for entry in rounds[0]):
                 return turn.write(rounds[0])  # one statement is a transaction by itself
             with transaction(connection):
@@ -125,7 +119,7 @@ class _Turn:
     """One try at a batch, on one connection."""
 
     def __init__(
-        self, writing: Writing, connection: Connection, *, is_synced: bool, in_doubt: bool
+        self, writing: Writing, connection: Connection, *, commit: str, in_doubt: bool
     ) -> None:
         self.answers: Answers = {}
         self._connection = connection
@@ -133,7 +127,7 @@ class _Turn:
         self._statements = writing.statements
         self._schema = writing.schema
         self._clock = writing.clock
-        self._is_synced = is_synced
+        self._commit = commit
         self._in_doubt = in_doubt
 
     def write(self, entries: Sequence[Entry]) -> Answers:
@@ -157,13 +151,13 @@ class _Turn:
         standing = sorted(places, key=lambda entry: places[entry].pk)
         if not standing:
             return []
-        rows = [(entry, drawn(entry, places[entry]), places[entry]) for entry in standing]
+        rows = [(entry, entry.drawn(places[entry]), places[entry]) for entry in standing]
         self._empty([(entry, place) for entry, _, place in rows if entry.baseline is not None])
         if len(rows) == 1 and is_small(standing[0]):
-            statement, given = self._statements.alone(*rows[0], is_synced=self._is_synced)
+            statement, given = self._statements.alone(*rows[0], commit=self._commit)
         else:
             statement, given = self._statements.writing(
-                rows, is_synced=self._is_synced, clock=self._clock()
+                rows, commit=self._commit, clock=self._clock()
             )
         done = {row[0]: row[1] for row in self._execute(statement, given)}
         for n, pk in done.items():
@@ -199,11 +193,8 @@ class _Turn:
         places: dict[Entry, Place] = {}
         unsure: list[Entry] = []
         for entry in entries:
-            fault = entry.fault_of_creation()
             known = self._places.get(entry.run_id)
-            if fault is not None:
-                self._tell(entry, fault)
-            elif not is_first:
+            if not is_first:
                 unsure.append(entry)
             elif entry.create is not None:
                 places[entry] = beginning(entry.create)
@@ -235,7 +226,7 @@ class _Turn:
         if entry.create is not None:
             if run is None:  # it was there a moment ago
                 return beginning(entry.create)
-            at = drawn(entry, beginning(entry.create))
+            at = entry.drawn(beginning(entry.create))
             is_ours = (run.run_key, run.epoch) == (entry.create.run_key, entry.epoch)
             # An owner is a name that nobody else has: then an earlier try counted.
             has_owner = entry.create.owner is not None and run.owner == entry.create.owner

@@ -111,6 +111,9 @@ class Connections:
         self._check_process()
         with self._reading:
             self._check()
+            if self._reader is not None and self._reader.in_transaction:  # this thread's own
+                yield self._reader
+                return
             if self._reader is None or self._is_reader_stale:
                 self._open_reader()
             assert self._reader is not None
@@ -121,6 +124,12 @@ class Connections:
                 finally:
                     if self._reader.in_transaction:
                         self._reader.execute("COMMIT")
+
+    @contextmanager
+    def at_one_moment(self) -> Generator[None]:
+        """Whatever this thread reads meanwhile belongs together; others who read with this store wait."""
+        with self.reading():
+            yield
 
     @contextmanager
     def writing(

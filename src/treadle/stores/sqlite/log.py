@@ -6,7 +6,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from time import time
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from treadle.errors import (
     Conflict,
@@ -15,13 +15,13 @@ from treadle.errors import (
     OutcomeUnknown,
     StoreError,
     StoreUnavailable,
-    TreadleBug,
     TreadleError,
     UnknownRun,
 )
 from treadle.interfaces import Append, Codec, RunInfo, StoredRun
-from treadle.model.events import Baseline, Event
-from treadle.stores.chain import first_link, links, next_link, runnable_mark, seal
+from treadle.model.events import Event
+from treadle.stores.chain import first_link, seal
+from treadle.stores.entries import Drawn, Place, Written, clean, drawn, encoded, is_text
 from treadle.stores.faults import check_chain, conflict, damaged, duplicate, unknown
 from treadle.stores.rows import info_of
 from treadle.stores.sqlite.connections import Connections
@@ -33,23 +33,6 @@ COLUMNS: Final = (
 
 KNOWN: Final = 4096
 """Of so many runs is remembered what their log's last link is, which spares a look each time."""
-
-
-class Place(NamedTuple):
-    """Where a run's log stood after the last append of ours."""
-
-    pk: int
-    head: int
-    link: bytes
-
-
-class Written(NamedTuple):
-    """An append as bytes."""
-
-    append: Append
-    bodies: list[bytes]
-    marks: list[bytes]
-    blobs: dict[bytes, bytes]
 
 
 class SqliteLog:
@@ -67,13 +50,14 @@ class SqliteLog:
 
     def create(self, info: RunInfo) -> None:
         """Note a new run with an empty log. Errors: `DuplicateRun`."""
-        (fault,) = self.append([Append(run_id=info.id, expected=0, create=info, is_synced=False)])
+        begin = Append(run_id=info.id, expected=0, create=info, epoch=info.epoch, is_synced=False)
+        (fault,) = self.append([begin])
         if fault is not None:
             raise fault
 
     def append(self, batch: Sequence[Append]) -> list[Exception | None]:
         """Add to several logs in one transaction, each wholly or not at all, in the order given."""
-        written = [self._encode(append) for append in batch]
+        written = [encoded(self.codec, append) for append in batch]
         if len(written) == 1 or not any(isinstance(each, Written) for each in written):
             return [self._alone(each) if isinstance(each, Written) else each for each in written]
         try:
@@ -87,22 +71,6 @@ class SqliteLog:
                 raise
         # One of them broke the guard of the database, or met damage: the others are not to suffer for it.
         return [self._alone(each) if isinstance(each, Written) else each for each in written]
-
-    def _encode(self, append: Append) -> Written | Exception:
-        bodies, marks, blobs = [], [], {}
-        try:
-            for event in append.events:
-                body, apart = self.codec.encode_event(event)
-                bodies.append(body)
-                blobs.update(apart)
-                mark = runnable_mark(event)
-                if mark is not None:
-                    marks.append(mark)
-        except StoreUnavailable:
-            raise  # where large values go does not answer: all of the batch waits for it
-        except TreadleError as error:
-            return error
-        return Written(append, bodies, marks, blobs)
 
     def _together(self, written: Sequence[Written | Exception]) -> list[Exception | None]:
         places: list[tuple[str, Place]] = []
@@ -167,9 +135,9 @@ class SqliteLog:
         append, bodies = written.append, written.bodies
         if not bodies:
             return append.create is not None
-        start, first = append.expected, append.events[0]
-        if isinstance(first, Baseline):
-            start = first.position
+        start = append.expected
+        if written.baseline is not None:
+            start = written.baseline.position
             folded = connection.execute(
                 "SELECT body FROM snapshot JOIN run ON pk = run AND base = position WHERE run = ? AND position = ?",
                 (place.pk, start),
@@ -186,8 +154,6 @@ class SqliteLog:
     def _write(self, connection: sqlite3.Connection, written: Written) -> Place | Exception:
         """Write one append within the open transaction, if the run stands where it is expected to."""
         append = written.append
-        if append.expected is None and append.events:
-            raise TreadleBug("events were to be added to a log of unknown length.")
         if append.create is not None and not self._create(connection, append.create):
             return duplicate(append.run_id)
         place = self._places.get(append.run_id)
@@ -201,35 +167,22 @@ class SqliteLog:
                 if self._is_there(connection, written, place):
                     return place
                 return conflict(append.run_id, place.head, expected)
-        expected = place.head
-        events, head = append.events, expected + len(append.events)
-        is_folded = bool(events) and isinstance(events[0], Baseline)
-        if is_folded:
-            baseline = events[0]
-            assert isinstance(baseline, Baseline)
-            start = baseline.position
-            link = next_link(place.link, start, append.epoch, written.bodies[0])
-            bodies = written.bodies[1:]
-            head = start + len(bodies)
-        else:
-            start, link, bodies = expected, place.link, written.bodies
-        chain = links(link, start, append.epoch, bodies)
-        last = chain[-1] if chain else link
-        changed = connection.execute(*self._change(append, place, head, last))
+        at = drawn(written.baseline, written.bodies, append.epoch, place)
+        changed = connection.execute(*self._change(append, place, at))
         if not changed.rowcount:  # somebody else has it, or was here since we last looked
             self._places.pop(append.run_id, None)
             return self._write(connection, written)
-        if is_folded:
-            self._fold(connection, place.pk, start, written.bodies[0], link)
+        if at.fold is not None:
+            self._fold(connection, place.pk, at.start, at.fold)
         connection.executemany(
             "INSERT INTO event VALUES (?, ?, ?, ?, ?)",
             [
-                (place.pk, start + index, append.epoch, body, chain[index])
-                for index, body in enumerate(bodies)
+                (place.pk, at.start + index, append.epoch, body, at.chain[index])
+                for index, body in enumerate(at.bodies)
             ],
         )
         self._write_rest(connection, place.pk, written)
-        return Place(place.pk, head, last)
+        return Place(place.pk, at.head, at.link)
 
     def _create(self, connection: sqlite3.Connection, info: RunInfo) -> bool:
         self._places.pop(info.id, None)
@@ -244,7 +197,7 @@ class SqliteLog:
                 info.run_key,
                 info.fingerprint,
                 info.status,
-                info.note,
+                clean(info.note),
                 link,
                 link,
                 info.epoch,
@@ -263,19 +216,23 @@ class SqliteLog:
         )
         return ours.fetchone() is not None
 
-    def _change(self, append: Append, place: Place, head: int, link: bytes) -> tuple[str, Any]:
+    def _change(self, append: Append, place: Place, at: Drawn) -> tuple[str, Any]:
         known = {
             "pk": place.pk,
             "expected": place.head,
             "epoch": append.epoch,
-            "head": head,
-            "link": link,
+            "head": at.head,
+            "link": at.link,
             "at": append.at,
         }
         also = ", crashes = 0" if append.events else ""
         if append.status is not None:
             also += ", status = :status, note = :note, wake_at = :wake_at"
-            known |= {"status": append.status, "note": append.note, "wake_at": append.wake_at}
+            known |= {
+                "status": append.status,
+                "note": clean(append.note),
+                "wake_at": append.wake_at,
+            }
         statement = (
             f"UPDATE run SET head = :head, link = :link, updated_at = coalesce(:at, updated_at){also} "  # noqa: S608 - our own words
             "WHERE pk = :pk AND head = :expected AND epoch = :epoch"
@@ -299,14 +256,19 @@ class SqliteLog:
         return Place(pk, head, link)
 
     def _fold(
-        self, connection: sqlite3.Connection, pk: int, position: int, body: bytes, link: bytes
+        self,
+        connection: sqlite3.Connection,
+        pk: int,
+        position: int,
+        fold: tuple[bytes, bytes, bytes],
     ) -> None:
         """A baseline takes the place of all that was there."""
+        body, link, mark = fold
         for table in ("event", "applied", "snapshot"):
             connection.execute(f"DELETE FROM {table} WHERE run = ?", (pk,))  # noqa: S608 - our own names
         connection.execute(
             "INSERT INTO snapshot VALUES (?, ?, ?, ?, ?)",
-            (pk, position, body, link, seal(link, position, body)),
+            (pk, position, body, link, mark),
         )
         connection.execute(
             "UPDATE run SET base = ?, base_link = ? WHERE pk = ?", (position, link, pk)
@@ -355,9 +317,8 @@ class SqliteLog:
         """Forget a run; whether there was one."""
         self._places.pop(run_id, None)
         with self._connections.writing("deleting a run from", is_runner=True) as connection:
-            pk_of(connection, run_id)  # refuses what leads to another run
             found = connection.execute(
-                "SELECT pk, run_key FROM run WHERE id = ?", (run_id,)
+                "SELECT pk, run_key FROM run WHERE pk = ?", (pk_of(connection, run_id),)
             ).fetchone()
             if found is None:
                 return False
@@ -385,6 +346,8 @@ class SqliteLog:
         """Runs in the order of their creation."""
         wanted = {"workflow": workflow, "status": status}
         given = {name: value for name, value in wanted.items() if value is not None}
+        if not all(map(is_text, given.values())):
+            return []
         where = " AND ".join(f"{name} = :{name}" for name in given)
         with self._connections.reading() as connection:
             rows = connection.execute(
@@ -455,16 +418,31 @@ class SqliteLog:
         return StoredRun(info=info, events=tuple(events), intents=marks)
 
     def since(self, run_id: str, position: int) -> Sequence[Event]:
-        """The events of a run from a position on, as far as they are still there. Errors: `UnknownRun`, `Corrupt`."""
+        """The events of a run from a position on. Errors: `UnknownRun`, `Corrupt`."""
         with self._connections.reading() as connection:
-            row = connection.execute("SELECT pk FROM run WHERE id = ?", (run_id,)).fetchone()
-            if row is None:
+            found = connection.execute(
+                "SELECT pk, head, base, link, base_link FROM run WHERE pk = ?",
+                (pk_of(connection, run_id),),
+            ).fetchone()
+            if found is None:
                 raise unknown(run_id)
+            pk, head, base, last, link = found
+            if position < base:
+                return self._load(run_id, is_whole=True).events
+            begin = min(position, head)
+            if begin > base:
+                before = connection.execute(
+                    "SELECT link FROM event WHERE run = ? AND position = ?", (pk, begin - 1)
+                ).fetchone()
+                if before is None:
+                    raise damaged(run_id, begin - 1, "an event is missing")
+                (link,) = before
             rows = connection.execute(
-                "SELECT position, body FROM event WHERE run = ? AND position >= ? ORDER BY position",
-                (*row, position),
+                "SELECT position, epoch, body, link FROM event WHERE run = ? AND position >= ? ORDER BY position",
+                (pk, begin),
             ).fetchall()
-            return [self._decode(connection, body, run_id, at) for at, body in rows]
+            check_chain(run_id, rows, begin=begin, head=head, link=link, last=last)
+            return [self._decode(connection, row[2], run_id, row[0]) for row in rows]
 
     def _decode(
         self, connection: sqlite3.Connection, body: bytes, run_id: str, position: int
@@ -481,6 +459,8 @@ class SqliteLog:
 
 def pk_of(connection: sqlite3.Connection, run_id: str) -> int | None:
     """Which row a run is. Errors: `Corrupt`, where the index of ids leads to the row of another run."""
+    if not is_text(run_id):  # no run can be called so
+        return None
     row = connection.execute(
         "SELECT kept.pk, kept.id FROM run AS found JOIN run AS kept ON kept.pk = found.pk WHERE found.id = ?",
         (run_id,),

@@ -8,14 +8,22 @@ from contextlib import contextmanager
 from time import time
 from typing import Any
 
-from treadle.errors import Corrupt
 from treadle.interfaces import Codec, Message, RunInfo
-from treadle.stores.chain import LINK_BYTES, mark_of
+from treadle.stores.entries import is_text
 from treadle.stores.faults import unknown
 from treadle.stores.rows import info_of
+from treadle.stores.sealed import (
+    check_message,
+    left_message,
+    opened_message,
+    opened_result,
+    sealed_message,
+    sealed_result,
+)
 from treadle.stores.sqlite.connections import Connections
 from treadle.stores.sqlite.log import COLUMNS, pk_of
 from treadle.stores.transaction import Transaction
+from treadle.stores.whole import Beside
 
 logger = logging.getLogger("treadle.stores")
 
@@ -43,6 +51,8 @@ class SqliteSharing:
         limit: int = 1,
     ) -> list[RunInfo]:
         """Take runs that nobody has: one by its id, or those that have something to do now."""
+        if run_id is not None and not is_text(run_id):
+            return []
         now = self._clock()
         known: dict[str, object] = {"owner": owner, "now": now, "until": now + ttl_s}
         known["limit"] = limit
@@ -54,7 +64,9 @@ class SqliteSharing:
             where += [HAS_TO_DO, "status NOT IN ('stopped', 'cancelled', 'parked')"]
             where.append("(owner IS NULL OR owner <> :owner)")
         if workflows is not None:
-            names = {f"workflow{index}": name for index, name in enumerate(workflows)}
+            names = {
+                f"workflow{index}": name for index, name in enumerate(filter(is_text, workflows))
+            }
             known |= names
             where.append(f"workflow IN ({', '.join(f':{name}' for name in names)})")
         chosen = f"SELECT pk FROM run WHERE {' AND '.join(where)} ORDER BY coalesce(wake_at, 0), pk LIMIT :limit"  # noqa: S608 - our own words
@@ -106,9 +118,10 @@ class SqliteSharing:
             pk = pk_of(connection, message.run_id)
             if pk is None:
                 raise unknown(message.run_id)
+            check_message(message)
             made = connection.execute(
                 "INSERT INTO message(run, id, kind, body, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (pk, message.id, message.kind, sealed(message), message.at),
+                (pk, message.id, message.kind, sealed_message(message), message.at),
             )
             return bool(made.rowcount)
 
@@ -137,13 +150,28 @@ class SqliteSharing:
         self, id: str, run_id: str, kind: str, stored: bytes, at: float | None
     ) -> Message | str:
         """A message as it was left; of one that is damaged, only the id, and the log is told once."""
-        message = Message(id=id, run_id=run_id, kind=kind, body=bytes(stored[LINK_BYTES:]), at=at)
-        if stored == sealed(message):
+        message = opened_message(id, run_id, kind, stored, at)
+        if message is not None:
             return message
         if id not in self._told_of:
             self._told_of.add(id)
             logger.error("the message %r for run %r is damaged, and not handed on", id, run_id)
         return id
+
+    def beside(self, codec: Codec, run_id: str) -> Beside:
+        """What belongs to a run beside its log. Errors: `Corrupt`."""
+        with self._connections.reading() as connection:
+            row = (pk_of(connection, run_id),)
+            left = connection.execute(
+                "SELECT id, kind, body, at FROM message WHERE run = ? ORDER BY pk", row
+            ).fetchall()
+            gave = connection.execute(
+                "SELECT key, run.run_key, body FROM completed JOIN run USING (run_key) WHERE pk = ? ORDER BY key",
+                row,
+            ).fetchall()
+        messages = [left_message(run_id, *each) for each in left]
+        results = [(key, codec.decode(opened_result(key, *rest))) for key, *rest in gave]
+        return Beside(messages=messages, results=results)
 
     @contextmanager
     def transaction(self, codec: Codec, key: str, run_key: str) -> Generator[Transaction]:
@@ -151,16 +179,17 @@ class SqliteSharing:
         with self._connections.writing("a transactional step of", is_runner=True) as connection:
 
             def keep(value: Any) -> None:
-                body = codec.encode(value)
-                row = (key, run_key, mark_of(key.encode(), run_key.encode(), body) + body)
+                row = (key, run_key, sealed_result(key, run_key, codec.encode(value)))
                 connection.execute("INSERT INTO completed VALUES (?, ?, ?)", row)
 
             row = connection.execute("SELECT body FROM completed WHERE key = ?", (key,)).fetchone()
-            done = None if row is None else (codec.decode(completed(key, run_key, row[0])),)
+            done = None if row is None else (codec.decode(opened_result(key, run_key, row[0])),)
             yield Transaction(connection, done, keep)
 
     def answered(self, run_id: str, message_id: str) -> bool | None:
         """Whether a message was taken; None if it was never left. Errors: `UnknownRun`."""
+        if not (is_text(run_id) and is_text(message_id)):
+            return None
         with self._connections.reading() as connection:
             row = connection.execute(
                 "SELECT body IS NULL FROM message WHERE run = (SELECT pk FROM run WHERE id = ?) AND id = ?",
@@ -170,23 +199,11 @@ class SqliteSharing:
 
     def refusal(self, run_id: str, message_id: str) -> str | None:
         """Why a message that was taken was refused; None if it was not."""
+        if not (is_text(run_id) and is_text(message_id)):
+            return None
         with self._connections.reading() as connection:
             row = connection.execute(
                 "SELECT refusal FROM message WHERE run = (SELECT pk FROM run WHERE id = ?) AND id = ?",
                 (run_id, message_id),
             ).fetchone()
         return None if row is None or row[0] is None else str(row[0])
-
-
-def sealed(message: Message) -> bytes:
-    """The body of a message as it is stored: after what proves it."""
-    named = (message.run_id.encode(), message.id.encode(), message.kind.encode())
-    return mark_of(*named, message.body) + message.body
-
-
-def completed(key: str, run_key: str, stored: bytes) -> bytes:
-    """What a transactional step gave, if it is what was written. Errors: `Corrupt`."""
-    body = stored[LINK_BYTES:]
-    if stored[:LINK_BYTES] != mark_of(key.encode(), run_key.encode(), body):
-        raise Corrupt(f"what the transactional step {key!r} gave is not what was written.")
-    return body

@@ -16,6 +16,7 @@ from treadle.stores.sqlite.log import SqliteLog
 from treadle.stores.sqlite.sharing import SqliteSharing
 from treadle.stores.sqlite.upkeep import SqliteUpkeep
 from treadle.stores.transaction import Transaction
+from treadle.stores.whole import Beside
 
 
 class SqliteStore:
@@ -70,7 +71,7 @@ class SqliteStore:
         return self._log.load_all(run_id)
 
     def since(self, run_id: str, position: int) -> Sequence[Event]:
-        """The events of a run from a position on, as far as they are still there. Errors: `UnknownRun`, `Corrupt`."""
+        """The events of a run from a position on. Errors: `UnknownRun`, `Corrupt`."""
         return self._log.since(run_id, position)
 
     def info(self, run_id: str) -> RunInfo | None:
@@ -122,6 +123,14 @@ class SqliteStore:
     def refusal(self, run_id: str, message_id: str) -> str | None:
         """Why a message that was taken was refused; None if it was not."""
         return self._sharing.refusal(run_id, message_id)
+
+    def beside(self, run_id: str) -> Beside:
+        """What belongs to a run beside its log: messages, and results of transactional steps. Errors: `Corrupt`."""
+        return self._sharing.beside(self.codec, run_id)
+
+    def at_one_moment(self) -> AbstractContextManager[None]:
+        """Whatever this thread reads meanwhile was so at one moment; others who read with this store wait."""
+        return self._connections.at_one_moment()
 
     transactions_at_once: int | None = 1
     """A SQLite file has one writer at a time."""
