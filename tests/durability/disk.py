@@ -8,19 +8,26 @@ import resource
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import treadle as td
 from treadle.codec import Codec
-from treadle.errors import Cancelled, StoreError, StoreUnavailable
-from treadle.interfaces import Append, RunInfo
+from treadle.errors import Cancelled, OutcomeUnknown, StoreError, StoreUnavailable
+from treadle.interfaces import Append, Message, RunInfo
 from treadle.model.events import InputAccepted
 from treadle.stores.sqlite import SqliteStore, connections
+from treadle.testing.store_upkeep import baseline_at
 
 GUARD_S = 30.0
+
+NEW = [
+    RunInfo(id=id, workflow="w", run_key="key", epoch=1, owner="x", lease_until=1e12) for id in "ab"
+]
 
 
 def said(*words: object) -> None:
@@ -51,6 +58,85 @@ def appending(path: str, count: str) -> None:
                 return
             position += 1
             said("counts", position)
+
+
+def every(place: str, call: str, most: str, *numbers: str) -> None:
+    """For each of these n, a process in which the n-th of these calls is the one that fails.
+
+    Whoever looks on lets the call of number `most` fail in each process, so each makes `most - n` of no consequence.
+    """
+    for number in map(int, numbers):
+        pid = os.fork()
+        if not pid:
+            try:
+                waste(call, Path(place, "scratch"), int(most) - number)
+                played(Path(place, f"{number}.db"), Path(place, f"{number}.told"))
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        if status:
+            said("ended", number, status)
+
+
+def waste(call: str, path: Path, times: int) -> None:
+    """Make calls that change nothing."""
+    acts: dict[str, Callable[[int], Any]] = {
+        "pwrite64": lambda file: os.pwrite(file, b"x", 0),
+        "ftruncate": lambda file: os.ftruncate(file, 1),
+        "fdatasync": os.fdatasync,
+        "fsync": os.fsync,
+    }
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    for _ in range(times):
+        acts[call](file)
+    os.close(file)
+
+
+PLAYED = 12
+
+
+def played(path: Path, told: Path) -> None:
+    """Append, move the log, begin it anew, and fold; what is no append is tried again once.
+
+    Tell what counts, and then how many connections were opened.
+    """
+    settings: Any = connections
+    settings.CHECKPOINT_AT, settings.LOOK_EVERY = 20_000, 3
+    plain, opened = settings.connect, []
+
+    def connect(*given: Any, **options: Any) -> Any:
+        opened.append(1)
+        return plain(*given, **options)
+
+    settings.connect = connect
+    with told.open("w") as out, closing(SqliteStore(path, Codec())) as store:
+
+        def tried(do: Callable[[], Any]) -> Any:
+            try:
+                return do()
+            except (OutcomeUnknown, StoreUnavailable):
+                return do()
+
+        for run in NEW:
+            create = Append(run_id=run.id, expected=0, create=run, epoch=1)
+            assert tried(partial(store.append, [create])) == [None]
+        for position in range(PLAYED):
+            event = InputAccepted(position, (position,), f"{position} " * 100)
+            batch = [
+                Append(run_id=run.id, expected=position, events=(event,), epoch=1) for run in NEW
+            ]
+            assert store.append(batch) == [None, None]  # which reads back, and tries again
+            out.write(f"{position}\n")
+            out.flush()
+            if position == 5:
+                tried(lambda: store.post(Message(id="m", run_id="a", kind="signal", body=b"x")))
+                assert tried(lambda: store.save_snapshot("a", 1, baseline_at(4)))
+            if position == 9:
+                tried(lambda: store.compact("a"))
+                tried(store.tidy_up)
+        out.write(f"{len(opened)}\n")
 
 
 def full(place: str) -> None:
@@ -156,6 +242,7 @@ if __name__ == "__main__":
     logging.disable()
     acts: dict[str, Callable[..., None]] = {
         "appending": appending,
+        "every": every,
         "full": full,
         "read_only": read_only,
         "out_of_files": out_of_files,

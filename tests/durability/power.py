@@ -109,6 +109,13 @@ class Adapter:
         """Nothing: a cut comes without a word."""
 
 
+class Nobody:
+    """In the place of the connection that keeps others from writing: there are none."""
+
+    def execute(self, statement: str) -> None:
+        """Nothing."""
+
+
 def record(place: Path, draw: random.Random, kind: str) -> list[Act]:
     """What a store does to its files while runs are appended to, and what it tells meanwhile."""
     acts: list[Act] = []
@@ -127,7 +134,9 @@ def record(place: Path, draw: random.Random, kind: str) -> list[Act]:
 
     settings.connect, settings.CHECKPOINT_AT, settings.LOOK_EVERY = connect, 30_000, 5
     try:
-        write(SqliteStore(place / "runs.db", Codec()), acts, draw, is_synced=kind != "normal")
+        store = SqliteStore(place / "runs.db", Codec())
+        store._connections._guard = Nobody()  # type: ignore[assignment]
+        write(store, acts, draw, is_synced=kind != "normal")
     finally:
         settings.connect, settings.CHECKPOINT_AT, settings.LOOK_EVERY = was
         for adapter in adapters:

@@ -1,5 +1,7 @@
 """The disk fails: it is full, may only be read, or reports errors."""
 
+import os
+import random
 import shutil
 import subprocess
 import sys
@@ -9,18 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.durability.disk import PLAYED
 from tests.durability.places import quick_place
 from tests.stores.sqlite.places import accepted, clocked, filled
 from treadle.interfaces import Append
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
+CALM = 3
+"""So many connections are opened where nothing fails: to write, to read, and to keep others from writing."""
 
 
-def disk(*given, before=()):
-    """Run `disk.py`; its lines."""
+def disk(*given, before=(), module="tests.durability.disk"):
+    """Run `disk.py`, or another such file; its lines."""
     done = subprocess.run(
-        [*before, sys.executable, "-m", "tests.durability.disk", *map(str, given)],
+        [*before, sys.executable, "-m", module, *map(str, given)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -126,3 +131,38 @@ def test_an_error_of_the_disk_loses_nothing_that_counts(call, error, when, tmp_p
         assert counted == 15, told
     if when.endswith("+"):
         assert told[-1].startswith("refused "), told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("call", "most", "step"),
+    [("fdatasync", 60, 3), ("pwrite64", 260, 13), ("ftruncate", 16, 1), ("fsync", 7, 1)],
+)
+def test_whichever_call_the_disk_fails_in_all_is_stored(call, most, step, tmp_path):
+    """Writes, syncs and cuts of the file, its log and its folder, also while the log is moved and begun anew.
+
+    One of `step` is tried each time, and all of them with `TREADLE_EVERY_CALL=1` in the environment.
+    """
+    if os.environ.get("TREADLE_EVERY_CALL"):
+        step = 1
+    numbers = [*range(random.randint(1, step), most, step), most]
+    trace = ("strace", "-f", "--seccomp-bpf", "-qq", "-o", str(tmp_path / "trace"))
+    if not can(*trace):
+        pytest.skip("no strace here, or it may not look at processes")
+    inject = ("-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when={most}")
+    with quick_place() as place:
+        told = disk("every", place, call, most, *numbers, before=(*trace, *inject))
+        hit = (tmp_path / "trace").read_text().count("(INJECTED)")
+
+        assert told == []
+        anew = 0
+        assert 1 <= hit < len(numbers), "there are more such calls than are tried"
+        for number in numbers:
+            *counted, opened = Path(place, f"{number}.told").read_text().split()
+            assert counted == [str(position) for position in range(PLAYED)], number
+            anew += int(opened) > CALM
+            with closing(clocked(Path(place, f"{number}.db"))) as store:
+                assert store.verify() == [], number
+                assert [store.load_all(id).info.position for id in "ab"] == [PLAYED, PLAYED], number
+    if call in {"fdatasync", "pwrite64"}:
+        assert anew > hit / 2, "the connection that met the error was kept"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,51 +50,67 @@ class Folder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
+        self._are_names_synced = False
+        """Those that are there last as long as what they stand for; nobody knows that of earlier processes."""
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file under another name first, so that a name never stands for half of a value."""
         target = self.path / name
-        if target.exists():
-            os.utime(target)  # so that nobody sweeps it away just now
-            return
-        made = self.path / f".{uuid.uuid4().hex}"
-        try:
-            with made.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            made.replace(target)
-        except OSError as error:
-            made.unlink(missing_ok=True)
-            raise StoreUnavailable(f"{target} could not be written: {error}.") from error
-        self._sync()
+        with _told(target, "written"):
+            if self._are_names_synced and target.exists():
+                os.utime(target)  # so that nobody sweeps it away just now
+                return
+            made = self.path / f".{uuid.uuid4().hex}"
+            try:
+                with made.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                made.replace(target)
+            except OSError:
+                with suppress(OSError):
+                    made.unlink(missing_ok=True)
+                raise
+            self._sync()
 
     def _sync(self) -> None:
-        """The name must last as long as what it stands for."""
-        if os.name != "posix":
-            return
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        """The name must last as long as what it stands for. Where that fails, the next try begins from the start."""
+        self._are_names_synced = False
+        if os.name == "posix":
+            folder = os.open(self.path, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        self._are_names_synced = True
 
     def get(self, name: str) -> bytes:
         """Read a file."""
-        try:
-            return (self.path / name).read_bytes()
-        except FileNotFoundError:
-            raise LookupError(name) from None
+        with _told(self.path / name, "read"):
+            try:
+                return (self.path / name).read_bytes()
+            except FileNotFoundError:
+                raise LookupError(name) from None
 
     def names(self) -> Iterable[tuple[str, float]]:
         """The files, and when they were written."""
-        for entry in os.scandir(self.path):
-            if not entry.name.startswith("."):
-                yield entry.name, entry.stat().st_mtime
+        with _told(self.path, "read"):
+            found = [(entry.name, entry.stat().st_mtime) for entry in os.scandir(self.path)]
+        return [each for each in found if not each[0].startswith(".")]
 
     def remove(self, name: str) -> None:
         """Delete a file."""
-        (self.path / name).unlink(missing_ok=True)
+        with _told(self.path / name, "deleted"):
+            (self.path / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(path: Path, done: str) -> Generator[None]:
+    """Tell the errors of the disk as ours: what they keep from being done is tried again."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(f"{path} could not be {done}: {error}.") from error
 
 
 class Remote:

@@ -26,6 +26,9 @@ logger = logging.getLogger("treadle.runner")
 SNAPSHOT_EVERY: Final = 2_000
 """After so many events of a run a snapshot of it is worth its while."""
 
+SNAPSHOT_AGAIN: Final = 100
+"""Where the store did not take it, it is tried again after so many more."""
+
 LARGE: Final = 10_000
 """From so many events on it is said, once, that nothing makes a run's log shorter."""
 
@@ -98,11 +101,18 @@ class Keeping(Supervisor):
             return
         if machine.position - run.snapshot_at < SNAPSHOT_EVERY:
             return
-        run.snapshot_at = machine.position
+        run.snapshot_at = position = machine.position
         baseline, epoch = machine.workflow.baseline(), self.epoch_of(run)
 
+        def again() -> None:
+            run.snapshot_at = min(run.snapshot_at, position + SNAPSHOT_AGAIN - SNAPSHOT_EVERY)
+
         def save() -> None:
-            store.save_snapshot(run.id, epoch, baseline)
+            try:
+                store.save_snapshot(run.id, epoch, baseline)
+            except PASSING as error:
+                logger.warning("no snapshot of run %s was saved, for now: %s", run.id, error)
+                self.call(again)
 
         # By then the machine has ordered whatever of it is not on its way to the store yet.
         self.call(lambda: writer.do(save))

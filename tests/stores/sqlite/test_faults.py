@@ -124,15 +124,16 @@ def test_a_file_that_is_replaced_under_a_store_is_noticed(store, tmp_path):
     assert store.append([append]) == [None]
 
 
-def test_an_older_backup_put_back_while_stopped_is_an_older_prefix(store, tmp_path):
-    """All in it is right, as far as it goes; who remembers more is told by a conflict."""
+def test_an_older_backup_put_back_while_stopped_is_an_older_prefix(store, tmp_path, caplog):
+    """It is told of; all in it is right, as far as it goes; who remembers more is told by a conflict."""
     store.backup(tmp_path / "backup.db")
     add(store, "a", 3, accepted(3))
     store.close()
     (tmp_path / "backup.db").rename(store.path)
 
     with closing(clocked(store.path)) as again:
-        assert again.verify() == []
+        (finding,) = again.verify()
+        assert "runs.db is older than the one that was run here last" in finding.what
         (fault,) = again.append([Append(run_id="a", expected=4, events=(accepted(4),))])
         assert "is 3 events long, not 4" in str(fault)
 

@@ -10,17 +10,19 @@ from pathlib import Path
 from threading import RLock
 from typing import Final
 
-from treadle.errors import ReadOnly, StoreUnavailable, UsageError
+from treadle.errors import OutcomeUnknown, ReadOnly, StoreError, StoreUnavailable, UsageError
+from treadle.stores.sqlite.anchor import TURN_EVERY, Anchor
 from treadle.stores.sqlite.file import (
-    Lock,
     as_ours,
     check_place,
     connect,
     logger,
     look_into,
     prepare,
+    sync_folder,
     told,
 )
+from treadle.stores.sqlite.lock import Lock
 
 CHECKPOINT_AT: Final = 4 * 1024 * 1024
 """How large the write-ahead log may grow, in bytes, before what it holds is moved into the file."""
@@ -35,10 +37,17 @@ WAL_RESET_FIXED: Final = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 class Connections:
     """Opens the file when first needed; one thread writes at a time, and one reads, also while another writes.
 
-    `read_only`: the file has to be there, and nothing is written.
+    `read_only`: the file has to be there, and nothing is written. `refuses_older`: nothing is run in a file that is
+    older than the one that was run here last.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        refuses_older: bool = False,
+    ) -> None:
         if str(path) in {"", ":memory:"}:
             raise UsageError(
                 "a SQLite store needs a file.", hint='to keep nothing, say store="memory".'
@@ -46,14 +55,20 @@ class Connections:
         self.path = Path(path)
         self._is_read_only = read_only
         self._process = os.getpid()
-        self._lock = Lock(self.path)
+        self._file = self.path.resolve()
+        """Under whichever name it is opened, log and lock are those of the file."""
+        self._lock = Lock(self._file)
+        self._anchor = Anchor(self._file, is_strict=refuses_older)
         self._writing = RLock()
         self._reading = RLock()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._guard: sqlite3.Connection | None = None
+        """Keeps others from writing while the log is moved."""
         self._is_reader_stale = False
         self._is_synced = True
         self._count = 0
+        self._turned_at = -TURN_EVERY  # the first transaction begins one
         self._is_closed = False
         self._identity: tuple[int, int] | None = None
         """Which file was opened: another one may stand at its place later."""
@@ -85,6 +100,7 @@ class Connections:
             connection = connect(self.path)
             try:
                 prepare(connection, self.path)
+                sync_folder(self._file.parent)
             except BaseException:
                 connection.close()
                 raise
@@ -97,11 +113,18 @@ class Connections:
         if self._is_read_only:
             self._reader = look_into(self.path)
             return
-        with self._writing:  # there may be no file yet, or an old one
-            self._open_writer()
+        with self._writing:
             if self._reader is not None:
                 with suppress(sqlite3.Error):
                     self._reader.close()
+            self._reader = None
+            try:
+                self._open_writer()  # there may be no file yet, or an old one
+            except ReadOnly:
+                if not self.path.is_file():
+                    raise
+                self._reader = look_into(self.path)  # until the next look: somebody may write again
+                return
             self._is_reader_stale = False
         self._reader = connect(self.path, is_reader=True)
 
@@ -157,13 +180,17 @@ class Connections:
                 ours = as_ours(error, self.path, doing)
                 if is_disk_error(error):
                     self.reopen()
+                elif isinstance(ours, ReadOnly):
+                    self._close_writer()  # to which it stays so, whatever becomes of the disk
                 raise ours from error
             except BaseException:
                 self._roll_back(connection)
                 raise
             self._count += 1
             if self._count % LOOK_EVERY == 0:
-                self._look_at_log(connection)
+                self._look_at_log()
+            if self._count - self._turned_at >= TURN_EVERY:
+                self.turn()
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         with suppress(sqlite3.Error):
@@ -177,7 +204,8 @@ class Connections:
             if not self._lock.take():
                 return
             try:
-                with told(self.path, "taking over"):
+                with self._told("taking over"):
+                    self._anchor.check(self._open_writer())
                     self._open_writer().execute(
                         "UPDATE run SET lease_until = 0 WHERE owner IS NOT NULL"
                     )
@@ -185,37 +213,104 @@ class Connections:
                 self._lock.release()
                 raise
 
+    def turn(self) -> None:
+        """Where this process runs the file, begin a new turn: copies that were made before are older from then on."""
+        if not self._lock.is_taken:
+            return
+        with self._writing:
+            try:
+                with self._told("beginning a turn of"):
+                    self._turn()
+            except StoreError as error:
+                logger.warning("%s", error)
+                self._turned_at = self._count
+
+    def _turn(self) -> None:
+        writer = self._open_writer()
+        writer.execute("PRAGMA synchronous = FULL")
+        self._is_synced = True
+        writer.execute("BEGIN IMMEDIATE")
+        try:
+            turn = self._anchor.begin_turn(writer)
+            writer.execute("COMMIT")
+        except BaseException:
+            self._roll_back(writer)
+            raise
+        self._turned_at = self._count
+        self._anchor.note(turn)
+
+    def rolled_back(self) -> str | None:
+        """What is to be said of a file that is not the one that was run here last."""
+        kept = self._anchor.read()
+        with self.reading() as connection:
+            return self._anchor.compared(kept, connection)
+
     def reopen(self) -> None:
         """Begin anew with the file: after an error of the disk, what the old connection believes is worth nothing."""
         with self._writing:
-            if self._writer is not None:
-                with suppress(sqlite3.Error):
-                    self._writer.close()
-            self._writer = None
+            self._close_writer()
             self._is_reader_stale = True  # another thread may be reading with it just now
+
+    def _close_writer(self) -> None:
+        for connection in (self._guard, self._writer):
+            if connection is not None:
+                with suppress(sqlite3.Error):
+                    connection.close()
+        self._writer = self._guard = None
+
+    @contextmanager
+    def _told(self, doing: str) -> Generator[None]:
+        """Tell SQLite's errors as ours; after one of the disk, begin anew with the file."""
+        try:
+            with told(self.path, doing):
+                yield
+        except OutcomeUnknown:
+            self.reopen()
+            raise
 
     # --------------------------------------------------------------------------- write-ahead log
 
-    def _look_at_log(self, connection: sqlite3.Connection) -> None:
+    def look_at_log(self) -> None:
+        """Where this process runs the file: move what the log holds, if it is large. Others may have filled it."""
+        if self._lock.is_taken and is_log_large(self._file):
+            with self._writing:
+                self._look_at_log()
+
+    def _look_at_log(self) -> None:
+        """One process at a time moves the log: that which runs the file, or any where there is none."""
+        if not is_log_large(self._file):
+            return
         try:
-            size = Path(f"{self.path}-wal").stat().st_size
-        except OSError:
-            return
-        if size <= CHECKPOINT_AT:
-            return
-        try:  # as far as no reader is in the way
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as error:  # what was to be stored is; this is tried again
-            logger.error("%s", as_ours(error, self.path, "moving the write-ahead log into"))
-            if is_disk_error(error):
-                self.reopen()
+            with self._lock.for_a_moment() as is_ours:
+                if is_ours:
+                    self._move_log()
+        except StoreError as error:  # what was to be stored is; this is tried again
+            logger.error("%s", error)
+
+    def _move_log(self) -> None:
+        """Move what the log holds, as far as no reader is in the way, while nobody writes.
+
+        A log that another process writes to, or begins anew, at the same instant is what some versions of SQLite
+        lose commits by.
+        """
+        with self._told("moving the write-ahead log into"):
+            writer = self._open_writer()
+            if self._guard is None:
+                self._guard = connect(self.path)
+            self._guard.execute("BEGIN IMMEDIATE")
+            try:
+                writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            finally:
+                self._guard.execute("ROLLBACK")
 
     def tidy_up(self) -> None:
-        """Move what the write-ahead log holds into the file."""
+        """Move what the write-ahead log holds into the file. Errors: `StoreTaken` while another process runs it."""
         self._check_process()
-        with self._writing, told(self.path, "tidying up"):
+        with self._writing:
             self._check()
-            self._open_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self.take_lock()
+            with self._told("tidying up"):
+                self._open_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Let go of the file. A forked child has nothing to let go of."""
@@ -227,13 +322,22 @@ class Connections:
             self._is_closed = True
             if self._reader is not None:
                 self._reader.close()
-            if self._writer is not None:
+            if self._writer is not None and self._lock.is_taken:
                 with suppress(sqlite3.Error):
-                    if self._lock.is_taken:
-                        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                self._writer.close()
-            self._writer = self._reader = None
+                    if self._count > max(0, self._turned_at):
+                        self._turn()
+                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._close_writer()
+            self._reader = None
             self._lock.release()
+
+
+def is_log_large(path: Path) -> bool:
+    """Whether what a write-ahead log holds is to be moved into the file."""
+    try:
+        return os.stat(f"{path}-wal").st_size > CHECKPOINT_AT  # noqa: PTH116 - at each look
+    except OSError:
+        return False
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:

@@ -11,10 +11,9 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from weakref import WeakSet
 
 from treadle.errors import (
     Corrupt,
@@ -23,7 +22,6 @@ from treadle.errors import (
     SchemaTooNew,
     StoreError,
     StoreFull,
-    StoreTaken,
     StoreUnavailable,
     UsageError,
 )
@@ -36,11 +34,44 @@ OLDEST: Final = (3, 37, 0)
 
 OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE)
 
+NOT_SYNCED_HERE: Final = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP)
+"""A folder that may not be listed, or a file system that does not sync folders."""
+
 BUSY_S: Final = 5.0
 """How long a connection waits for another process's lock."""
 
 SHARED_FILE_SYSTEMS: Final = frozenset(
-    ["nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "afs", "fuse.sshfs"]
+    [
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "davfs",
+        "fuse.ceph",
+        "fuse.ceph-fuse",
+        "fuse.davfs2",
+        "fuse.gcsfuse",
+        "fuse.glusterfs",
+        "fuse.juicefs",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.smbnetfs",
+        "fuse.sshfs",
+        "gfs2",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+    ]
 )
 """WAL needs memory that all processes share, on one host."""
 
@@ -189,7 +220,7 @@ def check_library() -> None:
 
 def check_place(path: Path) -> None:
     """Refuse folders that are not there, and file systems where several hosts could open the file."""
-    folder = path.absolute().parent
+    folder = path.resolve().parent  # the file itself may be a link to elsewhere
     if not folder.is_dir():
         raise UsageError(f"the folder {folder} is not there.", hint="make it first.")
     kind = file_system_of(folder)
@@ -198,6 +229,35 @@ def check_place(path: Path) -> None:
             f"{path} lies on a network file system ({kind}), where SQLite cannot keep its promises.",
             hint='use a local disk, or PostgreSQL: store="postgresql://...".',
         )
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names of file and log outlast a power cut. SQLite does that, too, and says nothing where it fails.
+
+    Errors: `StoreUnavailable`.
+    """
+    if os.name != "posix":
+        return
+    try:
+        with opened_folder(folder) as handle:
+            os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NOT_SYNCED_HERE:
+            kind = ReadOnly if error.errno == errno.EROFS else StoreUnavailable
+            raise kind(
+                f"the folder {folder} could not be synced: {error}.",
+                hint="look at the disk before anything else.",
+            ) from error
+
+
+@contextmanager
+def opened_folder(folder: Path) -> Generator[int]:
+    """The handle of a folder."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def file_system_of(folder: Path, mounts: str = "/proc/self/mounts") -> str | None:
@@ -261,66 +321,3 @@ _MEANINGS: Final[tuple[tuple[str, Callable[..., StoreError], str], ...]] = (
     ("SQLITE_NOMEM", StoreUnavailable, "the machine is out of memory."),
     ("SQLITE_INTERRUPT", StoreUnavailable, "try again."),
 )
-
-
-class Lock:
-    """Says that one process, and no other, runs the workflows of a file. The system lets go of it with the process."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path.with_name(path.name + "-runner")
-        self._file: int | None = None
-
-    def take(self) -> bool:
-        """Take it; False if it was ours already. Errors: `StoreTaken` naming who has it, `ReadOnly`."""
-        if self._file is not None:
-            return False
-        try:
-            import fcntl
-        except ImportError:  # elsewhere SQLite's own locks have to do
-            return False
-        try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            kind = StoreUnavailable if error.errno in OUT_OF_FILES else ReadOnly
-            raise kind(
-                f"{self._path} cannot be opened: {error}.", hint="the folder must be writable."
-            ) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(file, 100).decode(errors="replace") or "another process"
-            os.close(file)
-            raise StoreTaken(
-                f"{holder} runs the workflows of this file already ({self._path}).",
-                hint="stop it first; to have many runners on one store, take PostgreSQL.",
-            ) from None
-        with suppress(OSError):  # on a full disk, only the name is missing
-            os.ftruncate(file, 0)
-            os.write(file, f"process {os.getpid()}".encode())
-        self._file = file
-        _LOCKS.add(self)
-        return True
-
-    @property
-    def is_taken(self) -> bool:
-        """Whether it is ours."""
-        return self._file is not None
-
-    def release(self) -> None:
-        """Let another process have it."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-
-_LOCKS: Final[WeakSet[Lock]] = WeakSet()
-
-
-def _let_go_in_child() -> None:
-    """A forked child has the lock's file, too, and would keep it locked after this process is gone."""
-    for lock in list(_LOCKS):
-        lock.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_in_child)

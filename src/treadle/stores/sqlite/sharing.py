@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from time import time
 from typing import Any
 
+from treadle.errors import OutcomeUnknown
 from treadle.interfaces import Codec, Message, RunInfo
 from treadle.stores.entries import is_text
 from treadle.stores.faults import unknown
@@ -40,6 +41,8 @@ class SqliteSharing:
         self._connections = connections
         self._clock = clock
         self._told_of: set[str] = set()
+        self._in_doubt: dict[str, set[str]] = {}
+        """By owner, the runs of which nobody heard whether their claim counted."""
 
     def claim(
         self,
@@ -55,34 +58,52 @@ class SqliteSharing:
             return []
         now = self._clock()
         known: dict[str, object] = {"owner": owner, "now": now, "until": now + ttl_s}
-        known["limit"] = limit
-        where = ["(owner IS NULL OR owner = :owner OR lease_until <= :now)"]
+        known |= {"limit": limit, "id": run_id}
+        if not self._is_any(*self._chosen(known, run_id, workflows)):
+            return []
+        infos: list[RunInfo] = []
+        doubts = self._in_doubt.setdefault(owner, set())
+        try:
+            with self._connections.writing(
+                "claiming runs of", is_synced=False, is_runner=True
+            ) as connection:
+                chosen, known = self._chosen(known, run_id, workflows)
+                rows = connection.execute(
+                    "UPDATE run SET crashes = crashes + "  # noqa: S608 - our own words
+                    "(coalesce(owner, :owner) <> :owner AND status = 'running'), owner = :owner, "
+                    "epoch = epoch + 1, lease_until = :until WHERE pk IN "
+                    f"({chosen}) RETURNING {COLUMNS}",
+                    known,
+                ).fetchall()
+                infos = [info_of(row) for row in rows]
+                doubts.difference_update(info.id for info in infos)  # before another thread claims
+        except (
+            OutcomeUnknown
+        ):  # they may be the owner's, who does not know: it may claim them again
+            doubts.update(info.id for info in infos)
+            raise
+        return infos
+
+    def _chosen(
+        self, known: Mapping[str, object], run_id: str | None, workflows: Sequence[str] | None
+    ) -> tuple[str, dict[str, object]]:
+        """Which runs are to be had: a statement, and what it needs to know."""
+        where, also = ["(owner IS NULL OR owner = :owner OR lease_until <= :now)"], dict(known)
         if run_id is not None:
             where.append("id = :id")
-            known["id"] = run_id
         else:
             where += [HAS_TO_DO, "status NOT IN ('stopped', 'cancelled', 'parked')"]
-            where.append("(owner IS NULL OR owner <> :owner)")
+            doubts = tuple(self._in_doubt.get(str(known["owner"]), ()))
+            again = named("doubt", doubts, also)
+            where.append(f"(owner IS NULL OR owner <> :owner OR id IN ({again}))")
         if workflows is not None:
-            names = {
-                f"workflow{index}": name for index, name in enumerate(filter(is_text, workflows))
-            }
-            known |= names
-            where.append(f"workflow IN ({', '.join(f':{name}' for name in names)})")
-        chosen = f"SELECT pk FROM run WHERE {' AND '.join(where)} ORDER BY coalesce(wake_at, 0), pk LIMIT :limit"  # noqa: S608 - our own words
-        if not self._is_any(chosen, known):
-            return []
-        with self._connections.writing(
-            "claiming runs of", is_synced=False, is_runner=True
-        ) as connection:
-            rows = connection.execute(
-                "UPDATE run SET crashes = crashes + "  # noqa: S608 - our own words
-                "(coalesce(owner, :owner) <> :owner AND status = 'running'), owner = :owner, "
-                "epoch = epoch + 1, lease_until = :until WHERE pk IN "
-                f"({chosen}) RETURNING {COLUMNS}",
-                known,
-            ).fetchall()
-        return [info_of(row) for row in rows]
+            texts = [*filter(is_text, workflows)]
+            where.append(f"workflow IN ({named('workflow', texts, also)})")
+        words = " AND ".join(where)
+        return (
+            f"SELECT pk FROM run WHERE {words} ORDER BY coalesce(wake_at, 0), pk LIMIT :limit",  # noqa: S608 - our own words
+            also,
+        )
 
     def _is_any(self, chosen: str, known: Mapping[str, object]) -> bool:
         """Whether there is anything to claim: looking needs no lock."""
@@ -127,6 +148,7 @@ class SqliteSharing:
 
     def waiting(self, owner: str) -> list[Message]:
         """The messages for the runs that somebody has now, oldest first; those that are damaged are left out."""
+        self._connections.look_at_log()  # who leaves messages must not do that
         return [
             message
             for message in self._messages("owner = ?", owner)
@@ -207,3 +229,10 @@ class SqliteSharing:
                 (run_id, message_id),
             ).fetchone()
         return None if row is None or row[0] is None else str(row[0])
+
+
+def named(what: str, values: Sequence[str], known: dict[str, object]) -> str:
+    """The names of values in a statement, by which they are known from now on."""
+    names = {f"{what}{index}": value for index, value in enumerate(values)}
+    known |= names
+    return ", ".join(f":{name}" for name in names)

@@ -24,7 +24,8 @@ class SqliteStore:
 
     One process runs the workflows of a file; others may read, and leave messages. Any thread may call it. `clock`
     gives the seconds since 1970 that leases are measured with. `read_only`: the file is to be there, and only looked
-    at; that disturbs nobody who works with it.
+    at; that disturbs nobody who works with it. `refuses_older`: nothing is run in a file that is older than the one
+    that was run here last, as a backup that was put back is; else the log is told so.
     """
 
     is_instant = False
@@ -38,9 +39,10 @@ class SqliteStore:
         *,
         clock: Callable[[], float] = time,
         read_only: bool = False,
+        refuses_older: bool = False,
     ) -> None:
         self.codec = codec
-        self._connections = Connections(path, read_only=read_only)
+        self._connections = Connections(path, read_only=read_only, refuses_older=refuses_older)
         self._log = SqliteLog(self._connections, codec, clock)
         self._sharing = SqliteSharing(self._connections, clock)
         self._cache = SqliteCache(self._connections, clock)

@@ -141,12 +141,13 @@ class SqliteUpkeep:
         try:
             with self._connections.reading() as connection:
                 rows = connection.execute("PRAGMA integrity_check(100)").fetchall()
+            older = self._connections.rolled_back()
         except StoreError as error:
             return [Finding(run_id=None, position=None, what=str(error))]
+        found = [f"SQLite: {text}" for (text,) in rows if text != "ok"]
         return [
-            Finding(run_id=None, position=None, what=f"SQLite: {text}")
-            for (text,) in rows
-            if text != "ok"
+            Finding(run_id=None, position=None, what=what)
+            for what in (found if older is None else [older, *found])
         ]
 
     def sweep(self, *, unused_for_s: float) -> int:
@@ -180,3 +181,4 @@ class SqliteUpkeep:
             closing(sqlite3.connect(target)) as copy,
         ):
             connection.backup(copy, pages=1000)
+        self._connections.turn()
