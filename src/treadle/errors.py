@@ -22,7 +22,7 @@
     |   |-- RunElsewhere                 another runner has the run now
     |   |-- AmbiguousSignal              several waits of this name, and no key
     |   |-- StillWaiting                 an input that is not finished: it waits for a signal or a moment
-    |   `-- Overloaded                   the run has as many open inputs as it may have
+    |   `-- Overloaded                   the run has as many open inputs, or messages, as it may have
     |-- WorkError                        your function failed; the cause is attached
     |   |-- StepFailed
     |   |-- ItemsFailed                  a reduce whose items failed
@@ -181,7 +181,7 @@ class StillWaiting(UsageError):
 
 
 class Overloaded(UsageError):
-    """The run has as many open inputs as it may have; nothing was accepted."""
+    """The run has as many open inputs, or as many messages waiting, as it may have; nothing was accepted."""
 
 
 class WorkError(TreadleError):

@@ -19,9 +19,10 @@ CHANGES = {
     "Europe/Berlin": ("2026-03-29", "2026-10-25"),
     "America/New_York": ("2026-03-08", "2026-11-01"),
     "Australia/Sydney": ("2026-10-04", "2026-04-05"),
+    "Australia/Lord_Howe": ("2026-10-04", "2026-04-05"),
     "Asia/Kolkata": ("2026-03-29", "2026-10-25"),
 }
-"""Days on which clocks are put forward, and back; two zones in which they are not."""
+"""Days on which clocks are put forward, and back, by an hour or by half of one; two zones in which they are not."""
 
 
 @st.composite
@@ -85,6 +86,24 @@ def test_who_looks_later_sees_the_same_instants(case, spec):
     assert cron.newest(begin, begin + 6 * 3600, 3) == whole[-3:]
     if spec == "*/15 * * * *":
         assert {other - one for one, other in pairwise(whole)} <= {900.0}
+
+
+@pytest.mark.parametrize(
+    ("spec", "day", "instants"),
+    [
+        ("15 2 * * *", "2026-10-03", ["10-03T02:15+10:30", "10-04T02:30+11:00", "10-05T02:15+11:00"]),
+        ("45 1 * * *", "2026-04-04", ["04-04T01:45+11:00", "04-05T01:45+11:00", "04-06T01:45+10:30"]),
+        ("*/30 1-2 4 10 *", "2026-10-04", ["10-04T01:00+10:30", "10-04T01:30+10:30", "10-04T02:30+11:00"]),
+        ("*/30 1 5 4 *", "2026-04-05", ["04-05T01:00+11:00", "04-05T01:30+11:00", "04-05T01:30+10:30"]),
+    ],
+)  # fmt: skip
+def test_clocks_that_are_put_forward_or_back_by_half_an_hour(spec, day, instants):
+    """What falls into the gap is due once right after it, what comes twice the first time; by real time, each time."""
+    place = ZoneInfo("Australia/Lord_Howe")
+    begin = datetime.fromisoformat(day).replace(tzinfo=place).timestamp()
+    found = list(Cron(spec, "Australia/Lord_Howe").between(begin, begin + 4 * 24 * 3600))[:3]
+
+    assert found == [datetime.fromisoformat(f"2026-{each}").timestamp() for each in instants]
 
 
 def test_the_newest_of_very_many_are_found_without_counting_them_all():

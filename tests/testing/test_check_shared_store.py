@@ -118,15 +118,16 @@ class Forgetful(SqliteStore):
 class Backwards(SqliteStore):
     """Gives the newest message first."""
 
-    def waiting(self, owner):
-        return super().waiting(owner)[::-1]
+    def waiting(self, owner, *, limit=None):
+        return super().waiting(owner, limit=limit)[::-1]
 
 
 class GivingToAll(SqliteStore):
     """Gives everybody's messages to anybody."""
 
-    def waiting(self, owner):
-        return [each for name in "xy" for each in super(GivingToAll, self).waiting(name)]
+    def waiting(self, owner, *, limit=None):
+        both = [super(GivingToAll, self).waiting(name, limit=limit) for name in "xy"]
+        return [*both[0], *both[1]]
 
 
 class Repeating(SqliteStore):

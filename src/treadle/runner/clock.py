@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from time import monotonic, time
+from typing import Final
+
+LOOK_S: Final = 60.0
+"""So often it is looked what time it is, while something waits for its moment: a clock may be put forward."""
 
 
 class SteadyClock:

@@ -85,6 +85,11 @@ class Custody:
         self.claimed[run_id] = infos[0].epoch
         return infos[0]
 
+    def hurry(self) -> None:
+        """Look at once for what others want."""
+        if self.keeper is not None:
+            self.keeper.hurry()
+
     def leave(self, run_id: str) -> None:
         """A run is not worked on any more: somebody else may have it."""
         epoch = self.claimed.pop(run_id, None)

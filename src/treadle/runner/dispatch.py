@@ -25,7 +25,6 @@ from treadle.runner.budget import not_retried
 from treadle.runner.bundling import (
     RunView,
     are_in_order,
-    explained_all,
     misplaced,
     sifted,
     transformed,
@@ -46,6 +45,7 @@ from treadle.runner.out import (
     Config,
     Out,
     WorkKey,
+    due_at,
     ends_by,
     in_time,
     is_plain,
@@ -70,6 +70,7 @@ class Dispatch:
         "intents",
         "is_learning",
         "kept_back",
+        "looked_at",
         "moments",
         "numbers",
         "open",
@@ -105,6 +106,8 @@ class Dispatch:
         self.planned: list[tuple[int, int, Bundle]] = []
         """Bundles that wait for a slot of this run, as a heap: priority, then order."""
         self.delayed: list[tuple[float, int, Runnable]] = []
+        self.looked_at = float("-inf")
+        """What time it was when that was last looked at."""
         self.kept_back: list[Runnable] = []
         """What `transform` left out; it is offered again."""
         self.moments: list[tuple[float, int, str]] = []
@@ -149,12 +152,17 @@ class Dispatch:
                 continue
             where[key] = DELAYED
             if runnable.retry_at is not None and runnable.retry_at > at:
-                self.ordinal += 1
-                heapq.heappush(self.delayed, (runnable.retry_at, self.ordinal, runnable))
+                self._delay(runnable, at)
             else:
                 ready.append(runnable)
         if ready:
             self.plan(ready, at)
+
+    def _delay(self, runnable: Runnable, at: float) -> None:
+        """Let work wait until it is to be tried again."""
+        self.ordinal, self.looked_at = self.ordinal + 1, max(self.looked_at, at)
+        due = due_at(runnable, self.wishes_of(runnable).policy(runnable.node), at)
+        heapq.heappush(self.delayed, (due, self.ordinal, runnable))
 
     def _take_cohort(self, cohort: Cohort) -> None:
         """Put a cohort, of which nothing is out already, into bundles."""
@@ -197,6 +205,11 @@ class Dispatch:
 
     def come_due(self, at: float) -> None:
         """Go on with work whose moment has come."""
+        if at < self.looked_at:  # the clock was put back: these would wait for too long
+            again, self.delayed = self.delayed, []
+            for entry in again:
+                self._delay(entry[2], at)
+        self.looked_at = at
         due: list[Runnable] = []
         while self.delayed and self.delayed[0][0] <= at:
             due.append(heapq.heappop(self.delayed)[2])
@@ -266,18 +279,6 @@ class Dispatch:
                 say.Warn(f"{type(scheduler).__name__} {fault}; work is dispatched one by one")
             )
         return [Bundle(runnables=(each,), reason="the scheduler failed") for each in ready]
-
-    def explain(self) -> list[dict[str, Any]]:
-        """What would be dispatched of what is ready now, together with what, where, and why; changes nothing."""
-        told, self.told = self.told, []
-        try:
-            ready = [each for each in self.workflow.next_runnables() if each.retry_at is None]
-            bundles = self.bundles_of(ready)
-            warnings = [each.text for each in self.told if isinstance(each, say.Warn)]
-        finally:
-            self.told = told
-        waiting = [bundle for _, _, bundle in sorted(self.planned, key=lambda entry: entry[:2])]
-        return explained_all([*waiting, *bundles], self.delayed, self.wishes_of, warnings)
 
     # ------------------------------------------------------------------------------- to executors
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from contextvars import copy_context
 
 from treadle.interfaces import Clock
+from treadle.runner.clock import LOOK_S
 
 
 class AsyncHost:
@@ -43,7 +44,7 @@ class AsyncHost:
             self.timer.cancel()
             self.timer = None
         if at is not None:
-            delay = max(0.0, at - self.clock.now())
+            delay = min(max(0.0, at - self.clock.now()), LOOK_S)
             self.timer = self.event_loop.call_later(delay, self._ring, context=self.context)
 
     def _ring(self) -> None:

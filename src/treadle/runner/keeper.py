@@ -29,8 +29,15 @@ POLL_S: Final = 0.25
 AT_ONCE: Final = 64
 """So many runs are taken over at a time: the runner gets a word in between."""
 
+MESSAGES_AT_ONCE: Final = 256
+"""About so many messages are read at a time, some for each run: what is left is read when these were answered."""
+
 FIRST_BITE: Final = 8
 """So many where others may want some too; more by and by, see `next_bite`."""
+
+
+LEAST_PAUSE_S: Final = 0.005
+"""The shortest pause between two bites of a backlog."""
 
 
 class Shared(Leases, Inbox, Store, Protocol):
@@ -90,6 +97,10 @@ class Keeper:
         """Who else there is; None where the store has only this runner, or does not say."""
         self._was_full = False
         """There was more to take over than was taken last."""
+        self._taken = 0
+        """How many it took last of a backlog."""
+        self._pause_s = POLL_S
+        """How long the others have their turn then: shorter where what was taken is soon done."""
         self._least = 0
         """How many runs the one who has fewest had, when that was last looked up."""
         self.chore: Callable[[], None] = lambda: None
@@ -138,7 +149,7 @@ class Keeper:
             else:
                 self._note(None)
             if self._loads is not None and self._was_full:  # the others' turn
-                self._stir.wait(min(self._poll_s, POLL_S))
+                self._stir.wait(min(self._poll_s, self._pause_s))
             elif found_all:
                 self._stir.wait(self._poll_s)
 
@@ -147,7 +158,7 @@ class Keeper:
         self._renew()
         self.look_at_limits()
         self._let_go()
-        messages = self._store.waiting(self._owner)
+        messages = self._store.waiting(self._owner, limit=MESSAGES_AT_ONCE)
         if messages:
             self._keeps.heard(messages)
         self.chore()
@@ -188,7 +199,7 @@ class Keeper:
         infos = self._store.claim(self._owner, self._lease_s, workflows=names, limit=limit)
         if infos:
             self._keeps.found([(info, self._loaded(info.id)) for info in infos])
-        self._was_full = len(infos) == limit
+        self._was_full, self._taken = len(infos) == limit, len(infos)
         return not self._was_full
 
     def _bite(self, names: Sequence[str], *, was_full: bool) -> int:
@@ -196,11 +207,15 @@ class Keeper:
         if self._loads is None:
             return AT_ONCE
         if not was_full:
+            self._pause_s = POLL_S
             return FIRST_BITE
         loads = dict(self._loads.loads(names))
         mine, before = loads.pop(self._owner, 0), self._least
         self._least = min(loads.values(), default=0)
-        return next_bite(mine, loads.values(), before)
+        is_quick = is_soon_done(mine, self._taken)
+        pause_s = self._pause_s / 2 if is_quick else self._pause_s * 2
+        self._pause_s = min(POLL_S, max(LEAST_PAUSE_S, pause_s))
+        return next_bite(mine, loads.values(), before, self._taken)
 
     def _loaded(self, run_id: str) -> StoredRun | Exception:
         try:
@@ -214,14 +229,21 @@ class Keeper:
         self._trouble = trouble
 
 
-def next_bite(mine: int, others: Collection[int], least_before: int) -> int:
+def is_soon_done(mine: int, taken: int) -> bool:
+    """Whether what was taken of a backlog is finished about as quickly as it is taken."""
+    return mine <= taken // 2
+
+
+def next_bite(mine: int, others: Collection[int], least_before: int, taken: int = 0) -> int:
     """How many runs to take of a backlog, with so many running here, and so many at each other runner.
 
-    Who has more than somebody else takes little, and nothing while that one is catching up: `least_before` is what
-    the one with fewest had when this was last asked. Who has less than somebody else takes half of what is between
-    them. Otherwise it is a quarter of what is here: those who began together stay together, and one alone soon takes
-    many.
+    Who has finished most of what was taken last takes twice as many. Who has more than somebody else takes little, and
+    nothing while that one is catching up: `least_before` is what the one with fewest had when this was last asked. Who
+    has less than somebody else takes half of what is between them. Otherwise it is a quarter of what is here: those who
+    began together stay together, and one alone soon takes many.
     """
+    if taken and is_soon_done(mine, taken):
+        return min(AT_ONCE, max(FIRST_BITE, 2 * taken))
     least = min(others, default=mine)
     if mine > least:
         is_caught_up_with = mine - least > FIRST_BITE and least > least_before

@@ -66,6 +66,9 @@ class Keeping(Supervisor):
         self._tell_if_large(run)
         if run.status in say.FINAL:
             self.custody.leave(run.id)
+        if run.heard.was_answered:  # there may be more than was read at a time
+            run.heard.was_answered = False
+            self.custody.hurry()
 
     def _tell_if_large(self, run: Run) -> None:
         """Say once that a log has become long, and that nothing lets go of what is finished."""
@@ -281,10 +284,10 @@ class Keeping(Supervisor):
 
     def _hear(self, message: Message) -> None:
         run = self.runs.get(message.run_id)
-        if run is None or run.machine is None or message.id in run.heard or self.is_closing:
+        if run is None or run.machine is None or self.is_closing:
             return
-        run.heard |= {message.id}
-        self.take_message(run, message)
+        if run.heard.note(message.id):
+            self.take_message(run, message)
 
     @abstractmethod
     def take_message(self, run: Run, message: Message) -> None:

@@ -285,7 +285,7 @@ class Lives(Core):
                 for claimed in leases.claim(self.custody.owner, LEASE_S, run_id=info.id):
                     is_same = is_as_it_was(claimed, info)
                     (held if is_same else changed)[info.id] = claimed.epoch
-            for message in inbox.waiting(self.custody.owner):
+            for message in inbox.waiting(self.custody.owner, limit=1):
                 if message.run_id in held:  # somebody wants something of it after all
                     changed[message.run_id] = held.pop(message.run_id)
             if changed:

@@ -7,7 +7,6 @@ kept from the others: what is raised while a run's stimulus is handled goes to t
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import logging
 from collections import deque
@@ -31,6 +30,7 @@ from treadle.runner.caching import Caching
 from treadle.runner.fallback import interrupted
 from treadle.runner.holdups import Holdups
 from treadle.runner.live import Live, explained_wait, no_executor, verdict_of
+from treadle.runner.moments import Moments
 from treadle.runner.record import Ask, Run
 from treadle.runner.remote import fetch_values, has_foreign_values
 from treadle.runner.slowness import SLOW_S, warn_of_slowness
@@ -84,8 +84,7 @@ class Loop:
         self.mail: deque[tuple[Run, say.Stimulus]] = deque()
         self.drives: deque[Run] = deque()
         self.came: deque[tuple[int, Sequence[Outcome]]] = deque()
-        self.moments: list[tuple[float, int, Run]] = []
-        self.most_moments = 256
+        self.moments = Moments()
         self.is_woken = False
         self.is_pumping = False
         self.is_in_a_task = False
@@ -226,11 +225,8 @@ class Loop:
         if not self.moments and not self.is_admitting:
             return
         now = self.clock.now()
-        while self.moments and self.moments[0][0] <= now:
-            at, _, run = heapq.heappop(self.moments)
-            if run.wake_at == at:
-                run.wake_at = None
-                self.tell(run, say.Woke(now))
+        for run in self.moments.due(now):
+            self.tell(run, say.Woke(now))
         self.admit()
 
     def _drive_one(self) -> None:
@@ -271,11 +267,13 @@ class Loop:
             self.supervisor.crashed(run, drive.interrupt, None)
 
     def _arm(self) -> None:
-        due = self.moments[0][0] if self.moments else None
+        due = self.moments.first()
         if self.is_admitting:
             next_at = self.admission.next_at(self.clock.now())
             if next_at is not None and (due is None or next_at < due):
                 due = next_at
+        if due is not None and due == self.armed and due <= self.clock.now():
+            self.wake()  # the clock was put forward since the timer was set
         # A timer may ring a little too early for the clock, and then is to be set once more.
         if due != self.armed or (due is not None and not self.host.is_armed):
             self.armed = due
@@ -470,22 +468,9 @@ class Loop:
         self.wake()
 
     def _wake_at(self, run: Run, order: say.WakeAt) -> None:
-        run.wake_at = order.at
-        heapq.heappush(self.moments, (order.at, next(self.requests), run))
-        if len(self.moments) > self.most_moments:
-            self._forget_moments()
+        self.moments.add(order.at, run)
         if not self.is_pumping:
             self._arm()
-
-    def _forget_moments(self) -> None:
-        """Let go of moments that nobody waits for any more, before they come."""
-        self.moments = [
-            entry
-            for entry in self.moments
-            if entry[2].wake_at == entry[0] and entry[2].machine is not None
-        ]
-        heapq.heapify(self.moments)
-        self.most_moments = 2 * len(self.moments) + 256
 
     def _reply(self, run: Run, order: say.Reply) -> None:
         ask = run.asks.pop(order.request, None)

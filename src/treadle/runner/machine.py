@@ -226,9 +226,10 @@ class Machine(Requests):
 
     @property
     def has_nothing_to_do(self) -> bool:
-        """Whether inputs are open, and all of them wait for a moment or for somebody."""
-        is_at_work = self.out or self.planned or self.kept_back or self.is_driving or self.has_more
-        return self.status == say.RUNNING and not is_at_work
+        """Whether inputs are open, and all of them wait for a moment or for somebody; a retry is something to do."""
+        if self.out or self.planned or self.delayed or self.kept_back:
+            return False
+        return self.status == say.RUNNING and not self.is_driving and not self.has_more
 
     def _rest(self) -> None:
         """Say, once, that nothing can be done now, when all that has happened is stored."""

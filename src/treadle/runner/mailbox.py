@@ -92,6 +92,7 @@ class Mailbox(Keeping):
             refused=((message.id, f"it {why}"),),
             epoch=epoch,
         )
+        run.heard.answer(append.consumed)
         self.write(run, append, None)
 
     def _read(self, message: Message) -> dict[str, Any]:

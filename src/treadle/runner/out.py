@@ -17,6 +17,7 @@ from treadle.interfaces import Scheduler
 from treadle.model.bundles import Bundle
 from treadle.model.runnables import Outcome, Runnable
 from treadle.policies.policy import Policy
+from treadle.policies.retry import delay_s
 from treadle.runner.budget import Purse
 
 WINDOW: Final = 10_000
@@ -89,7 +90,20 @@ def ends_by(first: Runnable, policy: Policy, at: float) -> float | None:
         return None
     if first.deadline_at is None and policy.deadline_s is not None:
         return at + policy.deadline_s
-    return first.deadline_at
+    if first.deadline_at is None or policy.deadline_s is None:
+        return first.deadline_at
+    return min(first.deadline_at, at + policy.deadline_s)  # a clock that was wrong gives no more
+
+
+def due_at(runnable: Runnable, policy: Policy, at: float) -> float:
+    """When work is to be tried again: as its log says, but no later than its policy says from now on.
+
+    The clock by which that was written may have been wrong by years, and be right again.
+    """
+    if runnable.retry_at is None:
+        return at
+    key = runnable.idempotency_key if policy.backoff == "jitter" else ""
+    return min(runnable.retry_at, at + delay_s(policy, max(0, runnable.attempt - 2), key))
 
 
 def in_time(out: Out, runnable: Runnable, outcome: Outcome) -> Outcome:

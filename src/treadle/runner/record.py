@@ -9,6 +9,7 @@ from typing import Any, Final
 from treadle.interfaces import RunInfo, Scheduler
 from treadle.model.nodes import Context
 from treadle.policies.matching import NO_POLICIES, Policies
+from treadle.runner.heard import Heard
 from treadle.runner.machine import Machine
 from treadle.runner.stimuli import NEW, RUNNING, STATUSES
 from treadle.runner.ticket import Ticket
@@ -179,8 +180,7 @@ class Run:
         """How many of its appends the writer has not answered yet."""
         self.flushing: tuple[Ask, ...] = ()
         """Who waits until nothing of it is on its way to the store."""
-        self.heard: frozenset[str] = frozenset()
-        """The messages that its machine was told of, and that are not answered in the store yet."""
+        self.heard = Heard()
         self.interrupted: frozenset[bytes] = frozenset()
         """The attempts that had begun, or were about to, when it was brought back."""
         self.decisions: Mapping[str, Any] = NOTHING_GIVEN

@@ -234,6 +234,12 @@ class Registry:
         self.runs[info.id] = run
         return run
 
+    def let_slip(self, run: Run) -> None:
+        """Know nothing of a run that was found in the store and is put away, if nobody here asked for it."""
+        is_asked_for = run.tickets or run.waiters or run.streams or run.asks or run.flushing
+        if run.was_found and not is_asked_for:
+            self.runs.pop(run.id, None)
+
     def check_usable(self) -> None:
         """All is done in one thread, before the runner is closed. Errors: `UsageError`, `RunEnded`."""
         if get_ident() != self.loop.thread:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from treadle.engine.prepare import Contexts
 from treadle.errors import Overloaded, RunEnded, UsageError
@@ -17,6 +17,7 @@ from treadle.model.events import InputAccepted
 from treadle.model.runnables import Outcome
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
+from treadle.runner.bundling import explained_all
 from treadle.runner.cohorts import CohortBook
 from treadle.runner.dispatch import Dispatch
 from treadle.runner.out import DISPATCHED, Config, Out
@@ -204,6 +205,18 @@ class Requests(Dispatch):
         self.unchain_planned()
         self._find_open(after=stimulus.at)  # what an edit opens again was finished in time
         self.emit(say.Reply(stimulus.request))
+
+    def explain(self) -> list[dict[str, Any]]:
+        """What would be dispatched of what is ready now, together with what, where, and why; changes nothing."""
+        told, self.told = self.told, []
+        try:
+            ready = [each for each in self.workflow.next_runnables() if each.retry_at is None]
+            bundles = self.bundles_of(ready)
+            warnings = [each.text for each in self.told if isinstance(each, say.Warn)]
+        finally:
+            self.told = told
+        waiting = [bundle for _, _, bundle in sorted(self.planned, key=lambda entry: entry[:2])]
+        return explained_all([*waiting, *bundles], self.delayed, self.wishes_of, warnings)
 
     def _signal(self, stimulus: say.Signal) -> None:
         self._heard(stimulus)

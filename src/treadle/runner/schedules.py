@@ -160,6 +160,8 @@ class Timetable:
             found = self._read(last)
             if found is not None and same(found, wanted):
                 self._wake(last)
+                if found.next_at is not None and found.next_at > first:
+                    await self._go_back(wanted, last, found.next_at, first)
                 return last
             if found is None:  # whoever made it came no further
                 return await self._begin(wanted, last, first)
@@ -251,9 +253,14 @@ class Timetable:
             await self._feed(wanted, value["id"], following)
         return ids
 
-    async def _feed(self, wanted: Wanted, id: str, due_at: float) -> None:
+    async def _feed(self, wanted: Wanted, id: str, due_at: float, key: str | None = None) -> None:
         value = {**wanted.plain(due_at, self._clock.now()), "id": id}
-        await self._answer(self._core.submit(id, value, key=named(due_at)))
+        await self._answer(self._core.submit(id, value, key=key or named(due_at)))
+
+    async def _go_back(self, wanted: Wanted, id: str, set_for: float, due_at: float) -> None:
+        """The clock was ahead, and is right again: what comes next comes sooner than was thought."""
+        with suppress(RunElsewhere):
+            await self._feed(wanted, id, due_at, f"{named(due_at)} instead of {named(set_for)}")
 
     async def _begin_run(self, wanted: Wanted, id: str) -> None:
         template = self._core.definitions[wanted.workflow][-1]

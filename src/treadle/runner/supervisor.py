@@ -342,6 +342,7 @@ class Supervisor(Registry):
                 run.status = WAITING
             run.machine = None
             self.custody.leave(run.id)
+            self.let_slip(run)
 
     def _set_status(self, run: Run, status: str, note: str | None) -> None:
         run.status, run.note = status, with_origin(note, run.origin)
@@ -395,7 +396,7 @@ class Supervisor(Registry):
         if self.store is not None and run.options.is_stored:
             run.machine = None
         for request, ask in list(run.asks.items()):
-            ask.settle(None, RunEnded(f"the run {run.id!r} is {run.status}."))
+            ask.settle(None, RunEnded(f"the run {run.id!r} is {run.status}{note}."))
             run.asks.pop(request, None)
 
     def crashed(self, run: Run, error: BaseException, stimulus: say.Stimulus | None) -> None:
@@ -437,7 +438,7 @@ class Supervisor(Registry):
                 )
                 self.loop.answer(number, outcomes)
         run.machine = None
-        run.heard = frozenset()
+        run.heard.begin_anew()
         try:
             is_behind = run.options.durability == RELAXED and run.unwritten
             if self.store is not None and run.options.is_stored and not is_behind:
@@ -493,7 +494,7 @@ class Supervisor(Registry):
             if live.run is run:
                 self.loop.cancel(number)
         run.machine = None
-        run.heard = frozenset()
+        run.heard.begin_anew()
         self._set_status(run, say.PARKED, note)
         self._let_go(run, error)
         self._answer_waiters(run, say.PARKED)
@@ -529,7 +530,7 @@ class Supervisor(Registry):
                 elif fault is not None:
                     self.not_written(run, order, fault)
                 elif order is not None:
-                    run.heard = run.heard.difference(order.consumed)
+                    run.heard.answer(order.consumed)
                     self.loop.stored(run, order)
                 if not run.unwritten:
                     self.all_written(run)

@@ -7,6 +7,7 @@ passes, nothing depends on how quick the store is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from time import time
 from typing import Any, Final
 
@@ -285,6 +286,25 @@ def messages(trial: Trial) -> None:
     claim(trial, "x", "b")
     expect_waiting(trial, "x", [], "they were for a run that was deleted")
     posted(trial, letter("b", "2"))
+
+
+def messages_in_bites(trial: Trial) -> None:
+    """With a limit, the oldest of each run are given, and a run with very many does not keep others out."""
+    store: Any = trial.store
+    for name in "ab":
+        trial.create(name)
+        claim(trial, "x", name)
+    crowd = [posted(trial, letter("a", str(number))) for number in range(20)]
+    last = posted(trial, letter("b", "last"))
+    for limit in (1, 4, 100):
+        name = f"waiting('x', limit={limit})"
+        found = [*trial.called(name, partial(store.waiting, "x", limit=limit))]
+        theirs = [each for each in found if each != last]
+        trial.expect(f"what {name} gives of one run", theirs, crowd[: len(theirs)], "oldest first")
+        trial.expect(
+            f"whether {name} gives some of each run", [bool(theirs), last in found], [True, True]
+        )
+        trial.expect(f"whether {name} gives too much", len(found) > limit + 2, wanted=False)
 
 
 def answering(trial: Trial) -> None:

@@ -514,6 +514,7 @@ SHARED_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
     "crashes": store_claims.crashes,
     "appends that are sent again": store_claims.sent_again,
     "messages": store_claims.messages,
+    "messages in bites": store_claims.messages_in_bites,
     "answering messages": store_claims.answering,
 }
 

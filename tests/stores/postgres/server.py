@@ -57,7 +57,20 @@ class Server:
 
     def start(self) -> None:
         """Let it run; it answers when this returns."""
-        self._run("pg_ctl", "-D", self.data, "-l", self.folder / "log", "-w", "start")
+        port = f"-p {self.port}"
+        self._run("pg_ctl", "-D", self.data, "-l", self.folder / "log", "-o", port, "-w", "start")
+
+    def replica(self) -> Server:
+        """A copy that follows this one once it is started; to be promoted where this one is no more."""
+        made = Server(self.folder, self._binaries, self._user)
+        made.data = self.folder / "replica"
+        here = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres")
+        self._run("pg_basebackup", "-D", made.data, *here, "-X", "stream", "-c", "fast", "-R")
+        return made
+
+    def promote(self) -> None:
+        """Let a replica be a server of its own."""
+        self._run("pg_ctl", "-D", self.data, "-w", "promote")
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it: `"immediate"` is as if its machine had lost its power."""

@@ -116,21 +116,28 @@ def test_a_store_that_counts_nobody_is_emptied_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mine", "others", "before", "bite"),
+    ("mine", "others", "before", "taken", "bite"),
     [
-        (0, [], 0, FIRST_BITE),
-        (100, [], 0, 25),
-        (1_000, [], 0, AT_ONCE),
-        (100, [100, 100], 0, 25),
-        (100, [20, 200], 20, FIRST_BITE),
-        (100, [20, 200], 30, FIRST_BITE),
-        (100, [20, 200], 10, 0),
-        (100, [95], 10, FIRST_BITE),
-        (10, [60, 30], 0, 25),
-        (10, [10, 12], 0, FIRST_BITE),
-        (0, [1_000], 0, AT_ONCE),
+        (0, [], 0, 0, FIRST_BITE),
+        (100, [], 0, 0, 25),
+        (1_000, [], 0, 0, AT_ONCE),
+        (100, [100, 100], 0, 0, 25),
+        (100, [20, 200], 20, 0, FIRST_BITE),
+        (100, [20, 200], 30, 0, FIRST_BITE),
+        (100, [20, 200], 10, 0, 0),
+        (100, [95], 10, 0, FIRST_BITE),
+        (10, [60, 30], 0, 0, 25),
+        (10, [10, 12], 0, 0, FIRST_BITE),
+        (0, [1_000], 0, 0, AT_ONCE),
+        (0, [], 0, FIRST_BITE, 2 * FIRST_BITE),
+        (4, [0], 0, FIRST_BITE, 2 * FIRST_BITE),
+        (5, [0], 0, FIRST_BITE, FIRST_BITE),
+        (10, [0], 0, AT_ONCE, AT_ONCE),
     ],
 )
-def test_how_large_a_bite_is(mine, others, before, bite):
-    """Small for who has more than somebody else, none while that one catches up; large for who is behind, or alone."""
-    assert next_bite(mine, others, before) == bite
+def test_how_large_a_bite_is(mine, others, before, taken, bite):
+    """Small for who has more than somebody else, none while that one catches up; large for who is behind, or alone.
+
+    Twice as large for who has done most of the last one.
+    """
+    assert next_bite(mine, others, before, taken) == bite

@@ -44,7 +44,7 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX run_listed ON {s}.run(workflow, pk)",
         "CREATE INDEX run_awake ON {s}.run(wake_at) WHERE wake_at IS NOT NULL",
-        "CREATE INDEX run_running ON {s}.run(pk) WHERE status = 'running'",
+        "CREATE INDEX run_running ON {s}.run(coalesce(wake_at, 0), pk) WHERE status = 'running'",
         # Who has a run, and until when by the server's clock; `mark` says by which claim. A run always has its row
         # here, so that a claim has something to lock.
         """

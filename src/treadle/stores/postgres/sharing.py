@@ -12,6 +12,7 @@ from treadle.errors import StoreError
 from treadle.interfaces import Codec, Message, RunInfo
 from treadle.stores.entries import is_text
 from treadle.stores.faults import unknown
+from treadle.stores.inbox import MOST_OF_ONE, overloaded
 from treadle.stores.postgres.connections import Connections, Lost
 from treadle.stores.postgres.driver import STEP, SYNCED, UNSYNCED, Connection, execute, psycopg
 from treadle.stores.postgres.reading import COLUMNS
@@ -33,20 +34,41 @@ logger = logging.getLogger("treadle.stores")
 BEGUN: Final = "extract(epoch FROM statement_timestamp())::float8"
 """The server's time when the statement began: the planner may look it up in an index."""
 
+HAS: Final = """
+has(run) AS (
+    SELECT min(run) FROM {s}.message WHERE body IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(m.run) FROM {s}.message AS m WHERE m.run > has.run AND m.body IS NOT NULL)
+    FROM has WHERE has.run IS NOT NULL)
+"""
+"""The runs that messages wait for: from one to the next by the index, however many messages each of them has."""
+
+FREE: Final = """
+(lease.owner IS NULL OR (lease.until <= {begun} AND lease.owner <> %(owner)s))
+AND run.status NOT IN ('stopped', 'cancelled', 'parked')
+AND (%(workflows)s::text[] IS NULL OR run.workflow = ANY(%(workflows)s::text[]))
+"""
+
 DUE: Final = """
-WITH due AS (
-    SELECT pk FROM {s}.run WHERE status = 'running'
-    UNION SELECT pk FROM {s}.run WHERE wake_at <= {begun}
-    UNION SELECT run FROM {s}.message WHERE body IS NOT NULL),
+WITH RECURSIVE {has},
+at_work AS (
+    SELECT run.pk FROM {s}.run JOIN {s}.lease ON lease.run = run.pk WHERE run.status = 'running' AND {free}
+    ORDER BY coalesce(run.wake_at, 0), run.pk LIMIT %(limit)s + {spare}),
+awake AS (
+    SELECT run.pk FROM {s}.run JOIN {s}.lease ON lease.run = run.pk WHERE run.wake_at <= {begun} AND {free}
+    ORDER BY run.wake_at, run.pk LIMIT %(limit)s + {spare}),
+due AS (SELECT pk FROM at_work UNION SELECT pk FROM awake UNION SELECT run FROM has),
 chosen AS (
     SELECT run.pk, lease.owner AS was
-    FROM due JOIN {s}.run ON run.pk = due.pk JOIN {s}.lease ON lease.run = run.pk
-    WHERE (lease.owner IS NULL OR (lease.until <= {begun} AND lease.owner <> %(owner)s))
-        AND run.status NOT IN ('stopped', 'cancelled', 'parked')
-        AND (%(workflows)s::text[] IS NULL OR run.workflow = ANY(%(workflows)s::text[]))
+    FROM due JOIN {s}.run ON run.pk = due.pk JOIN {s}.lease ON lease.run = run.pk WHERE {free}
     ORDER BY coalesce(run.wake_at, 0), run.pk LIMIT %(limit)s
     FOR NO KEY UPDATE OF run, lease SKIP LOCKED),
 """
+"""The most overdue of each kind, by an index each, and of these as many as are asked for: a backlog is not gone through
+for each bite."""
+
+SPARE: Final = 256
+"""So many more are looked at, since other runners may be taking some of them at this moment."""
 
 BY_ID: Final = """
 WITH chosen AS (
@@ -99,15 +121,28 @@ SELECT {unsynced} FROM r
 
 POST: Final = """
 WITH r AS (SELECT pk FROM {s}.run WHERE id = %(run_id)s FOR KEY SHARE),
+crowd AS MATERIALIZED (
+    SELECT %(most)s::bigint IS NOT NULL AND EXISTS(
+        SELECT 1 FROM {s}.message WHERE run = (SELECT pk FROM r) AND body IS NOT NULL
+        OFFSET %(most)s::bigint - 1) AS is_full),
 m AS (
     INSERT INTO {s}.message(run, id, kind, body, at) SELECT pk, %(id)s, %(kind)s, %(body)b, %(at)s::float8 FROM r
-    ON CONFLICT DO NOTHING RETURNING pk)
-SELECT EXISTS(SELECT 1 FROM r), EXISTS(SELECT 1 FROM m), {synced}
+    WHERE NOT (SELECT is_full FROM crowd) ON CONFLICT DO NOTHING RETURNING pk)
+SELECT EXISTS(SELECT 1 FROM r), EXISTS(SELECT 1 FROM m), (SELECT is_full FROM crowd) AND NOT EXISTS(
+    SELECT 1 FROM {s}.message WHERE run = (SELECT pk FROM r) AND id = %(id)s), {synced}
 """
 
 WAITING: Final = """
-SELECT message.id, run.id, kind, body, at FROM {s}.lease JOIN {s}.run ON run.pk = lease.run
-JOIN {s}.message ON message.run = run.pk WHERE lease.owner = %(owner)s AND body IS NOT NULL ORDER BY message.pk
+WITH RECURSIVE {has},
+mine AS MATERIALIZED (
+    SELECT run.pk, run.id FROM has JOIN {s}.run ON run.pk = has.run JOIN {s}.lease ON lease.run = has.run
+    WHERE lease.owner = %(owner)s),
+bite AS (
+    SELECT greatest(1, least({most_of_one}, %(limit)s::bigint / greatest(1, (SELECT count(*) FROM mine)))) AS most)
+SELECT oldest.id, mine.id, kind, body, at FROM mine CROSS JOIN LATERAL (
+    SELECT * FROM {s}.message WHERE message.run = mine.pk AND body IS NOT NULL ORDER BY pk
+    LIMIT CASE WHEN %(limit)s::bigint IS NOT NULL THEN (SELECT most FROM bite) END) AS oldest
+ORDER BY oldest.pk
 """
 
 LEFT: Final = """
@@ -134,8 +169,9 @@ WHERE run.id = %(run_id)s AND message.id = %(id)s
 class Sharing:
     """Leases, the inbox, and transactions of steps."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, max_waiting: int | None = None) -> None:
         self._connections = connections
+        self._max_waiting = max_waiting
         self._schema = connections.schema
         self._told_of: set[str] = set()
         self._unsure: dict[str, list[str]] = {}
@@ -143,6 +179,10 @@ class Sharing:
         def made(text: str) -> str:
             return text.format(
                 s=connections.schema,
+                has=HAS.format(s=connections.schema),
+                free=FREE.format(begun=BEGUN),
+                spare=SPARE,
+                most_of_one=MOST_OF_ONE,
                 now=NOW,
                 begun=BEGUN,
                 columns=COLUMNS,
@@ -226,7 +266,7 @@ class Sharing:
         )
 
     def post(self, message: Message) -> bool:
-        """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`."""
+        """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`, `Overloaded`."""
         if not is_text(message.run_id):
             raise unknown(message.run_id)
         check_message(message)
@@ -236,21 +276,25 @@ class Sharing:
             "kind": message.kind,
             "body": sealed_message(message),
             "at": message.at,
+            "most": self._max_waiting,
         }
 
         def work(connection: Connection, doubt: Lost | None) -> bool:
-            ((is_known, is_new, _),) = execute(connection, self._post, given)
+            ((is_known, is_new, is_too_much, _),) = execute(connection, self._post, given)
             if not is_known:
                 raise unknown(message.run_id)
+            if is_too_much:
+                raise overloaded(message.run_id, self._max_waiting)
             return bool(is_new) or doubt is not None
 
         return self._connections.resolved("leaving a message in", work)
 
-    def waiting(self, owner: str) -> list[Message]:
-        """The messages for the runs that somebody has now, oldest first."""
+    def waiting(self, owner: str, limit: int | None = None) -> list[Message]:
+        """The messages for the runs that somebody has now, oldest first; with a limit, the oldest of each run."""
+        given = {"owner": owner, "limit": limit}
         rows = self._connections.call(
             "reading",
-            lambda connection: execute(connection, self._waiting, {"owner": owner}),
+            lambda connection: execute(connection, self._waiting, given),
         )
         found = [self._opened(*row) for row in rows]
         return [message for message in found if isinstance(message, Message)]

@@ -9,6 +9,7 @@ from time import time
 from treadle.interfaces import Append, Codec, Finding, Message, RunInfo, StoredRun, Trimmed
 from treadle.model.events import Event
 from treadle.model.quotas import Quota, QuotaWish
+from treadle.stores.inbox import MAX_WAITING, checked
 from treadle.stores.postgres.cache import Cache
 from treadle.stores.postgres.connections import Connections
 from treadle.stores.postgres.driver import SILENCE_S, described
@@ -29,8 +30,9 @@ class PostgresStore:
     `conninfo`: `"postgresql://user@host/database"`, or any other connection string of PostgreSQL; what it says of
     timeouts and keepalives counts. `schema`: where the tables are; they are made when first needed. `silence_s`: how
     long the server may say nothing before its connection is given up. `clock` is the runner's: leases are measured by
-    the server's, and only how long a new run's lease lasts is taken from this one. Any thread may call it. Errors:
-    `UsageError`.
+    the server's, and only how long a new run's lease lasts is taken from this one. `max_waiting`: how many messages may
+    wait for one run (None: any number); those who post at the same moment may exceed it together. Any thread may call
+    it. Errors: `UsageError`.
     """
 
     is_instant = False
@@ -45,6 +47,7 @@ class PostgresStore:
         schema: str = "treadle",
         silence_s: float = SILENCE_S,
         clock: Callable[[], float] = time,
+        max_waiting: int | None = MAX_WAITING,
     ) -> None:
         check_name(schema)
         self.codec = codec
@@ -53,7 +56,7 @@ class PostgresStore:
         self._connections = Connections(described(conninfo), schema, silence_s=silence_s)
         self._writing = Writing(self._connections, codec, places, clock)
         self._reading = Reading(self._connections, codec, places)
-        self._sharing = Sharing(self._connections)
+        self._sharing = Sharing(self._connections, checked(max_waiting))
         self._cache = Cache(self._connections)
         self._upkeep = Upkeep(self._connections, self._reading, self._sharing, codec)
         self._quotas = Quotas(self._connections)
@@ -123,12 +126,12 @@ class PostgresStore:
         self._sharing.release(epochs)
 
     def post(self, message: Message) -> bool:
-        """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`."""
+        """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`, `Overloaded`."""
         return self._sharing.post(message)
 
-    def waiting(self, owner: str) -> Sequence[Message]:
-        """The messages for the runs that somebody has now, oldest first."""
-        return self._sharing.waiting(owner)
+    def waiting(self, owner: str, *, limit: int | None = None) -> Sequence[Message]:
+        """The messages for the runs that somebody has now, oldest first; with a limit, some of each run."""
+        return self._sharing.waiting(owner, limit)
 
     def answered(self, run_id: str, message_id: str) -> bool | None:
         """Whether a message was taken; None if it was never left."""

@@ -39,7 +39,7 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX run_listed ON run(workflow, status, pk)",
         "CREATE INDEX run_awake ON run(wake_at) WHERE wake_at IS NOT NULL",
-        "CREATE INDEX run_running ON run(pk) WHERE status = 'running'",
+        "CREATE INDEX run_running ON run(coalesce(wake_at, 0), pk) WHERE status = 'running'",
         "CREATE INDEX run_owned ON run(owner) WHERE owner IS NOT NULL",
         # Without a rowid, the events of one run lie next to each other: loading it is one range.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from time import time
@@ -12,6 +13,7 @@ from treadle.errors import OutcomeUnknown
 from treadle.interfaces import Codec, Message, RunInfo
 from treadle.stores.entries import is_text
 from treadle.stores.faults import unknown
+from treadle.stores.inbox import overloaded, share
 from treadle.stores.rows import info_of
 from treadle.stores.sealed import (
     check_message,
@@ -28,18 +30,40 @@ from treadle.stores.whole import Beside
 
 logger = logging.getLogger("treadle.stores")
 
-HAS_TO_DO = (
-    "(status = 'running' OR wake_at <= :now OR "
-    "EXISTS(SELECT 1 FROM message WHERE message.run = run.pk AND message.body IS NOT NULL))"
-)
+# The runs that messages wait for: from one to the next by the index, however many messages each of them has.
+HAS = """
+WITH RECURSIVE has(run) AS (
+    SELECT min(run) FROM message WHERE body IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(run) FROM message WHERE run > has.run AND body IS NOT NULL) FROM has WHERE has.run IS NOT NULL)
+"""
+
+# The most overdue of each kind, by an index each, and then of all: a backlog is not gone through for each bite.
+DUE = """
+SELECT pk FROM (
+    SELECT * FROM (SELECT pk, coalesce(wake_at, 0) AS due_at FROM run INDEXED BY run_running
+        WHERE status = 'running' AND {free} ORDER BY coalesce(wake_at, 0), pk LIMIT :limit)
+    UNION SELECT * FROM (SELECT pk, wake_at FROM run INDEXED BY run_awake
+        WHERE wake_at <= :now AND {free} ORDER BY wake_at, pk LIMIT :limit)
+    UNION SELECT pk, coalesce(wake_at, 0) FROM has JOIN run ON run.pk = has.run WHERE {free})
+ORDER BY due_at, pk LIMIT :limit
+"""
+
+OF_OWNER = "SELECT run.pk FROM has JOIN run ON run.pk = has.run WHERE run.owner = ?"
 
 
 class SqliteSharing:
     """Leases, the inbox, and transactions of steps."""
 
-    def __init__(self, connections: Connections, clock: Callable[[], float] = time) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        clock: Callable[[], float] = time,
+        max_waiting: int | None = None,
+    ) -> None:
         self._connections = connections
         self._clock = clock
+        self._max_waiting = max_waiting
         self._told_of: set[str] = set()
         self._in_doubt: dict[str, set[str]] = {}
         """By owner, the runs of which nobody heard whether their claim counted."""
@@ -55,6 +79,8 @@ class SqliteSharing:
     ) -> list[RunInfo]:
         """Take runs that nobody has: one by its id, or those that have something to do now."""
         if run_id is not None and not is_text(run_id):
+            return []
+        if workflows is not None and not workflows:
             return []
         now = self._clock()
         known: dict[str, object] = {"owner": owner, "now": now, "until": now + ttl_s}
@@ -92,18 +118,17 @@ class SqliteSharing:
         if run_id is not None:
             where.append("id = :id")
         else:
-            where += [HAS_TO_DO, "status NOT IN ('stopped', 'cancelled', 'parked')"]
+            where.append("status NOT IN ('stopped', 'cancelled', 'parked')")
             doubts = tuple(self._in_doubt.get(str(known["owner"]), ()))
             again = named("doubt", doubts, also)
             where.append(f"(owner IS NULL OR owner <> :owner OR id IN ({again}))")
         if workflows is not None:
             texts = [*filter(is_text, workflows)]
             where.append(f"workflow IN ({named('workflow', texts, also)})")
-        words = " AND ".join(where)
-        return (
-            f"SELECT pk FROM run WHERE {words} ORDER BY coalesce(wake_at, 0), pk LIMIT :limit",  # noqa: S608 - our own words
-            also,
-        )
+        are_free = " AND ".join(where)
+        if run_id is not None:
+            return f"SELECT pk FROM run WHERE {are_free}", also  # noqa: S608 - our own words
+        return HAS + DUE.format(free=are_free), also
 
     def _is_any(self, chosen: str, known: Mapping[str, object]) -> bool:
         """Whether there is anything to claim: looking needs no lock."""
@@ -134,39 +159,47 @@ class SqliteSharing:
             )
 
     def post(self, message: Message) -> bool:
-        """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`."""
+        """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`, `Overloaded`."""
         with self._connections.writing("leaving a message in") as connection:
             pk = pk_of(connection, message.run_id)
             if pk is None:
                 raise unknown(message.run_id)
             check_message(message)
+            if self._is_full(connection, pk) and not is_there(connection, pk, message.id):
+                raise overloaded(message.run_id, self._max_waiting)
             made = connection.execute(
                 "INSERT INTO message(run, id, kind, body, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (pk, message.id, message.kind, sealed_message(message), message.at),
             )
             return bool(made.rowcount)
 
-    def waiting(self, owner: str) -> list[Message]:
-        """The messages for the runs that somebody has now, oldest first; those that are damaged are left out."""
+    def _is_full(self, connection: sqlite3.Connection, pk: int) -> bool:
+        """Whether as many messages wait for a run as may."""
+        if self._max_waiting is None:
+            return False
+        last = "SELECT 1 FROM message WHERE run = ? AND body IS NOT NULL LIMIT 1 OFFSET ?"
+        return connection.execute(last, (pk, self._max_waiting - 1)).fetchone() is not None
+
+    def waiting(self, owner: str, limit: int | None = None) -> list[Message]:
+        """The messages for the runs that somebody has now, oldest first; those that are damaged are left out.
+
+        With a limit, they are the oldest of each run, and about so many together.
+        """
         self._connections.look_at_log()  # who leaves messages must not do that
-        return [
-            message
-            for message in self._messages("owner = ?", owner)
-            if isinstance(message, Message)
-        ]
+        with self._connections.reading() as connection:
+            pks = [pk for (pk,) in connection.execute(HAS + OF_OWNER, (owner,))]
+            most = share(limit, len(pks))
+            rows = [row for pk in pks for row in messages_of(connection, pk, most)]
+        found = [self._opened(*row) for _, *row in sorted(rows)]
+        return [message for message in found if isinstance(message, Message)]
 
     def damaged_messages(self, run_id: str) -> list[str]:
         """The ids of a run's messages that are not as they were left, and never reach it."""
-        return [found for found in self._messages("run.id = ?", run_id) if isinstance(found, str)]
-
-    def _messages(self, whose: str, value: str) -> list[Message | str]:
         with self._connections.reading() as connection:
-            rows = connection.execute(
-                "SELECT message.id, run.id, kind, body, at FROM message JOIN run ON run.pk = message.run "  # noqa: S608 - our own words
-                f"WHERE body IS NOT NULL AND {whose} ORDER BY message.pk",
-                (value,),
-            ).fetchall()
-        return [self._opened(*row) for row in rows]
+            pk = pk_of(connection, run_id)
+            rows = [] if pk is None else messages_of(connection, pk, None)
+        found = [self._opened(*row) for _, *row in rows]
+        return [each for each in found if isinstance(each, str)]
 
     def _opened(
         self, id: str, run_id: str, kind: str, stored: bytes, at: float | None
@@ -229,6 +262,21 @@ class SqliteSharing:
                 (run_id, message_id),
             ).fetchone()
         return None if row is None or row[0] is None else str(row[0])
+
+
+def messages_of(connection: sqlite3.Connection, pk: int, most: int | None) -> list[tuple[Any, ...]]:
+    """The oldest messages that wait for a run, by where they stand: id, run, kind, body, at."""
+    return connection.execute(
+        "SELECT message.pk, message.id, run.id, kind, body, at FROM message JOIN run ON run.pk = message.run "
+        "WHERE message.run = ? AND body IS NOT NULL ORDER BY message.pk LIMIT ?",
+        (pk, -1 if most is None else most),
+    ).fetchall()
+
+
+def is_there(connection: sqlite3.Connection, pk: int, message_id: str) -> bool:
+    """Whether a message of this id was left for a run before."""
+    row = connection.execute("SELECT 1 FROM message WHERE run = ? AND id = ?", (pk, message_id))
+    return row.fetchone() is not None
 
 
 def named(what: str, values: Sequence[str], known: dict[str, object]) -> str:

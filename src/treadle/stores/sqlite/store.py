@@ -10,6 +10,7 @@ from time import time
 
 from treadle.interfaces import Append, Codec, Finding, Message, RunInfo, StoredRun, Trimmed
 from treadle.model.events import Event
+from treadle.stores.inbox import MAX_WAITING, checked
 from treadle.stores.sqlite.cache import SqliteCache
 from treadle.stores.sqlite.connections import Connections
 from treadle.stores.sqlite.log import SqliteLog
@@ -25,7 +26,8 @@ class SqliteStore:
     One process runs the workflows of a file; others may read, and leave messages. Any thread may call it. `clock`
     gives the seconds since 1970 that leases are measured with. `read_only`: the file is to be there, and only looked
     at; that disturbs nobody who works with it. `refuses_older`: nothing is run in a file that is older than the one
-    that was run here last, as a backup that was put back is; else the log is told so.
+    that was run here last, as a backup that was put back is; else the log is told so. `max_waiting`: how many messages
+    may wait for one run; None: any number.
     """
 
     is_instant = False
@@ -40,11 +42,12 @@ class SqliteStore:
         clock: Callable[[], float] = time,
         read_only: bool = False,
         refuses_older: bool = False,
+        max_waiting: int | None = MAX_WAITING,
     ) -> None:
         self.codec = codec
         self._connections = Connections(path, read_only=read_only, refuses_older=refuses_older)
         self._log = SqliteLog(self._connections, codec, clock)
-        self._sharing = SqliteSharing(self._connections, clock)
+        self._sharing = SqliteSharing(self._connections, clock, checked(max_waiting))
         self._cache = SqliteCache(self._connections, clock)
         self._upkeep = SqliteUpkeep(self._connections, self._log, self._sharing, codec, clock)
 
@@ -111,12 +114,12 @@ class SqliteStore:
         self._sharing.release(epochs)
 
     def post(self, message: Message) -> bool:
-        """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`."""
+        """Leave a message for a run; False if one of this id was left before. Errors: `UnknownRun`, `Overloaded`."""
         return self._sharing.post(message)
 
-    def waiting(self, owner: str) -> Sequence[Message]:
-        """The messages for the runs that somebody has now, oldest first."""
-        return self._sharing.waiting(owner)
+    def waiting(self, owner: str, *, limit: int | None = None) -> Sequence[Message]:
+        """The messages for the runs that somebody has now, oldest first; with a limit, some of each run."""
+        return self._sharing.waiting(owner, limit)
 
     def answered(self, run_id: str, message_id: str) -> bool | None:
         """Whether a message was taken; None if it was never left."""
