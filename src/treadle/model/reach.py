@@ -27,6 +27,7 @@ import msgspec
 
 from treadle.model.description import Description, contents, type_name
 from treadle.model.global_names import Chain, behind, codes_of, rebound_in, uses_of
+from treadle.model.written import is_worked_out
 
 PAGES_MAX: Final = 2_000
 """So many functions and classes are followed; what lies beyond counts by its name."""
@@ -160,6 +161,8 @@ class Reach(Description):
         name = chain[0]
         if name not in namespace or name in rebound or is_dunder(name):
             return None
+        if is_fixed(namespace[name]) and is_worked_out(namespace, name):
+            return None
         return self._global(namespace[name], chain[1:])
 
     def _global(self, value: Any, chain: Chain = ()) -> Any:
@@ -244,6 +247,13 @@ class Reach(Description):
         sets: set[str] = set()
         for code in codes_of(members.values()):
             sets |= uses_of(code).sets
+        if not issubclass(kind, Enum):
+            namespace = vars(sys.modules.get(kind.__module__, object))
+            sets |= {
+                name
+                for name, value in members.items()
+                if is_fixed(value) and is_worked_out(namespace, f"{kind.__qualname__}.{name}")
+            }
         told = [[name, self._member(name, members[name], sets)] for name in sorted(members)]
         bases = [self.kind(base) for base in (*kind.__bases__, type(kind)) if base is not object]
         values = [self._global(each) for each in kind] if issubclass(kind, Enum) else []
@@ -358,6 +368,14 @@ def constant(value: Any) -> Any:
     if isinstance(value, Pattern):
         return ["pattern", repr(value.pattern), value.flags]
     return [type_name(kind), repr(value)] if type_name(kind) in TOLD else None
+
+
+def is_fixed(value: Any) -> bool:
+    """Whether a value never changes, so that it would count by what it is; of an enumeration only the name does."""
+    if isinstance(value, Enum) or is_dunder(str(getattr(value, "__name__", ""))):
+        return False
+    kinds = (tuple, frozenset, MappingProxyType)
+    return constant(value) is not None or isinstance(value, kinds) or bool(frozen_fields(value))
 
 
 def frozen_fields(value: Any) -> tuple[str, ...] | None:
