@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAKERS: Final = frozenset(
     "compile complex date datetime frozenset range time timedelta timezone tuple".split()  # noqa: SIM905
 )
-"""Functions that make the same of the same. What begins with a capital letter is taken for a class that does so, too."""
+"""Functions that make the same of the same. What begins with a capital letter is taken for a class, which does, too."""
 
 
 class Written(Struct, frozen=True):
