@@ -255,9 +255,9 @@ def test_what_no_store_can_keep_is_said_with_the_way_out(kept: Call, folder: Pat
     assert kept("run", "other.py", "--input", "1", "--json").objects[0]["ending"] == "result"
 
 
-def test_a_signal_waits_for_who_runs_the_run_next(kept: Call) -> None:
+def test_a_signal_waits_for_who_runs_the_run_next(kept: Call, url: str) -> None:
     """It is stored, and the answer says that nobody took it yet."""
-    with td.Runner(store="sqlite:///runs.db") as runner:
+    with td.Runner(store=url) as runner:
         runner.run(runner.start(td.workflow("w").add(td.wait_for("approval", key="k")), "W"), 1)
     sent = ("signal", "W", "approval", '{"by": "me"}', "--key", "k")
     called = kept(*sent, "--json")

@@ -44,7 +44,7 @@ def copied_to_file(source: Any, path: Path) -> Copied:
 
 def forget(part: Path) -> None:
     """Remove a file that was begun, and what lies beside it."""
-    for end in ("", "-wal", "-shm", "-runner"):
+    for end in ("", "-wal", "-shm", "-runner", "-anchor"):
         part.with_name(part.name + end).unlink(missing_ok=True)
 
 
