@@ -256,7 +256,9 @@ class Leases(Protocol):
         """Take runs that nobody has: one by its id, or those that have something to do now, most overdue first.
 
         Something to do: it is running, its `wake_at` has come, or a message waits for it. A run whose lease ran out
-        without a release has its `crashes` raised. Gives what was taken; nothing where another runner has it.
+        without a release has its `crashes` raised, if it is running. Those and its `trials` are 0 again as soon as its
+        log holds more than what came from outside (`Defined`, `InputAccepted`, `Signalled`). Gives what was taken;
+        nothing where another runner has it.
         """
         ...
 
@@ -265,7 +267,7 @@ class Leases(Protocol):
         ...
 
     def release(self, epochs: Mapping[str, int]) -> None:
-        """Let go of these runs, in order: they may be claimed at once, and no crash is counted."""
+        """Let go of these runs, in order: they may be claimed at once; `crashes` and `trials` are 0 again."""
         ...
 
 
@@ -419,11 +421,14 @@ class Transactions(Protocol):
     transactions_at_once: int | None
     """How many may be open at a time."""
 
-    def transaction(self, key: str, run_key: str) -> AbstractContextManager[Any]:
+    def transaction(
+        self, key: str, run_key: str, fence: tuple[str, int] | None = None
+    ) -> AbstractContextManager[Any]:
         """A transaction for the step of this idempotency key, of this run; committed at the end, unless it raises.
 
-        It has `execute` and `executemany` for the step; `has_result` and `result`: what an earlier execution of it
-        committed; `keep(value)`: notes what this one gave.
+        `fence`: the id of the run, and the epoch of the claim that the step is executed under. Where that is not the
+        run's newest any more, nothing is committed, and `Fenced` is raised. It has `execute` and `executemany` for the
+        step; `has_result` and `result`: what an earlier execution committed; `keep(value)`: notes what this one gave.
         """
         ...
 

@@ -45,7 +45,7 @@ def test_a_body_that_blocks_the_event_loop_costs_no_lease(tmp_path: Path) -> Non
         assert entered.wait(PATIENCE_S)
         begun, owner = until_when(), store.info("a").owner
         taking: Any = second._runner._core.custody
-        taking.keeper.chore = watch
+        taking.keeper.chores.append(watch)
         until(lambda: until_when() > begun + 2 * LEASE_S and len(looks) > 10)
         gate.set()
         assert ticket.result(PATIENCE_S) == {"blocking": 7}

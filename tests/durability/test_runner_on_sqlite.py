@@ -15,7 +15,8 @@ import treadle as td
 from tests.stores.sqlite.places import HandClock, below
 from treadle.codec import Codec
 from treadle.errors import EncodeError, RunElsewhere, RunEnded, StoreTaken, StoreUnavailable
-from treadle.interfaces import Message
+from treadle.interfaces import Append, Message
+from treadle.stores.chain import row_seal
 from treadle.stores.sqlite import SqliteStore
 
 GUARD_S = 5.0
@@ -56,6 +57,9 @@ def left_behind(path, made, *ids):
             f"(SELECT link FROM event WHERE run = pk AND position = {first - 1}) WHERE pk IN {pks}",
             ids,
         )
+        for id in ids:
+            noted = Append(run_id=id, expected=None, status="running")
+            connection.execute("UPDATE run SET seal = ? WHERE id = ?", (row_seal(id, noted), id))
 
 
 def status_of(path, id):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import select
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import treadle as td
 from tests.durability.places import wait_for_the_lease
+from tests.stores.sqlite.places import HandClock
 from treadle import errors
+from treadle.codec import Codec
+from treadle.stores.sqlite import SqliteStore
 from treadle.wiring import make_store
 
 PATIENCE_S = 30
@@ -121,6 +125,38 @@ def test_a_commit_whose_result_was_not_stored_is_not_repeated(url: str, table: s
         assert runner.wait("a", PATIENCE_S) == "idle"
         assert runner.get_results("a") == {"told": "1"}
     assert len(bookings(url, table)) == 1
+
+
+class Taken(SqliteStore):
+    """A store whose runs another runner takes, just before a step that this one was asked for begins."""
+
+    def __init__(self, path):
+        self.time = HandClock()
+        super().__init__(path, Codec(), clock=self.time)
+        self.is_lost = False
+
+    def transaction(self, key, run_key, fence=None):
+        if self.is_lost:
+            self.is_lost = False
+            self.time.at += 1000.0
+            (info,) = self.claim("another", 1e6, run_id="a")
+            assert info.epoch == 2
+        return super().transaction(key, run_key, fence)
+
+
+def test_a_runner_that_lost_the_run_commits_nothing(tmp_path: Path):
+    """It was frozen, and another one has the run: what a step of it writes does not count, as what it gave does not."""
+    path, table = tmp_path / "a.db", "main.booking"
+    store = Taken(path)
+    with td.Runner(store=store, recover=False, lease_s=100.0) as runner:
+        runner.start(ledger(table), "a")
+        assert runner.run("a", 5).result(PATIENCE_S) == {"told": "1"}
+        store.is_lost = True
+        ticket = runner.run("a", 7)
+        with pytest.raises(errors.RunElsewhere):
+            ticket.result(PATIENCE_S)
+        assert runner.runs()[0].owner == "another"
+    assert [amount for _, amount in bookings(f"sqlite:///{path}", table)] == [5]
 
 
 def live_until_committed(url: str, table: str, writing: int) -> None:

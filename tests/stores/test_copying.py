@@ -70,7 +70,15 @@ def fill(store: Any) -> None:
         if id != "new":
             events = (accepted(0, "large " * 20_000), Applied(1, "step", (0,), 3, 1))
             append = Append(
-                run_id=id, expected=0, events=events, status=status, note=note, at=2.0, wake_at=1e12
+                run_id=id,
+                expected=0,
+                events=events,
+                status=status,
+                note=note,
+                at=2.0,
+                wake_at=1e12,
+                deadline_at=2e12,
+                durability="normal",
             )
             assert store.append([append]) == [None]
     assert store.append([Append(run_id="busy", expected=2, intents=(b"begun", b"mark"))]) == [None]

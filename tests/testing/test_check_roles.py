@@ -170,9 +170,9 @@ class CommittingEarly(SqliteStore):
     """Keeps what a step wrote although it fails."""
 
     @contextmanager
-    def transaction(self, key, run_key):
+    def transaction(self, key, run_key, fence=None):
         fault = None
-        with super().transaction(key, run_key) as step:
+        with super().transaction(key, run_key, fence) as step:
             try:
                 yield step
             except Exception as error:  # raised when all is committed
@@ -185,8 +185,8 @@ class ForgettingResults(SqliteStore):
     """Does not remember what a step gave."""
 
     @contextmanager
-    def transaction(self, key, run_key):
-        with super().transaction(key, run_key) as step:
+    def transaction(self, key, run_key, fence=None):
+        with super().transaction(key, run_key, fence) as step:
             step.keep = lambda _: None
             yield step
 
@@ -195,8 +195,8 @@ class ForgettingTypes(SqliteStore):
     """Gives something like what a step gave."""
 
     @contextmanager
-    def transaction(self, key, run_key):
-        with super().transaction(key, run_key) as step:
+    def transaction(self, key, run_key, fence=None):
+        with super().transaction(key, run_key, fence) as step:
             if isinstance(step.result, dict):
                 step.result = {name: list(value) for name, value in step.result.items()}
             yield step
@@ -206,9 +206,9 @@ class SwallowingFaults(SqliteStore):
     """Says nothing of a step that fails."""
 
     @contextmanager
-    def transaction(self, key, run_key):
+    def transaction(self, key, run_key, fence=None):
         try:
-            with super().transaction(key, run_key) as step:
+            with super().transaction(key, run_key, fence) as step:
                 yield step
         except Exception:
             return
@@ -226,13 +226,20 @@ class KeepingResults(SqliteStore):
         return told
 
 
+class Unfenced(SqliteStore):
+    """Commits what a step wrote whoever has its run."""
+
+    def transaction(self, key, run_key, fence=None):
+        return super().transaction(key, run_key)
+
+
 class LettingBothIn(SqliteStore):
     """Does not keep a second execution of a step out."""
 
     inside: frozenset[str] = frozenset()
 
     @contextmanager
-    def transaction(self, key, run_key):
+    def transaction(self, key, run_key, fence=None):
         if key in self.inside:
 
             class Bare:
@@ -242,7 +249,7 @@ class LettingBothIn(SqliteStore):
             return
         type(self).inside = frozenset({key})
         try:
-            with super().transaction(key, run_key) as step:
+            with super().transaction(key, run_key, fence) as step:
                 yield step
         finally:
             type(self).inside = frozenset()
@@ -314,6 +321,7 @@ FAULTS = {
     ForgettingTypes: "it was committed",
     SwallowingFaults: "should raise Stopped",
     KeepingResults: "its run was deleted",
+    Unfenced: "transaction() under an older claim gave None",
     LettingBothIn: "the first had not come to its end when this one began",
     LoadingExpired: "a lease that has run out does not count",
     LoadingIdle: "two run, one is idle, and one is nobody's",

@@ -139,6 +139,8 @@ def cancel_here(store: Any, id: str, reason: str) -> bool:
         note=reason or "asked for",
         at=time(),
         epoch=info.epoch,
+        deadline_at=info.deadline_at,
+        durability=info.durability,
     )
     (fault,) = store.append([append])
     store.release({id: info.epoch})

@@ -6,6 +6,7 @@ crash or a take-over, finds that and does not call the function: for this databa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter
 
@@ -32,6 +33,8 @@ class TransactionExecutor:
         self._store = store
         self.capacity: int | None = store.transactions_at_once
         self._ledger = Ledger(self)
+        self.fence_of: Callable[[int], tuple[str, int] | None] = lambda _: None
+        """By the number of a bundle: of which run it is, and under which epoch of its claim it may commit."""
         self._crew = Crew(self._ledger, self.capacity or 64, "treadle-transaction", self._execute)
 
     def __repr__(self) -> str:
@@ -43,7 +46,9 @@ class TransactionExecutor:
 
     def submit(self, number: int, bundle: Bundle) -> None:
         """Give a bundle to the next free thread."""
-        self._crew.send(self._ledger.enter(number, bundle))
+        entry = self._ledger.enter(number, bundle)
+        entry.place = self.fence_of(number)
+        self._crew.send(entry)
 
     def cancel(self, number: int) -> None:
         """Answer at once: withdrawn, or abandoned where it has begun."""
@@ -57,18 +62,18 @@ class TransactionExecutor:
         for runnable in entry.bundle.runnables:
             begin = perf_counter()
             try:
-                outcome = self._execute_one(runnable)
+                outcome = self._execute_one(runnable, entry.place)
             except BaseException as error:  # noqa: BLE001 - the store's own: nothing was committed
                 outcome = failed_outcome(runnable, error)
             entry.done.append(timed(outcome, perf_counter() - begin))
         return entry.done
 
-    def _execute_one(self, runnable: Runnable) -> Outcome:
+    def _execute_one(self, runnable: Runnable, fence: tuple[str, int] | None) -> Outcome:
         outcome: Outcome | None = None
         with (
             suppress(_RollBack),
             self._store.transaction(
-                runnable.idempotency_key, runnable.run_key or ""
+                runnable.idempotency_key, runnable.run_key or "", fence
             ) as transaction,
         ):
             if transaction.has_result:

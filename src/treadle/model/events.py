@@ -14,7 +14,8 @@ place, and a new field stands last and has a default, so that what was written b
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
@@ -297,3 +298,11 @@ Event: TypeAlias = (
     | Orphaned
     | Baseline
 )
+
+FROM_OUTSIDE: Final = frozenset({Defined, InputAccepted, Signalled})
+"""The events that come about whether or not a run can go on."""
+
+
+def comes_further(events: Iterable[Event]) -> bool:
+    """Whether a run got on by itself: then it is not what it does next that took its process before."""
+    return any(type(event) not in FROM_OUTSIDE for event in events)

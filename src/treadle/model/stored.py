@@ -14,7 +14,7 @@ class Append(Struct, frozen=True, kw_only=True):
 
     A `Baseline` as the first event replaces all that the log held. It takes no position itself: with it alone the log
     is as long as its `position` says, and each event after it makes the log one longer. A `status` brings its own
-    `note`; without a status both stay as they are. `at` becomes the run's `updated_at`.
+    `note` and terms; without a status all of them stay as they are. `at` becomes the run's `updated_at`.
     """
 
     run_id: str
@@ -27,6 +27,11 @@ class Append(Struct, frozen=True, kw_only=True):
     """Under which claim it is made: not the run's newest is `Fenced`. A store without leases leaves it at 0."""
     wake_at: float | None = None
     """With a status: when the run next has something to do by itself; None: when somebody touches it."""
+    deadline_at: float | None = None
+    durability: str = "full"
+    """With a status: when the run is to be cancelled, and how it is to be kept, whoever has it then."""
+    trials: int | None = None
+    """So many turns of it as a suspect in a row ended with its runner, if this one does; None: as many as before."""
     consumed: tuple[str, ...] = ()
     """The ids of the run's messages that these events answer: they leave the inbox in the same transaction."""
     refused: tuple[tuple[str, str], ...] = ()
@@ -60,7 +65,12 @@ class RunInfo(Struct, frozen=True, kw_only=True):
     """Until when, by the store's clock."""
     wake_at: float | None = None
     crashes: int = 0
-    """How often in a row its owner was lost with it."""
+    """How often in a row its owner was lost with it, and it came no further."""
+    deadline_at: float | None = None
+    durability: str = "full"
+    """When it is to be cancelled, and how it is to be kept."""
+    trials: int = 0
+    """How many turns it had as a suspect, after its owners were lost with it, in which it came no further."""
 
 
 class StoredRun(Struct, frozen=True, kw_only=True):

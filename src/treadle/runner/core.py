@@ -18,6 +18,7 @@ from msgspec import structs
 from treadle.components.step import as_component
 from treadle.errors import (
     DuplicateRun,
+    Forgotten,
     PlugError,
     RunEnded,
     StoreUnavailable,
@@ -30,10 +31,12 @@ from treadle.model.events import Baseline
 from treadle.model.one_line import one_line
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
+from treadle.runner.live import explained_wait
 from treadle.runner.looks import looks_of
 from treadle.runner.mailbox import Mailbox
-from treadle.runner.record import WAITING, Ask, Options, Run, settled
+from treadle.runner.record import WAITING, Ask, Options, Run, settled, status_to_store
 from treadle.runner.registry import check_names
+from treadle.runner.storing import noted
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
 from treadle.wiring import make_codec
@@ -89,6 +92,9 @@ class Core(Mailbox):
             fingerprint=workflow.fingerprint,
             created_at=run.created_at,
             updated_at=run.created_at,
+            wake_at=run.options.deadline_at,
+            deadline_at=run.options.deadline_at,
+            durability=run.options.durability,
         )
         if self.writer is None:
             store.create(info)
@@ -261,7 +267,13 @@ class Core(Mailbox):
         machine = run.machine
         if machine is None:
             return []
-        return [*self.loop.explain_waiting(run), *machine.explain()]
+        why = self.loop.admission.why_waiting
+        waits = [
+            explained_wait(live, run.held.why if run.held else why(number))
+            for number, live in self.loop.live.items()
+            if live.run is run and not live.is_started
+        ]
+        return [*waits, *machine.explain()]
 
     def explain_cache(self, id: str, component: str) -> dict[str, Any] | None:
         """Why the latest work of a component of a run was computed, or was given from the cache."""
@@ -363,7 +375,9 @@ class Core(Mailbox):
             return settled(id)
         if run.status == say.CANCELLED:
             raise RunEnded(f"the run {id!r} was cancelled, which is for good.")
+        before = run.options
         if options is not None:
+            options.keep_terms(before, goes_on=run.status not in say.FINAL)
             run.options = options
         run.crashes = ()
         run.note, run.evidence = run.origin, None
@@ -374,7 +388,21 @@ class Core(Mailbox):
             self._bring_back(run)
         if run.status in {say.PARKED, say.STOPPED}:
             raise RunEnded(f"the run {id!r} cannot go on: {run.note}.")
+        self._note_terms(run, before)
         return settled(id)
+
+    def _note_terms(self, run: Run, before: Options) -> None:
+        """Have it stored where a run goes on with another deadline or durability than before."""
+        has, machine = run.options, run.machine
+        if (has.deadline_at, has.durability) == (before.deadline_at, before.durability):
+            return
+        if self.store is None or not has.is_stored or machine is None:
+            return
+        append = noted(run, status_to_store(run), self.epoch_of(run), machine.next_due())
+        if self.writer is not None:
+            self.write(run, append, None)
+        else:
+            self.store.append([append])
 
     def _go_on_with(self, run: Run, options: Options) -> Ask:
         """A run that was found in the store had the standard options so far; from here on it has these."""
@@ -382,8 +410,11 @@ class Core(Mailbox):
         asked = Ask()
 
         def begin_anew(_: Ask) -> None:
+            before = run.options
+            options.keep_terms(before, goes_on=True)
             run.options = options
             self._restart(run, None)
+            self._note_terms(run, before)
             asked.settle(run.id)
 
         self._flushed(run, None).when_done(begin_anew)
@@ -392,13 +423,15 @@ class Core(Mailbox):
     def when_idle(self, id: str) -> Ask:
         """Answered when the run has nothing left to do, or is at its end."""
         run = self.find(id)
-        if run.machine is None and run.status in {say.RUNNING, WAITING}:
+        is_to_come = run.missed is not None  # it crashed, and begins again when its log can be read
+        if run.machine is None and run.status in {say.RUNNING, WAITING} and not is_to_come:
             with suppress(RunEnded):  # what cannot go on is parked, and that is the answer
                 run = self.awake(id)  # left behind by a runner that is no more
         machine = run.machine
         if machine is None or machine.status in say.FINAL:
-            return settled(run.status)
-        if machine.status == say.IDLE and not machine.waiting_for_store:
+            if not is_to_come:
+                return settled(run.status)
+        elif machine.status == say.IDLE and not machine.waiting_for_store:
             return settled(run.status)
         asked = Ask()
         run.waiters.append(asked)
@@ -414,16 +447,20 @@ class Core(Mailbox):
     def workflow_of(self, id: str) -> Workflow:
         """The run's workflow as a value of its own."""
         run = self.find(id)
-        if run.machine is not None and not run.begins_at:
-            return run.machine.workflow.detached()
+        machine = run.machine
+        if machine is not None and not run.begins_at:
+            with suppress(Forgotten):  # retain= let go of it before the store heard of that
+                return machine.workflow.at(machine.seen_to)
         if self.store is None:
             raise RunEnded(f"the run {id!r} is {run.status}, and was kept in no store.")
         whole = self.store.load if self.upkeep is None else self.upkeep.load_all
         stored = whole(id)
         events = stored.events
-        if run.machine is not None:  # the store has the beginning, and maybe not yet the end
+        if (
+            machine is not None and not machine.waits
+        ):  # the store has the beginning, and maybe not yet the end
             length = stored.info.position
-            log = run.machine.workflow.log()
+            log = machine.workflow.log()
             events += tuple(e for e in log if e.position >= length and type(e) is not Baseline)
         definition = self.definition_of(run.definition.name, stored.info.fingerprint)
         return Workflow.from_log(
@@ -485,7 +522,7 @@ def functions_of(component: Any) -> dict[str, Any]:
 
 def check_same(run: Run, options: Options) -> None:
     """A run that is at work goes on with the options it has: other ones would be dropped, and nobody would know."""
-    has = run.options.given
+    has = {**run.options.given, "durability": run.options.durability}
     others = [name for name, value in options.given.items() if not is_same(has.get(name), value)]
     if others:
         raise UsageError(

@@ -103,7 +103,7 @@ class Keeper:
         """How long the others have their turn then: shorter where what was taken is soon done."""
         self._least = 0
         """How many runs the one who has fewest had, when that was last looked up."""
-        self.chore: Callable[[], None] = lambda: None
+        self.chores: list[Callable[[], None]] = []
         """What else is to be done in this thread at each look."""
         self.look_at_limits: Callable[[], None] = lambda: None
         """The same, for what all runners share."""
@@ -161,7 +161,8 @@ class Keeper:
         messages = self._store.waiting(self._owner, limit=MESSAGES_AT_ONCE)
         if messages:
             self._keeps.heard(messages)
-        self.chore()
+        for chore in self.chores:
+            chore()
         return self._take_over()
 
     def _renew(self) -> None:

@@ -12,12 +12,14 @@ from threading import Event
 from typing import Any, Final
 
 from treadle.errors import EncodeError, Fenced, PlugError, RunElsewhere, UnknownRun, UsageError
-from treadle.interfaces import Caches, Message, Quotas, RunInfo, StoredRun
+from treadle.interfaces import Append, Caches, Message, Quotas, RunInfo, StoredRun
 from treadle.runner import stimuli as say
 from treadle.runner.caching import Caching
 from treadle.runner.rationing import Rationing
 from treadle.runner.record import Ask, Run
-from treadle.runner.supervisor import Supervisor, settle_ticket
+from treadle.runner.recovery import Recovery
+from treadle.runner.supervisor import settle_ticket
+from treadle.runner.trials import Trials, is_guilty, suspected_from
 from treadle.runner.writer import PASSING
 from treadle.wiring import make_codec
 
@@ -36,11 +38,21 @@ MOST_ACTIVE: Final = 10_000
 """So many runs a runner takes over at most; those that it was asked for come on top."""
 
 
-class Keeping(Supervisor):
+class Keeping(Recovery):
     """A supervisor of runs that may be somebody else's tomorrow."""
 
     rationing: Rationing | None = None
     """Where limits count over all runners of a store."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.trials = Trials(
+            self.restarts.most, self.clock.now, self._note_trials, self.loop.let_go_on
+        )
+
+    def came_further(self, run: Run) -> None:
+        """What a run did by itself is stored."""
+        self.trials.came_further(run)
 
     def not_written(self, run: Run, order: say.Store | None, fault: Exception) -> None:
         """What a run wanted to store cannot be: it is somebody else's now, or gone, or it begins anew from its log."""
@@ -162,7 +174,23 @@ class Keeping(Supervisor):
                 call=self.call,
             )
             keeper.look_at_limits = self.rationing.look
+        keeper.chores.append(self._look_at_trials)
         keeper.start(takes_over=takes_over)
+
+    def _look_at_trials(self) -> None:
+        if self.trials.is_busy:
+            self.call(self.trials.look)
+
+    def _note_trials(self, run: Run, trials: int, then: Callable[[Exception | None], None]) -> None:
+        epoch = self.epoch_of(run)
+        append = Append(run_id=run.id, expected=None, epoch=epoch, trials=trials, is_synced=False)
+
+        def stored(fault: Exception | None) -> None:
+            then(fault)
+            if fault is not None:
+                self.not_written(run, None, fault)
+
+        self.write(run, append, None, stored)
 
     def have(self, run: Run) -> None:
         """Be the one who may note something of a run that is not at work here. Errors: `RunElsewhere`."""
@@ -174,14 +202,21 @@ class Keeping(Supervisor):
         return max(0, MOST_ACTIVE - len(self.custody.claimed))
 
     def is_poison(self, run: Run, claimed: RunInfo) -> bool:
-        """Whether this run's runners died too often with it; it is parked then."""
-        if claimed.crashes <= self.restarts.most:
+        """Whether this run's runners died too often with it; it is parked then. A suspect has to wait for its turn."""
+        most = self.restarts.most
+        if claimed.status in say.FINAL:  # somebody resumes it, and it begins anew
             return False
-        died = PlugError(
-            f"{claimed.crashes} runners in a row died while they had it, and it came no further."
-        )
-        self.park(run, "poisoned", died)
-        return True
+        if is_guilty(claimed, most):
+            died = PlugError(
+                f"{claimed.crashes} runners in a row died while they had it, {claimed.trials} of them when it had "
+                "its turn as a suspect, and it came no further."
+            )
+            self.park(run, "poisoned", died)
+            return True
+        if claimed.crashes >= suspected_from(most):
+            self.trials.hold(run, claimed)
+            self.call(self.trials.look)
+        return False
 
     def found(self, runs: Sequence[tuple[RunInfo, StoredRun | Exception]]) -> None:
         """The keeper has taken these runs over; it goes on when they are at work (called in its thread)."""
@@ -214,6 +249,8 @@ class Keeping(Supervisor):
             return
         try:
             self._bring_back(run, stored=stored)
+        except PASSING:  # its older history, or what it goes on as, cannot be looked up now
+            self.custody.leave(info.id)
         except Exception as error:  # noqa: BLE001 - one run's trouble is not the others'
             self.crashed(run, error, None)
 

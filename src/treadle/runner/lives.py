@@ -120,7 +120,9 @@ class Lives(Core):
         run.origin = run.note = info.note
         is_stored = settled(run.id)
         if self.store is not None and run.options.is_stored:
-            create = self.custody.signed(structs.replace(info, position=0, run_key=run.run_key))
+            durability = run.options.durability
+            begun = structs.replace(info, position=0, run_key=run.run_key, durability=durability)
+            create = self.custody.signed(begun)
             append = Append(
                 run_id=run.id,
                 expected=0,
@@ -128,9 +130,10 @@ class Lives(Core):
                 status=info.status,
                 note=info.note,
                 at=info.updated_at,
+                durability=durability,
                 create=create,
                 epoch=create.epoch,
-                is_synced=run.options.durability == FULL,
+                is_synced=durability == FULL,
             )
             if self.writer is not None:
                 is_stored = self.write_new(run, append)
@@ -247,7 +250,7 @@ class Lives(Core):
             if infos:
                 self.call(lambda: self._outlived(infos))
 
-        keeper.chore = chore
+        keeper.chores.append(chore)
 
     def _outlived(self, infos: Sequence[RunInfo]) -> None:
         """These runs have had their time: nobody finds them any more, and the writer's thread deletes them."""

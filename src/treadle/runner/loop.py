@@ -29,9 +29,9 @@ from treadle.runner.admission import Admission, Claim
 from treadle.runner.caching import Caching
 from treadle.runner.fallback import interrupted
 from treadle.runner.holdups import Holdups
-from treadle.runner.live import Live, explained_wait, no_executor, verdict_of
+from treadle.runner.live import Live, no_executor, verdict_of
 from treadle.runner.moments import Moments
-from treadle.runner.record import Ask, Run
+from treadle.runner.record import Ask, Held, Run
 from treadle.runner.remote import fetch_values, has_foreign_values
 from treadle.runner.slowness import SLOW_S, warn_of_slowness
 from treadle.runner.storing import append_of, storable
@@ -283,6 +283,8 @@ class Loop:
         """Give a run's machine a stimulus, and perform what it asks for."""
         machine = run.machine
         if machine is None:
+            if run.missed is not None:
+                self.supervisor.missed(run, stimulus)
             return
         if run.is_busy:  # a hook or callback of this very run
             self.mail.append((run, stimulus))
@@ -319,6 +321,9 @@ class Loop:
     def _execute(self, run: Run, order: say.Execute) -> None:
         number, terms = order.number, order.terms
         live = self.live[number] = Live(run, order, order.bundle, terms.executor)
+        if run.held is not None:
+            run.held.orders.append(order)
+            return
         if terms.is_free and self.admission.start_free(number, terms.executor):
             if order.tell or self.observers or self.may_be_remote:
                 self._start(number, live)
@@ -435,7 +440,20 @@ class Loop:
         return queued
 
     def _drive_on(self, run: Run, _: say.DriveOn) -> None:
+        if run.held is not None:
+            run.held.is_driving = True
+            return
         self.drives.append(run)
+        self.wake()
+
+    def let_go_on(self, run: Run, held: Held) -> None:
+        """Do what a run was not to do before its turn came."""
+        run.held = None
+        for order in held.orders:
+            if order.number in self.live:  # nobody withdrew it meanwhile
+                self._execute(run, order)
+        if held.is_driving:
+            self.drives.append(run)
         self.wake()
 
     def _store(self, run: Run, order: say.Store) -> None:
@@ -467,7 +485,8 @@ class Loop:
         self.mail.append((run, say.Stored(order.position, self.clock.now())))
         self.wake()
 
-    def _wake_at(self, run: Run, order: say.WakeAt) -> None:
+    def wake_at(self, run: Run, order: say.WakeAt) -> None:
+        """Tell a run when this moment has come."""
         self.moments.add(order.at, run)
         if not self.is_pumping:
             self._arm()
@@ -520,14 +539,6 @@ class Loop:
         text = one_line(order.text)
         logger.warning("run %s: %s", run.id, text, exc_info=order.error, extra={"run_id": run.id})
 
-    def explain_waiting(self, run: Run) -> list[dict[str, Any]]:
-        """What of a run was planned and waits for its turn, where, and why: JSON-ready."""
-        return [
-            explained_wait(live, self.admission.why_waiting(number))
-            for number, live in self.live.items()
-            if live.run is run and not live.is_started
-        ]
-
     def observe(self, name: str, *args: Any) -> None:
         """Tell all observers; one that raises or takes long is logged, and harms nothing."""
         for observer in self.observers:
@@ -561,7 +572,7 @@ _PERFORM: Final[dict[type, Callable[[Loop, Run, Any], None]]] = {
     say.Withdraw: Loop._withdraw,  # noqa: SLF001
     say.DriveOn: Loop._drive_on,  # noqa: SLF001
     say.Store: Loop._store,  # noqa: SLF001
-    say.WakeAt: Loop._wake_at,  # noqa: SLF001
+    say.WakeAt: Loop.wake_at,
     say.Reply: Loop._reply,  # noqa: SLF001
     say.Accepted: Loop._accepted,  # noqa: SLF001
     say.InputFinished: Loop._input_finished,  # noqa: SLF001

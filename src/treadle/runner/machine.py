@@ -68,6 +68,16 @@ class Machine(Requests):
         return [told.request for told in waiting if isinstance(told, say.Reply)]
 
     @property
+    def waits(self) -> bool:
+        """Whether nothing is to be seen before it is stored, and that takes time."""
+        return self.config.is_stored and not self.config.is_instant
+
+    @property
+    def seen_to(self) -> int:
+        """How much of the log others may see."""
+        return self.stored if self.waits else self.workflow.position
+
+    @property
     def handled(self) -> list[tuple[int, Bundle, Sequence[Outcome]]]:
         """The bundles that came back last, with their outcomes."""
         return [(number, out.bundle, outcomes) for number, out, outcomes in self.came]

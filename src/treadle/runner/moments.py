@@ -59,4 +59,4 @@ class Moments:
 def is_live(entry: tuple[float, int, Run]) -> bool:
     """Whether somebody still waits for this moment."""
     at, _, run = entry
-    return run.wake_at == at and run.machine is not None
+    return run.wake_at == at and (run.machine is not None or run.missed is not None)

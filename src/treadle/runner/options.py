@@ -54,16 +54,14 @@ class StartOptions(TypedDict, total=False):
     max_concurrency: int | None
     max_open: int | None
     deadline_s: float | None
-    durability: str
+    durability: str | None
     on_complete: Callable[[str, Workflow], Any] | None
 
 
 def said(given: Mapping[str, Any]) -> dict[str, Any]:
     """Those options of a run that somebody asked for, as he did."""
     return {
-        name: value
-        for name, value in given.items()
-        if value is not None and name != "if_exists" and (name, value) != ("durability", "full")
+        name: value for name, value in given.items() if value is not None and name != "if_exists"
     }
 
 

@@ -74,10 +74,36 @@ class Options:
         self.given = given
         """The options as the user gave them, those left out left out."""
 
+    def keep_terms(self, before: Options, *, goes_on: bool) -> None:
+        """Keep what is not said anew of the terms of a run; one that goes on keeps its deadline whatever is said."""
+        if "durability" not in self.given:
+            self.durability, self.is_stored = before.durability, before.is_stored
+        if before.deadline_at is not None and (goes_on or "deadline_s" not in self.given):
+            self.deadline_at = before.deadline_at
+
     @property
     def waits_for_store(self) -> bool:
         """Whether what depends on something is seen only when that is stored."""
         return self.durability in {FULL, NORMAL}
+
+
+class Held:
+    """What a run would do, and is not to do yet; and why not."""
+
+    __slots__ = ("crashes", "is_driving", "orders", "trials")
+
+    def __init__(self, crashes: int, trials: int) -> None:
+        self.crashes = crashes
+        """So many processes ended while they had it, and it came no further."""
+        self.trials = trials
+        """In so many of them it had its turn."""
+        self.orders: list[Any] = []
+        self.is_driving = False
+
+    @property
+    def why(self) -> str:
+        """In words."""
+        return f"{self.crashes} processes in a row ended with it; such runs are begun few at a time"
 
 
 class Ask:
@@ -129,11 +155,13 @@ class Run:
         "extra",
         "flushing",
         "heard",
+        "held",
         "id",
         "interrupted",
         "is_busy",
         "is_large",
         "machine",
+        "missed",
         "note",
         "options",
         "origin",
@@ -183,6 +211,10 @@ class Run:
         self.heard = Heard()
         self.interrupted: frozenset[bytes] = frozenset()
         """The attempts that had begun, or were about to, when it was brought back."""
+        self.held: Held | None = None
+        """Set where it may have been what took its process, and its turn has not come."""
+        self.missed: list[Any] | None = None
+        """Set where it crashed and waits for the store: what its machine is to be told when it has one again."""
         self.decisions: Mapping[str, Any] = NOTHING_GIVEN
         """What somebody found out about interrupted attempts, by component."""
         self.begins_at = 0
@@ -210,6 +242,8 @@ class Run:
             created_at=self.created_at,
             updated_at=self.updated_at,
             note=self.note,
+            deadline_at=self.options.deadline_at,
+            durability=self.options.durability,
         )
 
 

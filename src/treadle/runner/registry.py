@@ -48,7 +48,10 @@ WISHES_KEPT: Final = 64
 
 
 class Restarts:
-    """How often a run's loop may crash: `most` times within `period_s` seconds; once more, and it is parked."""
+    """How often a run's loop may crash: `most` times within `period_s` seconds; once more, and it is parked.
+
+    So often in a row, and once at least, may its process end with it, too, in whatever time, if it comes no further.
+    """
 
     __slots__ = ("most", "period_s")
 
@@ -227,7 +230,8 @@ class Registry:
         definition = self.definition_of(info.workflow, info.fingerprint)
         template = definition or empty(info.workflow)
         at = info.created_at if info.created_at is not None else self.clock.now()
-        run = Run(info.id, template, info.run_key, Options(), at)
+        options = Options(deadline_at=info.deadline_at, durability=info.durability)
+        run = Run(info.id, template, info.run_key, options, at)
         is_shared = self.custody.leases is not None
         run.status = info.status if info.status in say.FINAL or is_shared else say.STOPPED
         run.note, run.origin = info.note, origin_in(info.note)
@@ -277,6 +281,7 @@ class Registry:
                     lease_until=kept.lease_until,
                     wake_at=kept.wake_at,
                     crashes=kept.crashes,
+                    trials=kept.trials,
                 )
             if workflow is None or info.workflow == workflow:
                 listed[run.id] = info

@@ -33,7 +33,7 @@ from treadle.runner.options import (
     places_of,
     said,
 )
-from treadle.runner.record import DURABILITIES, WAITING, Ask, Options, status_to_store
+from treadle.runner.record import DURABILITIES, FULL, WAITING, Ask, Options, status_to_store
 from treadle.runner.registry import KEEP_WARM, Restarts
 from treadle.runner.retention import Retention
 from treadle.runner.schedules import MOST, Schedule, Timetable, Wanted
@@ -51,7 +51,6 @@ DRAIN_S: Final = 60.0
 NO_OPTIONS: Final[Mapping[str, Any]] = {
     **dict.fromkeys(StartOptions.__annotations__),
     "if_exists": "error",
-    "durability": "full",
 }
 LAST_S: Final = 5.0
 """How long it waits for the store to take what was handed back."""
@@ -163,7 +162,7 @@ class AsyncRunner:
         max_concurrency: int | None = None,
         max_open: int | None = None,
         deadline_s: float | None = None,
-        durability: str = "full",
+        durability: str | None = None,
         on_complete: Callable[[str, Workflow], Any] | None = None,
     ) -> str:
         """Begin a run of a workflow, and say its id (one is made up if none is given).
@@ -173,9 +172,11 @@ class AsyncRunner:
         `max_open`: how many inputs may be open. `deadline_s`: the run is cancelled then. `on_complete(id, workflow)` is
         called each time that nothing is left to do.
 
-        `durability`: with `"full"` a power cut takes nothing that was acknowledged; with `"normal"` it may take the
-        last moments, and the end of the process takes nothing; with `"relaxed"` nothing waits for the store, and
-        either may take the last moments; with `"none"` it goes to no store.
+        `durability`: with `"full"`, as a new run is, a power cut takes nothing that was acknowledged; with `"normal"`
+        it may take the last moments, and the end of the process takes nothing; with `"relaxed"` nothing waits for the
+        store, and either may take the last moments; with `"none"` it goes to no store.
+
+        Deadline and durability stay with the run, whoever has it later; one that goes on keeps its deadline.
 
         Errors: `DuplicateRun`; `UsageError` for what cannot be, and for other options of a run that is at work.
         """
@@ -210,7 +211,8 @@ class AsyncRunner:
         check_count("max_concurrency", given["max_concurrency"])
         check_count("max_open", given["max_open"])
         check_seconds("deadline_s", given["deadline_s"])
-        if given["durability"] not in DURABILITIES:
+        durability = FULL if given["durability"] is None else given["durability"]
+        if durability not in DURABILITIES:
             known = ", ".join(map(repr, DURABILITIES))
             raise UsageError(
                 f"durability={given['durability']!r} is none there is.", hint=f"one of {known}."
@@ -226,7 +228,7 @@ class AsyncRunner:
             max_open=given["max_open"],
             on_complete=given["on_complete"],
             deadline_at=None if deadline_s is None else self._clock.now() + deadline_s,
-            durability=given["durability"],
+            durability=durability,
             given=said(given),
         )
 

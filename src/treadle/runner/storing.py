@@ -18,6 +18,23 @@ from treadle.runner.live import Live
 from treadle.runner.record import FULL, Run, status_to_store
 
 
+def noted(run: Run, status: str, epoch: int, wake_at: float | None) -> Append:
+    """How a run stands, without any event."""
+    options = run.options
+    return Append(
+        run_id=run.id,
+        expected=None,
+        status=status,
+        note=run.note,
+        at=run.updated_at,
+        epoch=epoch,
+        wake_at=wake_at,
+        deadline_at=options.deadline_at,
+        durability=options.durability,
+        is_synced=options.durability == FULL,
+    )
+
+
 def storable(codec: Codec, outcomes: Sequence[Outcome], live: Live | None) -> Sequence[Outcome]:
     """The outcomes of a bundle, each that cannot be stored turned into the failure that it is; a chain ends there."""
     if live is None or not live.run.options.is_stored:
@@ -48,6 +65,8 @@ def append_of(run: Run, order: say.Store, epoch: int) -> Append:
         at=order.at,
         epoch=epoch,
         wake_at=order.wake_at,
+        deadline_at=run.options.deadline_at,
+        durability=run.options.durability,
         consumed=order.consumed,
         refused=order.refused,
         intents=order.intents,

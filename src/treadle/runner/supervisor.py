@@ -20,28 +20,30 @@ from treadle.errors import (
     DeadlineExceeded,
     PlugError,
     RunEnded,
+    StoreUnavailable,
     TreadleError,
     UnknownRun,
     UsageError,
 )
 from treadle.interfaces import Append, Message, RunInfo, Store, StoredRun
 from treadle.model.bundles import Bundle
-from treadle.model.events import Baseline
+from treadle.model.events import Baseline, comes_further
 from treadle.model.nodes import Context
 from treadle.runner import stimuli as say
 from treadle.runner.budget import Purse, RetryBudget
 from treadle.runner.custody import Custody
 from treadle.runner.forking import run_key_in, with_origin
 from treadle.runner.keeper import LEASE_S, POLL_S
-from treadle.runner.live import Live
 from treadle.runner.loop import Loop
 from treadle.runner.machine import Machine
 from treadle.runner.out import Config
-from treadle.runner.record import FULL, RELAXED, WAITING, Options, Run
+from treadle.runner.record import WAITING, Options, Run
 from treadle.runner.registry import KEEP_WARM, Registry, Restarts
+from treadle.runner.storing import noted
 from treadle.runner.streams import END
 from treadle.runner.surroundings import Host
 from treadle.runner.ticket import Ticket
+from treadle.runner.wishes import TRANSACTIONS
 from treadle.runner.writer import Writer
 from treadle.upgrade.rules import RECOMPUTE
 from treadle.value import Workflow
@@ -94,6 +96,9 @@ class Supervisor(Registry):
             max_concurrency=max_concurrency,
         )
         self.loop.may_be_remote = bool(self.places.keepers)
+        transactions: Any = self.executors.get(TRANSACTIONS)
+        if hasattr(transactions, "fence_of"):
+            transactions.fence_of = self.fence_of
         self.writer: Writer | None = None
         if self.store is not None and not self.store.is_instant:
             self.writer = Writer(self.store, self._written)
@@ -162,10 +167,12 @@ class Supervisor(Registry):
     def awake(self, id: str) -> Run:
         """The run of an id, with its machine: one that was put away is brought back.
 
-        Errors: `UnknownRun`; `RunEnded` if it was stopped, cancelled or parked.
+        Errors: `UnknownRun`; `RunEnded` if it was stopped, cancelled or parked; `StoreUnavailable`.
         """
         run = self.find(id)
         self.stir()
+        if run.missed is not None:
+            raise StoreUnavailable(f"the run {id!r} crashed, and goes on when its log can be read.")
         if run.machine is None:
             if run.status in say.FINAL:
                 note = f" ({run.note})" if run.note else ""
@@ -340,7 +347,7 @@ class Supervisor(Registry):
         ):  # who waits for that moment stays awake
             if machine.is_resting:
                 run.status = WAITING
-            run.machine = None
+            run.machine = run.held = None
             self.custody.leave(run.id)
             self.let_slip(run)
 
@@ -362,15 +369,8 @@ class Supervisor(Registry):
             # whoever runs next goes on with it, if there is anything to go on with
             is_open = machine is None or machine.open
             status = say.RUNNING if is_open else say.IDLE
-        append = Append(
-            run_id=run.id,
-            expected=None,
-            status=status,
-            note=run.note,
-            at=run.updated_at,
-            epoch=self.custody.epoch_of(run.id),
-            is_synced=run.options.durability == FULL,
-        )
+        wake_at = None if status in say.FINAL else run.options.deadline_at
+        append = noted(run, status, self.custody.epoch_of(run.id), wake_at)
         if self.writer is not None:
             self.write(run, append, None)
             return
@@ -389,6 +389,7 @@ class Supervisor(Registry):
                 error.__cause__ = cause
                 settle_ticket(ticket, {}, error)
         run.tickets.clear()
+        run.held = None
         for stream in list(run.streams):
             stream(END)
         if run.machine is not None and run.evidence is None:
@@ -398,87 +399,6 @@ class Supervisor(Registry):
         for request, ask in list(run.asks.items()):
             ask.settle(None, RunEnded(f"the run {run.id!r} is {run.status}{note}."))
             run.asks.pop(request, None)
-
-    def crashed(self, run: Run, error: BaseException, stimulus: say.Stimulus | None) -> None:
-        """A run's machine or a plug raised: begin again from the log, unless it does so too often."""
-        now = self.clock.now()
-        logger.error("run %s crashed", run.id, exc_info=error, extra={"run_id": run.id})
-        if self.is_observed:
-            self.loop.observe("on_restart", run.id, error)
-        machine = run.machine
-        unanswered = [getattr(stimulus, "request", None)]
-        if machine is not None:
-            unanswered += machine.unstored_requests()
-            if stimulus is not None:
-                machine.note_crash(stimulus)
-        for request in unanswered:
-            if request is not None and request in run.asks:
-                wrapped = PlugError(f"the run {run.id!r} crashed over this: {error!r}")
-                wrapped.__cause__ = error
-                run.asks.pop(request).settle(None, wrapped)
-        run.crashes = (*run.crashes[-15:], (now, f"{type(error).__name__}: {error}"))
-        recent = [at for at, _ in run.crashes if at > now - self.restarts.period_s]
-        came_back = stimulus if isinstance(stimulus, say.Finished) else None
-        if len(recent) > self.restarts.most:
-            self.park(run, "poisoned", error)
-            return
-        self._restart(run, came_back)
-
-    def _restart(self, run: Run, came_back: say.Finished | None) -> None:
-        """A new machine from what is stored; what is out stays out, and what had come back comes again."""
-        old = run.machine
-        adopted = {
-            number: live.bundle for number, live in self.loop.live.items() if live.run is run
-        }
-        if came_back is not None and old is not None:
-            for number, bundle, outcomes in old.handled:
-                adopted[number] = bundle
-                self.loop.live[number] = Live(
-                    run, say.Execute(number, bundle, say.Terms("")), bundle, ""
-                )
-                self.loop.answer(number, outcomes)
-        run.machine = None
-        run.heard.begin_anew()
-        try:
-            is_behind = run.options.durability == RELAXED and run.unwritten
-            if self.store is not None and run.options.is_stored and not is_behind:
-                self._bring_back(run, adopted, old)
-            elif old is not None:
-                self._begin(
-                    run, old.workflow.detached(), stored=old.stored, adopted=adopted, old=old
-                )
-        except BaseException as error:  # noqa: BLE001 - it counts as one crash more
-            self.crashed(run, error, None)
-            return
-        for number, live in self.loop.live.items():
-            if live.run is run and live.is_started and live.order.tell:  # its time begins anew
-                self.loop.mail.append((run, say.Began(number, self.clock.now())))
-        has_finished = self._settle_left_over(run)
-        if old is not None:
-            self._end_again(run, old, has_finished=has_finished)
-
-    def _end_again(self, run: Run, old: Machine, *, has_finished: bool) -> None:
-        """A run that was about to end, or to be idle, when it crashed is so now."""
-        now, request = self.clock.now(), next(self.loop.requests)
-        if old.status in (say.STOPPING, say.STOPPED):
-            queued = self.loop.take_back(run)
-            self.loop.tell(run, say.Stop(request=request, at=now, queued=queued))
-        elif old.status in (say.CANCELLING, say.CANCELLED):
-            self.loop.tell(run, say.CancelRun(request=request, at=now, reason=old.note or ""))
-        elif run.machine is not None and run.machine.status == say.IDLE:
-            if has_finished:
-                self._went_idle(run)
-            self._answer_waiters(run, say.IDLE)
-
-    def _settle_left_over(self, run: Run) -> bool:
-        """Tickets of inputs that were finished before the crash, and never heard of it; whether there were any."""
-        machine = run.machine
-        if machine is None:
-            return False
-        finished = [number for number in run.tickets if number not in machine.open]
-        for number in finished:
-            self._resolve(run, run.tickets.pop(number), None)
-        return bool(finished)
 
     def park(self, run: Run, reason: str, error: BaseException | None) -> None:
         """Give a run up, with the evidence, until somebody resumes it."""
@@ -502,6 +422,13 @@ class Supervisor(Registry):
     def epoch_of(self, run: Run) -> int:
         """Under which claim a run is written to."""
         return self.custody.claimed.get(run.id, 0)
+
+    def fence_of(self, number: int) -> tuple[str, int] | None:
+        """Under which claim of which run a bundle is executed; None where runs are not claimed."""
+        live = self.loop.live.get(number)
+        if live is None or self.custody.leases is None or not live.run.options.is_stored:
+            return None
+        return live.run.id, self.epoch_of(live.run)
 
     def write(
         self,
@@ -532,6 +459,8 @@ class Supervisor(Registry):
                 elif order is not None:
                     run.heard.answer(order.consumed)
                     self.loop.stored(run, order)
+                    if comes_further(order.events):
+                        self.came_further(run)
                 if not run.unwritten:
                     self.all_written(run)
 
@@ -542,12 +471,24 @@ class Supervisor(Registry):
         """What is computed again under the code of today is a run of its own."""
 
     @abstractmethod
+    def crashed(self, run: Run, error: BaseException, stimulus: say.Stimulus | None) -> None:
+        """Something was raised while a run's machine was handled."""
+
+    @abstractmethod
+    def missed(self, run: Run, stimulus: say.Stimulus) -> None:
+        """A run that waits for the store would have been told this."""
+
+    @abstractmethod
     def not_written(self, run: Run, order: say.Store | None, fault: Exception) -> None:
         """What a run wanted to store cannot be."""
 
     @abstractmethod
     def all_written(self, run: Run) -> None:
         """Nothing of a run is on its way to the store."""
+
+    @abstractmethod
+    def came_further(self, run: Run) -> None:
+        """What a run did by itself is stored."""
 
     @abstractmethod
     def found(self, runs: Sequence[tuple[RunInfo, StoredRun | Exception]]) -> None:

@@ -41,6 +41,9 @@ class Overseer(Protocol):
     def crashed(self, run: Run, error: BaseException, stimulus: say.Stimulus | None) -> None:
         """Something was raised while a run's machine was handled."""
 
+    def missed(self, run: Run, stimulus: say.Stimulus) -> None:
+        """A run that crashed, and waits for the store, would have been told this."""
+
     def input_finished(self, run: Run, input: int, reason: str | None) -> None:
         """Nothing is left to do for an input."""
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
+from treadle.interfaces import Append, RunInfo
 from treadle.model.events import Applied, Event, Expanded, Failed, Skipped
 
 LINK_BYTES: Final = 16
@@ -60,6 +61,18 @@ def unstamped(stored: Any, *names: str) -> bytes | None:
         return None
     body = stored[LINK_BYTES:]
     return body if stamped(body, *names) == stored else None
+
+
+def row_seal(run_id: str, noted: Append | RunInfo) -> bytes:
+    """What proves that a run's row says what was noted of it last: what its log does not tell."""
+    times = [None if at is None else float(at) + 0.0 for at in (noted.wake_at, noted.deadline_at)]
+    said = ascii((run_id, noted.status, noted.note, times, noted.durability))
+    return blake2b(said.encode(), digest_size=LINK_BYTES).digest()
+
+
+def sealed_intent(run_id: str, attempt: bytes) -> bytes:
+    """The mark of an attempt as it is stored: after what proves it."""
+    return mark_of(b"intent", run_id.encode(), attempt) + attempt
 
 
 def runnable_mark(event: Event) -> bytes | None:

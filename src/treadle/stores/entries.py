@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
+
+from msgspec import structs
 
 from treadle.errors import EncodeError, Fenced, StoreUnavailable, TreadleBug, TreadleError
 from treadle.interfaces import Append, Codec, RunInfo
@@ -12,6 +14,8 @@ from treadle.stores.chain import first_link, links, next_link, runnable_mark, se
 from treadle.stores.faults import conflict
 
 NUL: Final = "\x00"
+
+Noted = TypeVar("Noted", Append, RunInfo)
 
 LARGEST: Final = 256 * 1024 * 1024
 """No value may have more bytes: a PostgreSQL server takes less than a gigabyte in one message, and what one store
@@ -123,11 +127,11 @@ def encoded(codec: Codec, append: Append) -> Written | Exception:
 
 def check_texts(append: Append) -> None:
     """Refuse names that a database could not keep as they are. Errors: `EncodeError`."""
-    texts = [append.run_id, append.status or ""]
+    texts = [append.run_id, append.status or "", append.durability]
     info = append.create
     if info is not None:
         texts += [info.id, info.workflow, info.run_key, info.fingerprint, info.status]
-        texts.append(info.owner or "")
+        texts += [info.owner or "", info.durability]
     for text in texts:
         if not is_text(text):
             raise EncodeError(
@@ -152,3 +156,10 @@ def clean(text: str | None) -> str | None:
     if text is None or is_text(text):
         return text
     return text.encode(errors="replace").decode().replace(NUL, "\N{REPLACEMENT CHARACTER}")
+
+
+def cleaned(noted: Noted) -> Noted:
+    """What is noted of a run, as a database can keep it."""
+    if noted.note is None or is_text(noted.note):
+        return noted
+    return structs.replace(noted, note=clean(noted.note))

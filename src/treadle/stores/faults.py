@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from treadle.errors import Conflict, Corrupt, DuplicateRun, UnknownRun
-from treadle.stores.chain import next_link
+from treadle.errors import Conflict, Corrupt, DuplicateRun, Fenced, UnknownRun
+from treadle.interfaces import RunInfo
+from treadle.stores.chain import LINK_BYTES, next_link, row_seal, sealed_intent
 
 
 def check_chain(
@@ -28,6 +29,31 @@ def check_chain(
         raise damaged(run_id, begin + len(rows), "an event is missing")
     if link != last:
         raise damaged(run_id, head, "the end of the log")
+
+
+def check_row(info: RunInfo, written: bytes) -> None:
+    """What a run's row says besides its log is what was written. Errors: `Corrupt`."""
+    if row_seal(info.id, info) != written:
+        raise damaged(info.id, info.position, "what is noted beside its log")
+
+
+def opened_intents(run_id: str, stored: Iterable[bytes]) -> frozenset[bytes]:
+    """The marks of attempts that were about to begin. Errors: `Corrupt`."""
+    found = set()
+    for mark in stored:
+        attempt = bytes(mark[LINK_BYTES:])
+        if mark != sealed_intent(run_id, attempt):
+            raise damaged(run_id, 0, "the mark of an attempt")
+        found.add(attempt)
+    return frozenset(found)
+
+
+def fenced(run_id: str, owner: str | None, epoch: int, claimed: int) -> Fenced:
+    """Somebody else has the run now."""
+    return Fenced(
+        f"{run_id!r} was taken over by {owner or 'another runner'} (epoch {epoch}, not {claimed}).",
+        hint="leave it to that runner.",
+    )
 
 
 def damaged(run_id: str, position: int, what: str) -> Corrupt:

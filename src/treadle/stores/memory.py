@@ -24,6 +24,7 @@ class Kept:
         "note",
         "position",
         "status",
+        "terms",
         "updated_at",
     )
 
@@ -35,6 +36,7 @@ class Kept:
         self.position = 0
         self.status = created.status
         self.note = created.note
+        self.terms = (created.deadline_at, created.durability)
         self.updated_at = created.updated_at
 
     def info(self) -> RunInfo:
@@ -44,6 +46,8 @@ class Kept:
             position=self.position,
             status=self.status,
             note=self.note,
+            deadline_at=self.terms[0],
+            durability=self.terms[1],
             updated_at=self.updated_at,
         )
 
@@ -58,6 +62,7 @@ class Kept:
             self.position += len(events)
         if append.status is not None:
             self.status, self.note = append.status, append.note
+            self.terms = (append.deadline_at, append.durability)
         if append.intents:
             self.intents |= frozenset(append.intents)
         if append.at is not None:

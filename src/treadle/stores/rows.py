@@ -11,7 +11,7 @@ from treadle.interfaces import RunInfo
 def info_of(row: Sequence[Any]) -> RunInfo:
     """A row of a store's `COLUMNS`, which are the same in all, as what it says."""
     (id, workflow, run_key, fingerprint, status, head, created_at, updated_at, note) = row[:9]
-    epoch, owner, lease_until, wake_at, crashes = row[9:]
+    epoch, owner, lease_until, wake_at, crashes, deadline_at, durability, trials = row[9:]
     return RunInfo(
         id=id,
         workflow=workflow,
@@ -27,4 +27,7 @@ def info_of(row: Sequence[Any]) -> RunInfo:
         lease_until=lease_until,
         wake_at=wake_at,
         crashes=crashes,
+        deadline_at=deadline_at,
+        durability=durability,
+        trials=trials,
     )

@@ -88,6 +88,8 @@ def write_run(
                 note=info.note,
                 at=info.updated_at,
                 wake_at=info.wake_at,
+                deadline_at=info.deadline_at,
+                durability=info.durability,
                 create=first if is_first else None,
                 intents=tuple(intents) if is_first else (),
                 is_synced=is_synced,
@@ -138,7 +140,7 @@ def leave(store: Any, run_id: str, messages: Iterable[tuple[Message, bool]]) -> 
 
 def bare(info: RunInfo) -> RunInfo:
     """A run as nobody has it."""
-    return structs.replace(info, owner=None, lease_until=None, epoch=0, crashes=0)
+    return structs.replace(info, owner=None, lease_until=None, epoch=0, crashes=0, trials=0)
 
 
 def copy_runs(

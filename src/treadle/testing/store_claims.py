@@ -15,7 +15,7 @@ from msgspec import structs
 
 from treadle.errors import Conflict, DuplicateRun, Fenced, UnknownRun
 from treadle.interfaces import Append, Message, RunInfo
-from treadle.testing.store_trial import Trial, accepted, ids
+from treadle.testing.store_trial import Trial, accepted, fired, ids
 
 LONG_S: Final = 600.0
 SHORT_S: Final = 0.05
@@ -169,10 +169,32 @@ def crashes(trial: Trial) -> None:
     for number in range(3):
         info = lost(trial, f"x{number}", "a")
         trial.expect("crashes", info.crashes, number, "so often was its runner lost with it")
+    tried = Append(run_id="a", expected=None, epoch=3, trials=2)
+    trial.expect("what append() says of trials", trial.batch(tried), [None])
     trial.add("a", 1, accepted(1), status="running", epoch=3)
-    trial.expect("crashes", claim(trial, "y", "a", short=True).crashes, 1, "it had come further")
-    trial.called("release()", lambda: trial.store.release({"a": 4}))  # type: ignore[attr-defined]
+    info = lost(trial, "x3", "a")
+    hint = "an input that is taken is nothing that the run does"
+    trial.expect("crashes and trials", (info.crashes, info.trials), (3, 2), hint)
+    trial.add("a", 2, fired(2), status="running", epoch=4)
+    info = claim(trial, "y", "a", short=True)
+    trial.expect("crashes and trials", (info.crashes, info.trials), (1, 0), "it had come further")
+    trial.called("release()", lambda: trial.store.release({"a": 5}))  # type: ignore[attr-defined]
     trial.expect("crashes", claim(trial, "z", "a").crashes, 0, "it was let go of in order")
+
+
+def terms(trial: Trial) -> None:
+    """When a run is to be cancelled, and how it is kept, is known to whoever takes it."""
+    trial.create("a", deadline_at=7.5, durability="normal")
+    info = claim(trial, "x", "a")
+    trial.expect("the terms of a run", (info.deadline_at, info.durability), (7.5, "normal"))
+    trial.add("a", 0, accepted(0), epoch=1)
+    info = trial.load("a").info
+    hint = "without a status they stay as they are"
+    trial.expect("its terms", (info.deadline_at, info.durability), (7.5, "normal"), hint)
+    trial.add("a", 1, accepted(1), epoch=1, status="running", deadline_at=9.0, durability="full")
+    info = trial.load("a").info
+    hint = "a status brings its own"
+    trial.expect("its terms", (info.deadline_at, info.durability), (9.0, "full"), hint)
 
 
 def creating_with_events(trial: Trial) -> None:

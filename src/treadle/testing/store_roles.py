@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from treadle.errors import Corrupt
+from treadle.errors import Corrupt, Fenced, UnknownRun
 from treadle.interfaces import Store, Trimmed
-from treadle.testing.store_claims import LONG_S, SHORT_S, claim
+from treadle.testing.store_claims import LONG_S, SHORT_S, claim, lost
 from treadle.testing.store_trial import Trial, accepted
 
 KEYS: Final = ("key", "KEY", "key ", "", "newest it's", "%", "k" * 500, "\N{SNOWMAN}")
@@ -136,10 +136,16 @@ class Stopped(Exception):
     """A step that fails, and was to."""
 
 
-def step(trial: Trial, key: str, do: Callable[[Any], None], run_key: str = "key of run") -> None:
+def step(
+    trial: Trial,
+    key: str,
+    do: Callable[[Any], None],
+    run_key: str = "key of run",
+    fence: tuple[str, int] | None = None,
+) -> None:
     """Do something in a transaction."""
     store: Any = trial.store
-    with store.transaction(key, run_key) as open_one:
+    with store.transaction(key, run_key, fence) as open_one:
         do(open_one)
 
 
@@ -199,6 +205,25 @@ def transactions_of_runs(trial: Trial) -> None:
     trial.expect_deleted("gone", wanted=True)
     expect("gone", wanted=False, hint="its run was deleted")
     expect("kept", wanted=True, hint="another run was deleted")
+
+
+def transactions_fenced(trial: Trial) -> None:
+    """A step under a claim that is not the run's newest any more commits nothing."""
+    trial.create("run")
+    trial.add("run", 0, accepted(0), status="running")
+    epochs = [lost(trial, owner, "run").epoch for owner in "xy"]
+
+    def pay(epoch: int, run_id: str = "run") -> None:
+        step(trial, f"under {epoch}", lambda opened: opened.keep(1), fence=(run_id, epoch))
+
+    trial.called("transaction() under the newest claim", lambda: pay(epochs[1]))
+    trial.expect_raised("transaction() under an older claim", Fenced, lambda: pay(epochs[0]))
+    trial.expect_raised("transaction() for no run", UnknownRun, lambda: pay(9, "nobody"))
+
+    def look(opened: Any) -> None:
+        trial.expect("has_result of a step that was fenced", opened.has_result, wanted=False)
+
+    step(trial, f"under {epochs[0]}", look)
 
 
 def transactions_at_once(trial: Trial) -> None:

@@ -8,7 +8,7 @@ from time import sleep
 from typing import Any, NoReturn, TypeVar
 
 from treadle.interfaces import Append, RunInfo, Store, StoredRun
-from treadle.model.events import Event, InputAccepted
+from treadle.model.events import Event, InputAccepted, TimerFired
 
 T = TypeVar("T")
 
@@ -207,3 +207,8 @@ def ids(infos: Sequence[RunInfo]) -> list[str]:
 def accepted(position: int, value: Any = "value") -> InputAccepted:
     """An event of no story."""
     return InputAccepted(position, (position,), value)
+
+
+def fired(position: int) -> TimerFired:
+    """An event of what a run did by itself."""
+    return TimerFired(position, "node", (0,))

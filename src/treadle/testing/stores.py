@@ -130,6 +130,8 @@ def check_store(
             checks["a damaged entry"] = partial(check_entry_damage, damage=damage_entry)
     if isinstance(probe, Transactions):
         checks |= TRANSACTION_CHECKS
+        if isinstance(probe, Leases):
+            checks["a transactional step of a run that was lost"] = store_roles.transactions_fenced
     probe.close()
     with failures_unlogged():
         for where, check in checks.items():
@@ -512,6 +514,7 @@ SHARED_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
     "fencing": store_claims.fencing,
     "renewing": store_claims.renewing,
     "crashes": store_claims.crashes,
+    "terms": store_claims.terms,
     "appends that are sent again": store_claims.sent_again,
     "messages": store_claims.messages,
     "messages in bites": store_claims.messages_in_bites,

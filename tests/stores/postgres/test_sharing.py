@@ -6,7 +6,7 @@ from time import time
 import psycopg
 import pytest
 
-from tests.stores.postgres.logs import add, info
+from tests.stores.postgres.logs import add, applied, info
 from treadle.errors import Fenced, UnknownRun
 from treadle.interfaces import Message
 
@@ -106,14 +106,16 @@ def test_crashes_are_counted(store, server):
         assert {each.id: each.crashes for each in epochs[-1]} == {"run": number, "idle": 0}
 
     epoch = store.info("run").epoch
-    assert store.append([add("run", 0, epoch=epoch)]) == [None]
-    assert store.info("run").crashes == 0
+    assert store.append([add("run", 0, epoch=epoch, trials=3)]) == [None]
+    assert (store.info("run").crashes, store.info("run").trials) == (2, 3)  # it took an input
+    assert store.append([add("run", 1, applied(1), epoch=epoch)]) == [None]
+    assert (store.info("run").crashes, store.info("run").trials) == (0, 0)
     expire(server, store, "run")
     (taken,) = store.claim("they", KEEP_S)
     assert taken.crashes == 1
     store.release({"run": taken.epoch})
     assert store.info("run").crashes == 0
-    assert isinstance(store.append([add("run", 1, epoch=epoch)])[0], Fenced)
+    assert isinstance(store.append([add("run", 2, epoch=epoch)])[0], Fenced)
 
 
 def test_many_claim_at_once(store, open_store):
@@ -206,3 +208,33 @@ def test_a_step_writes_with_its_run(store, server):
     store.delete("run")
     with store.transaction("key", "key of run") as given:
         assert not given.has_result
+
+
+def test_a_step_of_a_runner_that_lost_the_run_commits_nothing(store, server):
+    """What it wrote goes with what it gave: the run was taken while it was at it."""
+    create(store, "run", status="running")
+    (mine,) = store.claim("me", KEEP_S)
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE {store.schema}.paid(amount int)")
+
+    def pay(key, epoch, amount, *, meanwhile=lambda: None):
+        with store.transaction(key, "key of run", ("run", epoch)) as given:
+            given.execute(f"INSERT INTO {store.schema}.paid VALUES (%s)", (amount,))
+            given.keep(amount)
+            meanwhile()
+
+    def taken():
+        expire(server, store, "run")
+        assert names(store.claim("you", KEEP_S)) == ["run"]
+
+    pay("first", mine.epoch, 1)
+    with pytest.raises(Fenced, match=r"taken over by you \(epoch 2, not 1\)"):
+        pay("second", mine.epoch, 2, meanwhile=taken)
+    with pytest.raises(Fenced):
+        pay("third", mine.epoch, 3)
+    pay("second", mine.epoch + 1, 4)
+    with pytest.raises(UnknownRun), store.transaction("key", "key of run", ("nobody", 1)):
+        pass
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        rows = connection.execute(f"SELECT amount FROM {store.schema}.paid ORDER BY 1").fetchall()
+    assert rows == [(1,), (4,)]

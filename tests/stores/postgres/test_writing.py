@@ -1,6 +1,7 @@
 """Appends: what counts, what does not, and what is recognized when it comes again."""
 
 import random
+from typing import Any
 
 import psycopg
 import pytest
@@ -174,6 +175,42 @@ def test_damage_is_told(store, server):
     assert finding.run_id == "torn"
     assert "damaged at position 1" in finding.what
     assert store.verify("whole") == []
+
+
+def test_what_is_noted_beside_a_log_is_sealed(store, server):
+    """Status, note, moments, durability, and the marks of attempts; a NUL in a note harms nothing."""
+    noted: dict[str, Any] = {
+        "status": "running",
+        "note": "why\x00",
+        "wake_at": 7,
+        "deadline_at": 8.5,
+    }
+    begun = info("begun", deadline_at=1.5, durability="normal", note="\x00")
+    store.append([add("begun", 0, create=begun)])
+    store.append([add("large", 0, *map(accepted, range(20)), create=info("large"), **noted)])
+    store.append([add("torn", 0, accepted(0), create=info("torn"))])
+    store.append([add("torn", 1, accepted(1), **noted)])
+    store.append([add("torn", 2, accepted(2), intents=(b"begun",), **noted)])
+    store.append([add("torn", 3, accepted(3), **noted), add("large", 20, accepted(20), **noted)])
+    assert store.verify() == []
+    assert store.load("begun").info.durability == "normal"
+    assert store.load("torn").intents == {b"begun"}
+
+    for change in ("status = 'idle'", "note = NULL", "wake_at = 8", "deadline_at = NULL"):
+        with psycopg.connect(server.conninfo) as connection:
+            connection.execute(f"UPDATE {store.schema}.run SET {change} WHERE id = 'torn'")
+            connection.commit()
+        with pytest.raises(Corrupt, match="'torn' is damaged.*what is noted beside its log"):
+            store.load("torn")
+        (finding,) = store.verify()
+        assert finding.run_id == "torn"
+        assert store.append([Append(run_id="torn", expected=None, **noted)]) == [None]
+        assert store.verify() == []
+    with psycopg.connect(server.conninfo) as connection:
+        connection.execute(f"UPDATE {store.schema}.intent SET attempt = attempt || 'x'::bytea")
+        connection.commit()
+    with pytest.raises(Corrupt, match="the mark of an attempt"):
+        store.load("torn")
 
 
 def test_snapshots_shorten_the_way_back(store):

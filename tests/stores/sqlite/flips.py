@@ -24,6 +24,8 @@ from treadle.testing.store_upkeep import baseline_at
 
 GIVEN = {"paid": list(range(100))}
 CACHED = {"small": b"small", "large": b"large " * 2_000}
+SEALED = ("status", "note", "wake_at", "deadline_at", "durability")
+"""What of a run's row is nowhere else."""
 RUNS = ("whole", "snapshot", "compacted", "large")
 
 
@@ -42,7 +44,8 @@ def original(path: Path) -> None:
         store.compact("compacted")
         for run_id in RUNS:
             store.post(Message(id="1", run_id=run_id, kind="cancel", body=b'{"input": 1}'))
-            add(store, run_id, store.load(run_id).info.position, status="running", at=5.0)
+            noted = {"status": "running", "note": "why", "wake_at": 7.0, "deadline_at": 8.0}
+            add(store, run_id, store.load(run_id).info.position, at=5.0, intents=(b"it",), **noted)
             store.claim("x", 1e9, run_id=run_id)
 
 
@@ -53,6 +56,7 @@ def picture(store: SqliteStore, run_id: str) -> dict[str, Any]:
         "all": store.load_all(run_id).events,
         "messages": [each for each in store.waiting("x") if each.run_id == run_id],
         "row": store.info(run_id),
+        "intents": store.load(run_id).intents,
     }
 
 
@@ -87,9 +91,14 @@ def look(path: Path, wanted: dict[str, dict[str, Any]]) -> Counter[str]:
                 assert is_older, f"{run_id}: {hint} that was never written was read"
                 seen["a snapshot is passed over"] += 1
                 seen["of which it was not found at all"] += run_id not in named
+            for mark in found["intents"]:
+                assert mark in wanted[run_id]["intents"], "a mark of an attempt was never written"
             if found["messages"] != wanted[run_id]["messages"]:
                 assert all(each in wanted[run_id]["messages"] for each in found["messages"]), run_id
                 seen["a message is withheld"] += 1
+            for name in SEALED:
+                what = f"{run_id}: a {name} that was never written was read"
+                assert getattr(found["row"], name) == getattr(wanted[run_id]["row"], name), what
             if found["row"] != wanted[run_id]["row"]:
                 seen["a run's row differs"] += 1
                 seen["of which verify() says nothing"] += not findings

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,6 +20,7 @@ from tests.durability.places import quick_place
 from tests.stores.sqlite.places import accepted, clocked, pass_time
 from treadle.errors import Conflict, DuplicateRun, Fenced, UnknownRun
 from treadle.interfaces import Append, Message, RunInfo
+from treadle.testing.store_trial import fired
 from treadle.testing.store_upkeep import baseline_at
 
 IDS = st.sampled_from("abc")
@@ -43,6 +45,7 @@ class Modelled:
     owner: str | None = None
     until: float = 0.0
     crashes: int = 0
+    trials: int = 0
     wake_at: float | None = None
     messages: dict = field(default_factory=dict)
     """By id: the order in which it came, or None where it was answered."""
@@ -91,15 +94,19 @@ class Comparison(RuleBasedStateMachine):
         wake_in=st.sampled_from([None, -5.0, 5.0]),
         consumed=st.sets(NUMBERS),
         twice=st.booleans(),
+        further=st.booleans(),
+        trials=st.sampled_from([None, None, None, 0, 2]),
     )
-    def append(self, id, *, off, stale, count, status, wake_in, consumed, twice):
+    def append(self, id, *, off, stale, count, status, wake_in, consumed, twice, further, trials):
         """At the right place or not, under the right epoch or not; now and then sent twice."""
         run = self.runs.get(id, Modelled(0))
         expected = run.head + off
-        events = tuple(
+        events: tuple[Any, ...] = tuple(
             accepted(expected + more, f"{id} {self.number()}" * (1 if more else 500))
             for more in range(count)
         )
+        if events and further:
+            events = (*events[:-1], fired(events[-1].position))
         append = Append(
             run_id=id,
             expected=expected,
@@ -108,6 +115,7 @@ class Comparison(RuleBasedStateMachine):
             epoch=run.epoch + stale,
             wake_at=None if wake_in is None else self.clock() + wake_in,
             consumed=tuple(consumed),
+            trials=trials,
         )
         told = self.written(append)
         if id not in self.runs:
@@ -120,7 +128,9 @@ class Comparison(RuleBasedStateMachine):
             assert told is None
             run.events += events
             run.head += count
-            run.crashes = 0 if count else run.crashes
+            if events and further:
+                run.crashes = run.trials = 0
+            run.trials = run.trials if trials is None else trials
             if status is not None:
                 run.status, run.wake_at = status, append.wake_at
             for each in consumed & {*run.messages}:
@@ -141,7 +151,7 @@ class Comparison(RuleBasedStateMachine):
         assert self.written(append) is None
         assert self.written(append) is None or not skip
         run.base, run.head, run.fold = start, start + more, baseline
-        run.events, run.snapshots, run.crashes = [*events], {}, 0
+        run.events, run.snapshots, run.crashes, run.trials = [*events], {}, 0, 0
 
     @rule(id=IDS)
     def delete(self, id):
@@ -204,7 +214,7 @@ class Comparison(RuleBasedStateMachine):
         run = self.runs.get(id)
         self.store.release({id: 0 if run is None else run.epoch - stale})
         if run is not None and not stale:
-            run.owner, run.crashes = None, 0
+            run.owner, run.crashes, run.trials = None, 0, 0
 
     @rule(seconds=st.sampled_from([1.0, 6.0, 11.0, -3.0]))
     def wait(self, seconds):
@@ -276,7 +286,7 @@ class Comparison(RuleBasedStateMachine):
             run = self.runs[info.id]
             found = (info.position, info.status, info.epoch, info.owner, info.crashes, info.wake_at)
             wanted = (run.head, run.status, run.epoch, run.owner, run.crashes, run.wake_at)
-            assert found == wanted
+            assert (*found, info.trials) == (*wanted, run.trials)
             first = [] if run.fold is None else [run.fold]
             assert [*self.store.load_all(info.id).events] == first + run.events
             newest = max(run.snapshots, default=run.base)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from treadle.stores.entries import Drawn, Place, Written, clean, drawn
+from treadle.model.events import comes_further
+from treadle.stores.entries import Drawn, Place, Written, clean, cleaned, drawn
 
 AT_ONCE: Final = 64 * 1024 * 1024
 """So many bytes go to the server in one statement, unless one entry alone has more."""
@@ -27,9 +28,10 @@ class Entry:
         self.consumed = list(append.consumed)
         self.refused = {id: clean(why) for id, why in append.refused}
         self.intents = list(append.intents)
-        self.status = append.status
-        self.note = clean(append.note)
-        self.wake_at = append.wake_at
+        self.told = None if append.status is None else cleaned(append)
+        """The last of them that says how the run stands."""
+        self.trials = append.trials
+        self.grows = comes_further(append.events)
         self.at = append.at
         self.baseline = written.baseline
 
@@ -59,9 +61,10 @@ class Entry:
         self.refused |= {id: clean(why) for id, why in append.refused}
         self.intents += append.intents
         if append.status is not None:
-            self.status, self.wake_at = append.status, append.wake_at
-            self.note = clean(append.note)
+            self.told = cleaned(append)
         self.at = self.at if append.at is None else append.at
+        self.grows = self.grows or comes_further(append.events)
+        self.trials = self.trials if append.trials is None else append.trials
         return True
 
     def drawn(self, place: Place) -> Drawn:

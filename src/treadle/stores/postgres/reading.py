@@ -9,7 +9,7 @@ from treadle.interfaces import Codec, RunInfo, StoredRun
 from treadle.model.events import Event
 from treadle.stores.chain import first_link, seal
 from treadle.stores.entries import is_text
-from treadle.stores.faults import check_chain, damaged, unknown
+from treadle.stores.faults import check_chain, check_row, damaged, opened_intents, unknown
 from treadle.stores.postgres.connections import Connections, Lost, transaction
 from treadle.stores.postgres.driver import READ, Connection, execute
 from treadle.stores.postgres.places import Places
@@ -17,7 +17,8 @@ from treadle.stores.rows import info_of
 
 COLUMNS: Final = (
     "run.id, run.workflow, run.run_key, run.fingerprint, run.status, run.head, run.created_at, run.updated_at, "
-    "run.note, run.epoch, lease.owner, lease.until, run.wake_at, run.crashes"
+    "run.note, run.epoch, lease.owner, lease.until, run.wake_at, run.crashes, "
+    "run.deadline_at, run.durability, run.trials"
 )
 
 PARTS: Final = ("event", "applied", "intent", "snapshot", "message", "look", "blob_use", "lease")
@@ -86,13 +87,14 @@ class Reading:
             return execute(connection, statement.replace("{s}", self._schema), given)
 
         found = rows(
-            f"SELECT {COLUMNS}, run.pk, run.base, run.link, run.base_link FROM {self._runs} WHERE run.id = %s",  # noqa: S608 - our own names
+            f"SELECT {COLUMNS}, run.pk, run.base, run.link, run.base_link, run.seal "  # noqa: S608 - our own names
+            f"FROM {self._runs} WHERE run.id = %s",
             run_id,
         )
         if not found:
             raise unknown(run_id)
-        info = info_of(found[0][:-4])
-        pk, base, last, link = found[0][-4:]
+        info = info_of(found[0][:-5])
+        pk, base, last, link, noted = found[0][-5:]
         begin, first = base, []
         snapshots = rows(
             "SELECT position, body, link, seal FROM {s}.snapshot WHERE run = %s AND (position = %s OR %s) "
@@ -115,10 +117,11 @@ class Reading:
             *(pk, begin),
         )
         check_chain(run_id, events, begin=begin, head=info.position, link=link, last=last)
+        check_row(info, noted)
         bodies = [*first, *((row[0], row[2]) for row in events)]
         decoded = [self._decoded(connection, body, run_id, at) for at, body in bodies]
         intents = rows("SELECT attempt FROM {s}.intent WHERE run = %s", pk)
-        marks = frozenset(mark for (mark,) in intents)
+        marks = opened_intents(run_id, (mark for (mark,) in intents))
         return StoredRun(info=info, events=tuple(decoded), intents=marks)
 
     def since(self, run_id: str, position: int) -> Sequence[Event]:
@@ -160,7 +163,7 @@ class Reading:
     def damaged_snapshots(self, run_id: str) -> Sequence[int]:
         """The positions of a run's snapshots that are not as they were written."""
         rows = self._rows(
-            "SELECT position, body, snapshot.link, seal "  # noqa: S608 - our own names
+            "SELECT position, body, snapshot.link, snapshot.seal "  # noqa: S608 - our own names
             f"FROM {self._schema}.snapshot JOIN {self._schema}.run ON run.pk = snapshot.run WHERE id = %s",
             [run_id],
         )

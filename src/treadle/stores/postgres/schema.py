@@ -20,6 +20,7 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
     (
         # `head`: the length of the log. `base`: the position of the first event that is still there.
         # `link`: the hash chain's link of the last event; `base_link`: that of the one before `base`.
+        # `seal` covers what the log does not tell: status, note, wake_at, deadline_at, durability.
         # Times are seconds since 1970, as everywhere. Space is left in each page, and what changes with each append
         # is in no index, so that an append writes one new row version into the same page and touches no index.
         """
@@ -37,7 +38,11 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
             base_link bytea NOT NULL,
             epoch bigint NOT NULL DEFAULT 0,
             crashes integer NOT NULL DEFAULT 0,
+            trials integer NOT NULL DEFAULT 0,
             wake_at double precision,
+            deadline_at double precision,
+            durability text COLLATE "C" NOT NULL,
+            seal bytea NOT NULL,
             created_at double precision,
             updated_at double precision
         ) WITH (fillfactor = 70)

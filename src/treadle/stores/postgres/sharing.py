@@ -11,7 +11,7 @@ from typing import Any, Final
 from treadle.errors import StoreError
 from treadle.interfaces import Codec, Message, RunInfo
 from treadle.stores.entries import is_text
-from treadle.stores.faults import unknown
+from treadle.stores.faults import fenced, unknown
 from treadle.stores.inbox import MOST_OF_ONE, overloaded
 from treadle.stores.postgres.connections import Connections, Lost
 from treadle.stores.postgres.driver import STEP, SYNCED, UNSYNCED, Connection, execute, psycopg
@@ -113,7 +113,7 @@ GROUP BY lease.owner
 
 RELEASE: Final = """
 WITH r AS (
-    UPDATE {s}.run SET crashes = 0 FROM unnest(%(ids)s::text[], %(epochs)s::bigint[]) AS g(id, epoch)
+    UPDATE {s}.run SET crashes = 0, trials = 0 FROM unnest(%(ids)s::text[], %(epochs)s::bigint[]) AS g(id, epoch)
     WHERE run.id = g.id AND run.epoch = g.epoch RETURNING pk),
 l AS (UPDATE {s}.lease SET owner = NULL, until = NULL, mark = NULL FROM r WHERE lease.run = r.pk)
 SELECT {unsynced} FROM r
@@ -351,11 +351,14 @@ class Sharing:
         return self._connections.call("reading", work)
 
     @contextmanager
-    def transaction(self, codec: Codec, key: str, run_key: str) -> Generator[Transaction]:
+    def transaction(
+        self, codec: Codec, key: str, run_key: str, fence: tuple[str, int] | None
+    ) -> Generator[Transaction]:
         """A transaction for one step: what it writes, and what it gave, stay together or not at all.
 
         A second execution of the same step waits until the first is through, and then finds what it gave. Errors of
-        the step's own statements are the driver's, as its author knows them.
+        the step's own statements are the driver's, as its author knows them. It is fenced where it is committed: from
+        then on nobody can claim the run before the commit is through.
         """
         completed = f"{self._schema}.completed"
         with self._connections.borrowed("a transactional step of") as connection:
@@ -369,7 +372,23 @@ class Sharing:
             rows = execute(connection, f"SELECT body FROM {completed} WHERE key = %s", (key,))  # noqa: S608 - our own names
             done = (codec.decode(opened_result(key, run_key, rows[0][0])),) if rows else None
             yield Transaction(connection, done, keep)
+            if fence is not None:
+                self._check_fence(connection, *fence)
             try:
                 execute(connection, "COMMIT")
             except psycopg.OperationalError as error:
                 raise Lost(" ".join(str(error).split())) from error
+
+    def _check_fence(self, connection: Connection, run_id: str, epoch: int) -> None:
+        """Errors: `Fenced`, `UnknownRun`, where a claim is not a run's newest any more."""
+        rows = execute(
+            connection,
+            f"SELECT lease.owner, run.epoch FROM {self._schema}.run "  # noqa: S608 - our own names
+            f"LEFT JOIN {self._schema}.lease ON lease.run = run.pk WHERE run.id = %s FOR SHARE OF run",
+            (run_id,),
+        )
+        if not rows:
+            raise unknown(run_id)
+        owner, newest = rows[0]
+        if newest != epoch:
+            raise fenced(run_id, owner, newest, epoch)

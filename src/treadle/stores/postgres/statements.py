@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from treadle.stores.entries import Drawn, Place, clean
+from treadle.stores.chain import row_seal, sealed_intent
+from treadle.stores.entries import Drawn, Place, cleaned
 from treadle.stores.postgres.entries import Entry
 
 NOW: Final = "extract(epoch FROM clock_timestamp())::float8"
@@ -18,27 +19,32 @@ NOW: Final = "extract(epoch FROM clock_timestamp())::float8"
 MOVED: Final = """moved AS (
     UPDATE {s}.run AS r SET head = g.head, link = g.link, updated_at = coalesce(g.at, r.updated_at),
         crashes = CASE WHEN g.grows THEN 0 ELSE r.crashes END,
+        trials = coalesce(g.trials, CASE WHEN g.grows THEN 0 ELSE r.trials END),
         status = coalesce(g.status, r.status),
         note = CASE WHEN g.status IS NULL THEN r.note ELSE g.note END,
         wake_at = CASE WHEN g.status IS NULL THEN r.wake_at ELSE g.wake_at END,
+        deadline_at = CASE WHEN g.status IS NULL THEN r.deadline_at ELSE g.deadline_at END,
+        durability = coalesce(g.durability, r.durability), seal = coalesce(g.seal, r.seal),
         base = coalesce(g.base, r.base), base_link = coalesce(g.base_link, r.base_link)
     FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %b::bytea[], %s::float8[],
-        %s::bool[], %s::text[], %s::text[], %s::float8[], %s::bigint[], %b::bytea[])
-        AS g(n, pk, expected, epoch, head, link, at, grows, status, note, wake_at, base, base_link)
+        %s::bool[], %s::int[], %s::text[], %s::text[], %s::float8[], %s::float8[], %s::text[], %b::bytea[],
+        %s::bigint[], %b::bytea[])
+        AS g(n, pk, expected, epoch, head, link, at, grows, trials, status, note, wake_at, deadline_at, durability,
+            seal, base, base_link)
     WHERE r.pk = g.pk AND r.head = g.expected AND r.epoch = g.epoch
     RETURNING g.n, r.pk)"""
 
 MADE: Final = """given AS (
     SELECT * FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
         %s::bigint[], %b::bytea[], %b::bytea[], %b::bytea[], %s::bigint[], %s::float8[], %s::float8[], %s::float8[],
-        %s::text[], %s::float8[], %s::bigint[])
+        %s::float8[], %s::text[], %b::bytea[], %s::text[], %s::float8[], %s::bigint[])
         AS g(n, id, workflow, run_key, fingerprint, status, note, head, link, base_link, first_link, epoch, wake_at,
-            created_at, updated_at, owner, for_s, base)),
+            created_at, updated_at, deadline_at, durability, seal, owner, for_s, base)),
 made AS (
     INSERT INTO {s}.run(id, workflow, run_key, fingerprint, status, note, head, link, base_link, epoch, wake_at,
-        created_at, updated_at, base)
+        created_at, updated_at, deadline_at, durability, seal, base)
     SELECT id, workflow, run_key, fingerprint, status, note, head, link, coalesce(base_link, first_link), epoch,
-        wake_at, created_at, updated_at, coalesce(base, 0) FROM given ORDER BY n
+        wake_at, created_at, updated_at, deadline_at, durability, seal, coalesce(base, 0) FROM given ORDER BY n
     ON CONFLICT (id) DO NOTHING RETURNING pk, id),
 leased AS (
     INSERT INTO {s}.lease(run, owner, until)
@@ -119,11 +125,16 @@ class Statements:
         """
         head = "head = %s, link = %b, updated_at = coalesce(%s::float8, updated_at)"
         given: list[Any] = [at.head, at.link, entry.at]
-        if at.bodies:
+        trials = entry.trials
+        if entry.grows:
             head += ", crashes = 0"
-        if entry.status is not None:
-            head += ", status = %s, note = %s, wake_at = %s"
-            given += [entry.status, entry.note, entry.wake_at]
+            trials = trials or 0
+        if trials is not None:
+            head += ", trials = %s"
+            given.append(trials)
+        if entry.told is not None:
+            head += ", status = %s, note = %s, wake_at = %s, deadline_at = %s, durability = %s, seal = %b"
+            given += told_columns(entry)
         given += [place.pk, place.head, entry.epoch]
         parts = [
             f"moved AS (UPDATE {self._schema}.run SET {head} WHERE pk = %s AND head = %s AND epoch = %s RETURNING pk)"  # noqa: S608 - our own words
@@ -188,7 +199,9 @@ class Statements:
                 folds.append((n, at.start, *at.fold))
             consumed += [(n, id, entry.refused.get(id)) for id in entry.consumed]
             uses += [(n, mark) for mark in entry.blobs]
-            intents += [(n, mark) for mark in dict.fromkeys(entry.intents)]
+            intents += [
+                (n, sealed_intent(entry.run_id, mark)) for mark in dict.fromkeys(entry.intents)
+            ]
             blobs |= entry.blobs
         rows: tuple[tuple[str, list[Any]], ...] = (
             (self._events, events),
@@ -215,6 +228,15 @@ def _joined(parts: Sequence[str], answer: str, source: str, commit: str) -> str:
     return f"WITH {', '.join(parts)} {answer}{also} {source}"
 
 
+def told_columns(entry: Entry) -> tuple[Any, ...]:
+    """What an entry says of how its run stands, and what proves it."""
+    told = entry.told
+    if told is None:
+        return (None,) * 6
+    seal = row_seal(entry.run_id, told)
+    return (told.status, told.note, told.wake_at, told.deadline_at, told.durability, seal)
+
+
 def moved_row(n: int, entry: Entry, at: Drawn, place: Place) -> tuple[Any, ...]:
     """A run that is there, and what becomes of it."""
     return (
@@ -225,10 +247,9 @@ def moved_row(n: int, entry: Entry, at: Drawn, place: Place) -> tuple[Any, ...]:
         at.head,
         at.link,
         entry.at,
-        bool(entry.bodies),
-        entry.status,
-        entry.note,
-        entry.wake_at,
+        entry.grows,
+        entry.trials,
+        *told_columns(entry),
         at.base,
         None if at.fold is None else at.fold[1],
     )
@@ -241,8 +262,7 @@ def made_row(n: int, entry: Entry, at: Drawn, place: Place, *, clock: float) -> 
     """
     info = entry.create
     assert info is not None
-    is_told = entry.status is not None
-    note = entry.note if is_told else clean(info.note)
+    said = entry.told or cleaned(info)
     lasts = None
     if info.lease_until is not None:
         lasts = info.lease_until - (clock if info.created_at is None else info.created_at)
@@ -252,16 +272,19 @@ def made_row(n: int, entry: Entry, at: Drawn, place: Place, *, clock: float) -> 
         info.workflow,
         info.run_key,
         info.fingerprint,
-        entry.status if is_told else info.status,
-        note,
+        said.status,
+        said.note,
         at.head,
         at.link,
         None if at.fold is None else at.fold[1],
         place.link,
         info.epoch,
-        entry.wake_at if is_told else info.wake_at,
+        said.wake_at,
         info.created_at,
         info.updated_at if entry.at is None else entry.at,
+        said.deadline_at,
+        said.durability,
+        row_seal(info.id, said),
         info.owner,
         lasts,
         at.base,

@@ -166,9 +166,11 @@ class PostgresStore:
     transactions_at_once: int | None = 4
     """Each keeps one of the store's connections; as many are left for the runner."""
 
-    def transaction(self, key: str, run_key: str) -> AbstractContextManager[Transaction]:
+    def transaction(
+        self, key: str, run_key: str, fence: tuple[str, int] | None = None
+    ) -> AbstractContextManager[Transaction]:
         """A transaction for one step: what it writes, and what it gave, stay together or not at all."""
-        return self._sharing.transaction(self.codec, key, run_key)
+        return self._sharing.transaction(self.codec, key, run_key, fence)
 
     def cached(self, key: str) -> bytes | None:
         """What was kept last under this key. Errors: `Corrupt`."""

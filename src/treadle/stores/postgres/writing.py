@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from treadle.errors import (
     Conflict,
     Corrupt,
-    Fenced,
     OutcomeUnknown,
     ReadOnly,
     StoreError,
@@ -19,7 +18,7 @@ from treadle.errors import (
 )
 from treadle.interfaces import Append, Codec
 from treadle.stores.entries import Place, Written, beginning, encoded
-from treadle.stores.faults import conflict, duplicate, unknown
+from treadle.stores.faults import conflict, duplicate, fenced, unknown
 from treadle.stores.postgres.connections import Connections, Lost, transaction
 from treadle.stores.postgres.driver import SYNCED, UNSYNCED, Connection, execute, psycopg
 from treadle.stores.postgres.entries import Entry, rounds_of
@@ -238,11 +237,7 @@ class _Turn:
         if run is None:
             return unknown(entry.run_id)
         if run.epoch != entry.epoch:
-            return Fenced(
-                f"{entry.run_id!r} was taken over by {run.owner or 'another runner'} "
-                f"(epoch {run.epoch}, not {entry.epoch}).",
-                hint="leave it to that runner.",
-            )
+            return fenced(entry.run_id, run.owner, run.epoch, entry.epoch)
         place, expected = Place(run.pk, run.head, run.link), entry.expected
         if expected is None or run.head == expected:
             known = self._places.get(entry.run_id)

@@ -11,7 +11,6 @@ from typing import Any, Final
 from treadle.errors import (
     Conflict,
     Corrupt,
-    Fenced,
     OutcomeUnknown,
     StoreError,
     StoreUnavailable,
@@ -19,16 +18,25 @@ from treadle.errors import (
     UnknownRun,
 )
 from treadle.interfaces import Append, Codec, RunInfo, StoredRun
-from treadle.model.events import Event
-from treadle.stores.chain import first_link, seal
-from treadle.stores.entries import Drawn, Place, Written, clean, drawn, encoded, is_text
-from treadle.stores.faults import check_chain, conflict, damaged, duplicate, unknown
+from treadle.model.events import Event, comes_further
+from treadle.stores.chain import first_link, row_seal, seal, sealed_intent
+from treadle.stores.entries import Drawn, Place, Written, cleaned, drawn, encoded, is_text
+from treadle.stores.faults import (
+    check_chain,
+    check_row,
+    conflict,
+    damaged,
+    duplicate,
+    fenced,
+    opened_intents,
+    unknown,
+)
 from treadle.stores.rows import info_of
 from treadle.stores.sqlite.connections import Connections
 
 COLUMNS: Final = (
     "id, workflow, run_key, fingerprint, status, head, created_at, updated_at, note, epoch, owner, lease_until, "
-    "wake_at, crashes"
+    "wake_at, crashes, deadline_at, durability, trials"
 )
 
 KNOWN: Final = 4096
@@ -186,10 +194,11 @@ class SqliteLog:
 
     def _create(self, connection: sqlite3.Connection, info: RunInfo) -> bool:
         self._places.pop(info.id, None)
-        link = first_link(info.id, info.run_key)
+        info, link = cleaned(info), first_link(info.id, info.run_key)
         made = connection.execute(
             "INSERT INTO run(id, workflow, run_key, fingerprint, status, note, link, base_link, epoch, owner, "
-            "lease_until, wake_at, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "lease_until, wake_at, deadline_at, durability, seal, created_at, updated_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT(id) DO NOTHING",
             (
                 info.id,
@@ -197,13 +206,16 @@ class SqliteLog:
                 info.run_key,
                 info.fingerprint,
                 info.status,
-                clean(info.note),
+                info.note,
                 link,
                 link,
                 info.epoch,
                 info.owner,
                 info.lease_until,
                 info.wake_at,
+                info.deadline_at,
+                info.durability,
+                row_seal(info.id, info),
                 info.created_at,
                 info.updated_at,
             ),
@@ -225,13 +237,25 @@ class SqliteLog:
             "link": at.link,
             "at": append.at,
         }
-        also = ", crashes = 0" if append.events else ""
+        trials, also = append.trials, ""
+        if comes_further(append.events):
+            trials, also = trials or 0, ", crashes = 0"
+        if trials is not None:
+            also += ", trials = :trials"
+            known["trials"] = trials
         if append.status is not None:
-            also += ", status = :status, note = :note, wake_at = :wake_at"
+            told = cleaned(append)
+            also += (
+                ", status = :status, note = :note, wake_at = :wake_at, deadline_at = :deadline_at, "
+                "durability = :durability, seal = :seal"
+            )
             known |= {
-                "status": append.status,
-                "note": clean(append.note),
-                "wake_at": append.wake_at,
+                "status": told.status,
+                "note": told.note,
+                "wake_at": told.wake_at,
+                "deadline_at": told.deadline_at,
+                "durability": told.durability,
+                "seal": row_seal(told.run_id, told),
             }
         statement = (
             f"UPDATE run SET head = :head, link = :link, updated_at = coalesce(:at, updated_at){also} "  # noqa: S608 - our own words
@@ -249,10 +273,7 @@ class SqliteLog:
             "SELECT head, link, epoch, owner FROM run WHERE pk = ?", (pk,)
         ).fetchone()
         if epoch != append.epoch:
-            return Fenced(
-                f"{append.run_id!r} was taken over by {owner or 'another runner'} (epoch {epoch}, not {append.epoch}).",
-                hint="leave it to that runner.",
-            )
+            return fenced(append.run_id, owner, epoch, append.epoch)
         return Place(pk, head, link)
 
     def _fold(
@@ -283,7 +304,10 @@ class SqliteLog:
         if written.append.intents:
             connection.executemany(
                 "INSERT OR IGNORE INTO intent VALUES (?, ?)",
-                [(pk, mark) for mark in written.append.intents],
+                [
+                    (pk, sealed_intent(written.append.run_id, mark))
+                    for mark in written.append.intents
+                ],
             )
         if written.blobs:
             self.write_blobs(connection, pk, written.blobs)
@@ -388,11 +412,11 @@ class SqliteLog:
             if pk is None:
                 raise unknown(run_id)
             row = connection.execute(
-                f"SELECT {COLUMNS}, base, link, base_link FROM run WHERE pk = ?",  # noqa: S608 - our own names
+                f"SELECT {COLUMNS}, base, link, base_link, seal FROM run WHERE pk = ?",  # noqa: S608 - our own names
                 (pk,),
             ).fetchone()
-            info = info_of(row[:-3])
-            base, last, link = row[-3:]
+            info = info_of(row[:-4])
+            base, last, link, noted = row[-4:]
             begin, events = base, []
             for position, body, taken_at, mark in snapshots(
                 connection, pk, base, is_whole=is_whole
@@ -412,9 +436,10 @@ class SqliteLog:
                 (pk, begin),
             ).fetchall()
             check_chain(run_id, rows, begin=begin, head=info.position, link=link, last=last)
+            check_row(info, noted)
             events += [self._decode(connection, row[2], run_id, row[0]) for row in rows]
             intents = connection.execute("SELECT attempt FROM intent WHERE run = ?", (pk,))
-            marks = frozenset(mark for (mark,) in intents)
+            marks = opened_intents(run_id, (mark for (mark,) in intents))
         return StoredRun(info=info, events=tuple(events), intents=marks)
 
     def since(self, run_id: str, position: int) -> Sequence[Event]:

@@ -15,6 +15,7 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
         # `head`: the length of the log. `base`: the position of the first event that is still there.
         # `link`: the hash chain's link of the last event; `base_link`: that of the one before `base`.
+        # `seal` covers what the log does not tell: status, note, wake_at, deadline_at, durability.
         """
         CREATE TABLE run(
             pk INTEGER PRIMARY KEY,
@@ -32,7 +33,11 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
             owner TEXT,
             lease_until REAL,
             crashes INTEGER NOT NULL DEFAULT 0,
+            trials INTEGER NOT NULL DEFAULT 0,
             wake_at REAL,
+            deadline_at REAL,
+            durability TEXT NOT NULL,
+            seal BLOB NOT NULL,
             created_at REAL,
             updated_at REAL
         ) STRICT

@@ -12,7 +12,7 @@ from typing import Any
 from treadle.errors import OutcomeUnknown
 from treadle.interfaces import Codec, Message, RunInfo
 from treadle.stores.entries import is_text
-from treadle.stores.faults import unknown
+from treadle.stores.faults import fenced, unknown
 from treadle.stores.inbox import overloaded, share
 from treadle.stores.rows import info_of
 from treadle.stores.sealed import (
@@ -154,7 +154,7 @@ class SqliteSharing:
         """Let go of these runs, in order."""
         with self._connections.writing("letting go of runs of", is_synced=False) as connection:
             connection.executemany(
-                "UPDATE run SET owner = NULL, lease_until = NULL, crashes = 0 WHERE id = ? AND epoch = ?",
+                "UPDATE run SET owner = NULL, lease_until = NULL, crashes = 0, trials = 0 WHERE id = ? AND epoch = ?",
                 list(epochs.items()),
             )
 
@@ -229,9 +229,16 @@ class SqliteSharing:
         return Beside(messages=messages, results=results)
 
     @contextmanager
-    def transaction(self, codec: Codec, key: str, run_key: str) -> Generator[Transaction]:
-        """A transaction for one step: what it writes, and what it gave, stay together or not at all."""
+    def transaction(
+        self, codec: Codec, key: str, run_key: str, fence: tuple[str, int] | None
+    ) -> Generator[Transaction]:
+        """A transaction for one step: what it writes, and what it gave, stay together or not at all.
+
+        Nobody can claim a run while it is open, so that it is fenced for all of its time where it is at its beginning.
+        """
         with self._connections.writing("a transactional step of", is_runner=True) as connection:
+            if fence is not None:
+                check_fence(connection, *fence)
 
             def keep(value: Any) -> None:
                 row = (key, run_key, sealed_result(key, run_key, codec.encode(value)))
@@ -262,6 +269,15 @@ class SqliteSharing:
                 (run_id, message_id),
             ).fetchone()
         return None if row is None or row[0] is None else str(row[0])
+
+
+def check_fence(connection: sqlite3.Connection, run_id: str, epoch: int) -> None:
+    """Errors: `Fenced`, `UnknownRun`, where a claim is not a run's newest any more."""
+    row = connection.execute("SELECT owner, epoch FROM run WHERE id = ?", (run_id,)).fetchone()
+    if row is None:
+        raise unknown(run_id)
+    if row[1] != epoch:
+        raise fenced(run_id, row[0], row[1], epoch)
 
 
 def messages_of(connection: sqlite3.Connection, pk: int, most: int | None) -> list[tuple[Any, ...]]:

@@ -140,9 +140,11 @@ class SqliteStore:
     transactions_at_once: int | None = 1
     """A SQLite file has one writer at a time."""
 
-    def transaction(self, key: str, run_key: str) -> AbstractContextManager[Transaction]:
+    def transaction(
+        self, key: str, run_key: str, fence: tuple[str, int] | None = None
+    ) -> AbstractContextManager[Transaction]:
         """A transaction for one step: what it writes, and what it gave, stay together or not at all."""
-        return self._sharing.transaction(self.codec, key, run_key)
+        return self._sharing.transaction(self.codec, key, run_key, fence)
 
     def cached(self, key: str) -> bytes | None:
         """What was kept last under this key. Errors: `Corrupt`."""

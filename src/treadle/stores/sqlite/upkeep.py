@@ -70,8 +70,8 @@ class SqliteUpkeep:
         """Let go of the events before the newest snapshot; says how many."""
         with self._connections.reading() as connection:
             row = connection.execute(
-                "SELECT pk, position, snapshot.body, snapshot.link, seal FROM run JOIN snapshot ON snapshot.run = pk "
-                "WHERE pk = ? AND position > base ORDER BY position DESC LIMIT 1",
+                "SELECT pk, position, snapshot.body, snapshot.link, snapshot.seal FROM run "
+                "JOIN snapshot ON snapshot.run = pk WHERE pk = ? AND position > base ORDER BY position DESC LIMIT 1",
                 (pk_of(connection, run_id),),
             ).fetchone()
         if row is None:
