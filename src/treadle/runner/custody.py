@@ -6,14 +6,18 @@ this; the keeper's thread reads `claimed`.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import structs
 
 from treadle.errors import RunElsewhere
 from treadle.interfaces import Inbox, Leases, RunInfo, Store
 from treadle.runner.keeper import Keeper, Keeps, owner_name
+
+LEFT_MAX: Final = 4_096
+"""So many runs are remembered that were let go of: many more than the keeper takes between two words with the loop."""
 
 
 class Custody:
@@ -32,6 +36,8 @@ class Custody:
     ) -> None:
         self.owner = owner_name()
         self.claimed: dict[str, int] = {}
+        self._left: OrderedDict[str, int] = OrderedDict()
+        """Under which claim runs were last let go of: what the keeper took before that is told late."""
         self.lease_s = lease_s
         self._now = now
         self.leases: Leases | None = None
@@ -63,8 +69,8 @@ class Custody:
         return structs.replace(info, epoch=1, owner=self.owner, lease_until=until)
 
     def note(self, info: RunInfo) -> bool:
-        """The keeper has taken this run; False if it was taken here, by its id, since then."""
-        if self.epoch_of(info.id) >= info.epoch:
+        """The keeper has taken this run; False if it was taken here, by its id, since then, and maybe let go of."""
+        if max(self.epoch_of(info.id), self._left.get(info.id, 0)) >= info.epoch:
             return False
         self.claimed[info.id] = info.epoch
         return True
@@ -95,6 +101,10 @@ class Custody:
         epoch = self.claimed.pop(run_id, None)
         if epoch is not None and self.keeper is not None:
             self.keeper.leave(run_id, epoch)
+            self._left[run_id] = epoch
+            self._left.move_to_end(run_id)
+            if len(self._left) > LEFT_MAX:
+                self._left.popitem(last=False)
 
     def lose(self, run_id: str) -> None:
         """A run is somebody else's."""
