@@ -169,7 +169,7 @@ class RunEnded(UsageError):
 
 
 class RunElsewhere(UsageError):
-    """Another runner of the same store has this run now."""
+    """Another runner of the same store has this run now, and what was asked for cannot be left for it."""
 
 
 class AmbiguousSignal(UsageError):

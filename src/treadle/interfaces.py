@@ -20,7 +20,16 @@ from treadle.engine.jobs import (
 from treadle.model.bundles import Bundle, Link
 from treadle.model.events import Event
 from treadle.model.runnables import Outcome, Runnable
-from treadle.model.stored import Append, Finding, Message, RunInfo, StoredRun, Trimmed
+from treadle.model.stored import (
+    Append,
+    Finding,
+    Message,
+    Reply,
+    RunInfo,
+    Standing,
+    StoredRun,
+    Trimmed,
+)
 from treadle.policies.policy import Policy
 
 if TYPE_CHECKING:
@@ -45,9 +54,11 @@ __all__ = [
     "Outcome",
     "Quotas",
     "Replies",
+    "Reply",
     "RunInfo",
     "Runnable",
     "Scheduler",
+    "Standing",
     "Store",
     "StoredRun",
     "Transactions",
@@ -333,14 +344,16 @@ class Quotas(Protocol):
 
 @runtime_checkable
 class Replies(Protocol):
-    """What a store with an inbox may offer, so that whoever left a message hears what came of it."""
+    """What a store with an inbox may offer, so that whoever left a message hears what came of it.
 
-    def answered(self, run_id: str, message_id: str) -> bool | None:
-        """Whether a message was taken; None if it was never left."""
-        ...
+    It keeps the `replies` of appends with their messages, and gives in `StoredRun.owing` the inputs that lack a body.
+    """
 
-    def refusal(self, run_id: str, message_id: str) -> str | None:
-        """Why a message that was taken was refused; None if it was not."""
+    def standing(self, asked: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Standing]:
+        """How messages stand, by run and id; those that are not there, or whose run is not, are left out.
+
+        Asked at each look for all that are waited for, so it is to be quick. A body that is damaged is given empty.
+        """
         ...
 
 

@@ -158,7 +158,7 @@ def test_a_run_of_another_runner_is_forked(url: str):
     with td.Runner(store=store, workflows=[sums()]) as runner:
         assert store.claim("somebody else", 60.0, run_id="a")
         with pytest.raises(errors.RunElsewhere):
-            runner.run("a", 2)
+            runner.stop("a")
         fork = runner.fork("a")
         assert runner.run(fork, 2).result(PATIENCE_S) == {"total": 5}
         assert {info.id: info.owner for info in store.list()}["a"] == "somebody else"

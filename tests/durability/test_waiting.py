@@ -10,6 +10,7 @@ import pytest
 import treadle as td
 from treadle import errors
 from treadle.interfaces import Message
+from treadle.runner.letters import why_refused
 from treadle.wiring import make_store
 
 PATIENCE_S = 30
@@ -135,10 +136,14 @@ def test_a_message_that_cannot_be_is_taken_and_told_of(url: str, caplog: Any):
                 other.post(Message(id=f"m-{number}", run_id="a", kind="signal", body=body))
             other.post(Message(id="m-9", run_id="a", kind="nonsense", body=b"{}"))
             until(lambda: all(other.answered("a", f"m-{number}") for number in (0, 1, 2, 9)))
-            why = [other.refusal("a", f"m-{number}") for number in (0, 1, 2, 9)]
+            asked = [("a", f"m-{number}") for number in (0, 1, 2, 9)]
+            told = other.standing(asked)
+            why = [why_refused(other.codec, "a", told[each].body) or "" for each in asked]
             assert "has no wait_for named 'nobody'" in why[0]
-            assert [text.partition(":")[0] for text in why[1:3]] == ["it cannot be read"] * 2
-            assert why[3] == "it is of the unknown kind 'nonsense'"
+            assert [text.partition(":")[0] for text in why[1:3]] == [
+                "the message cannot be read"
+            ] * 2
+            assert why[3] == "the message is of the unknown kind 'nonsense'"
         finally:
             other.close()
         runner.signal("a", "approved", True)

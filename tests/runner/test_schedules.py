@@ -262,3 +262,25 @@ def test_without_the_package_it_is_refused_and_nothing_is_taken_over(monkeypatch
             runner.schedule("report", HOURLY, reports(), "x")
         assert runner.schedules() == []
         assert [info.id for info in runner.runs()] == ["schedule:report#1"]
+
+
+def test_a_schedule_that_another_runner_is_making_is_waited_for(tmp_path):
+    """What it is to do is not left in the inbox, again and again, until that one has done so."""
+    store = SqliteStore(tmp_path / "runs.db", Codec())
+    with (
+        td.Runner(store=store, poll_s=0.01) as near,
+        td.Runner(store=store, poll_s=0.01) as far,
+    ):
+        timetable = near._runner._timetable
+        kept = timetable._know("reports")
+        near.start(kept, "schedule:report#1")  # and no further yet
+        asked = []
+        asking = threading.Thread(
+            target=lambda: asked.append(far.schedule("report", HOURLY, reports(), [1, 2]))
+        )
+        asking.start()
+        until(lambda: "schedule:report#1" in far._runner._core.runs)
+        assert near.schedule("report", HOURLY, reports(), [1, 2]) == "schedule:report#1"
+        asking.join(PATIENCE_S)
+        assert asked == ["schedule:report#1"]
+        assert far._runner._core.outbox is None

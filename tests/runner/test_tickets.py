@@ -35,7 +35,7 @@ def test_tickets_are_futures():
 
         assert isinstance(tickets[0], Future)
         assert (len(done), len(late)) == (20, 0)
-        numbers: dict[Any, int] = {each: each.input for each in tickets}
+        numbers: dict[Any, Any] = {each: each.input for each in tickets}
         ended = as_completed(tickets, PATIENCE_S)
         found = {numbers[each]: each.result() for each in ended}
         assert found == {n: {"increment": n + 1} for n in range(20)}

@@ -14,7 +14,7 @@ import treadle as td
 from tests.conftest import url_of
 from tests.runner.running import PATIENCE_S
 from treadle.errors import DuplicateRun
-from treadle.interfaces import Append, Message, RunInfo
+from treadle.interfaces import Append, Message, Reply, RunInfo
 from treadle.model.events import Applied, InputAccepted
 from treadle.stores.portable import export_run, import_run
 from treadle.stores.whole import HELD_BACK, copy_runs, write_run
@@ -83,9 +83,16 @@ def fill(store: Any) -> None:
             assert store.append([append]) == [None]
     assert store.append([Append(run_id="busy", expected=2, intents=(b"begun", b"mark"))]) == [None]
     assert store.append([Append(run_id="at rest", expected=2, events=(baseline_at(2),))]) == [None]
-    for id in ("taken", "waits", "waits, too"):
+    for id in ("taken", "done", "open", "waits", "waits, too"):
         store.post(message("busy", id))
-    assert store.append([Append(run_id="busy", expected=None, consumed=("taken",))]) == [None]
+    replies = (
+        Reply(message="done", input=0, body=b"what came of it"),
+        Reply(message="open", input=1),
+    )
+    taken = Append(
+        run_id="busy", expected=None, consumed=("taken", "done", "open"), replies=replies
+    )
+    assert store.append([taken]) == [None]
     with store.transaction("key of a step", "key of busy") as step:
         step.keep({"paid": [1, 2]})
     store.put_cached({"key": b"not copied"})
@@ -103,6 +110,9 @@ def test_all_runs_are_copied(stores: Any) -> None:
         assert (now.events, now.intents) == (was.events, was.intents)
         assert target.beside(info.id) == source.beside(info.id)
     assert target.load("busy").intents == {b"begun", b"mark"}
+    assert target.load("busy").owing == {"open": 1}
+    (told,) = target.standing([("busy", "done")]).values()
+    assert (told.is_taken, told.input, told.body) == (True, 0, b"what came of it")
     target.claim("me", 60.0, run_id="busy")
     assert target.waiting("me") == [message("busy", "waits"), message("busy", "waits, too")]
     assert not target.post(message("busy", "taken"))
@@ -120,9 +130,11 @@ def test_one_run_goes_with_all_that_is_its_own(stores: Any) -> None:
     assert target.load_all("other").events == source.load_all("busy").events
     assert target.load("other").intents == {b"begun", b"mark"}
     assert (info.id, target.info("other").status) == ("other", "running")
-    (first, *rest) = target.beside("other").messages
-    assert (first[0].id, first[1]) == ("taken", True)
-    assert [each.run_id for each, _ in rest] == ["other", "other"]
+    taken, done, opened, *rest = target.beside("other").messages
+    assert (taken.message.id, taken.is_taken, taken.reply) == ("taken", True, None)
+    assert (done.is_taken, done.input, done.reply) == (True, 0, b"what came of it")
+    assert (opened.is_taken, opened.input, opened.reply) == (True, 1, None)
+    assert [each.message.run_id for each in rest] == ["other", "other"]
     assert target.beside("other").results == [("key of a step", {"paid": [1, 2]})]
 
 

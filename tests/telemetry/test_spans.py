@@ -563,6 +563,7 @@ def test_many_requests_at_once_keep_their_traces(recorded: Recording, store: typ
         with tracer.start_as_current_span(f"request {number}") as span:
             ticket = await runner.run("a", number)
             await asyncio.wait_for(asyncio.wrap_future(ticket), PATIENCE_S)
+        assert ticket.input is not None
         return ticket.input, span.get_span_context().trace_id
 
     async def main() -> list[tuple[int, int]]:

@@ -182,6 +182,33 @@ class AnsweredAnyway(SqliteStore):
         return told
 
 
+class Mute(SqliteStore):
+    """Tells nobody what came of a message."""
+
+    def append(self, batch):
+        return super().append([structs.replace(each, replies=()) for each in batch])
+
+
+class Fickle(SqliteStore):
+    """Tells what was told last."""
+
+    def append(self, batch):
+        with self._connections.writing("testing") as connection:
+            for each in batch:
+                for reply in each.replies:
+                    connection.execute(
+                        "UPDATE message SET reply = NULL WHERE id = ?", (reply.message,)
+                    )
+        return super().append(batch)
+
+
+class Thankless(SqliteStore):
+    """Does not say which inputs came by messages."""
+
+    def load(self, run_id):
+        return structs.replace(super().load(run_id), owing={})
+
+
 class NotTaking(SqliteStore):
     """Says that a snapshot was taken, and takes none."""
 
@@ -247,6 +274,9 @@ FAULTS = {
     Repeating: "whether it is the first of its id",
     NeverAnswered: "one was answered",
     AnsweredAnyway: "an append that was refused answers nothing",
+    Mute: "b has a message of the same id",
+    Fickle: "what was told once stays",
+    Thankless: "an input of which nobody knows what came",
     NotTaking: "it begins at the newest snapshot",
     TakingAny: "whether it was taken",
     Shortened: "snapshots take nothing away",

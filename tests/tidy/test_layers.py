@@ -55,7 +55,7 @@ MAY_IMPORT_LATE = {
 
 # Values, meaning, vocabulary and wishes know no outside world.
 PURE_RUNNER = (
-    "machine requests dispatch out cohorts stimuli wishes fallback bundling story"
+    "machine requests dispatch out ends cohorts stimuli wishes fallback bundling story"
     " admission gates shared_gates parking urgency budget"
 )
 PURE = (

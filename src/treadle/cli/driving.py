@@ -257,7 +257,7 @@ class Drive:
         except Exception:
             self.watcher.withdrawn(number)
             raise
-        if ticket.input != number:
+        if ticket.input is not None and ticket.input != number:
             self.watcher.moved(number, ticket.input)
         ticket.add_done_callback(partial(self._finished, runner, ticket))
 
@@ -288,7 +288,7 @@ class Drive:
     def _finished(self, runner: AsyncRunner, ticket: Ticket, _: Any) -> None:
         """An input is finished (called in the loop's thread, before anything else happens there)."""
         self._room.release()
-        if not isinstance(ticket.exception(), RunEnded):
+        if ticket.input is not None and not isinstance(ticket.exception(), RunEnded):
             self._tell_of(runner, ticket.input)
 
     def _tell_of(self, runner: AsyncRunner, number: int) -> None:

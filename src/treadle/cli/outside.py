@@ -19,9 +19,10 @@ from treadle.cli.history import holder_of
 from treadle.cli.places import info_of, opened, url_of
 from treadle.cli.terminal import clean
 from treadle.errors import BadValue, RunEnded, StoreTaken, UsageError
-from treadle.interfaces import Append, Loads, Message, Replies, RunInfo
+from treadle.interfaces import Append, Loads, Message, RunInfo
 from treadle.runner.asking import check_answer
 from treadle.runner.keeper import owner_name
+from treadle.runner.letters import why_refused
 from treadle.runner.stimuli import CANCELLED, PARKED, STOPPED
 
 LOOK_S: Final = 0.05
@@ -175,11 +176,11 @@ def send(store: Any, id: str, kind: str, body: dict[str, Any], timeout_s: float)
     if not is_awake or not is_anybody_there(store, info_of(store, id)):
         return Came(left=True)
     give_up_at = monotonic() + timeout_s
-    while not store.answered(id, message.id):
+    while not (found := store.standing([(id, message.id)])[id, message.id]).is_taken:
         if monotonic() >= give_up_at:
             return Came()
         sleep(LOOK_S)
-    refused = store.refusal(id, message.id) if isinstance(store, Replies) else None
+    refused = why_refused(store.codec, id, found.body)
     return Came(taken=refused is None, refused=refused)
 
 

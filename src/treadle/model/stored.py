@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from treadle.model.events import Event
@@ -34,8 +36,8 @@ class Append(Struct, frozen=True, kw_only=True):
     """So many turns of it as a suspect in a row ended with its runner, if this one does; None: as many as before."""
     consumed: tuple[str, ...] = ()
     """The ids of the run's messages that these events answer: they leave the inbox in the same transaction."""
-    refused: tuple[tuple[str, str], ...] = ()
-    """Those of them that were refused, each with why."""
+    replies: tuple[Reply, ...] = ()
+    """What those are told who left messages, in the same transaction."""
     intents: tuple[bytes, ...] = ()
     """The marks of attempts that are about to begin, and must never begin twice."""
     create: RunInfo | None = None
@@ -80,13 +82,15 @@ class StoredRun(Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...]
     intents: frozenset[bytes] = frozenset()
     """The marks of the attempts that were about to begin."""
+    owing: Mapping[str, int] = {}
+    """The messages that became inputs, by id, of which nobody was told yet what came of them."""
 
 
 class Message(Struct, frozen=True, kw_only=True):
     """What somebody without the run's lease wants of it: it waits in the inbox until its owner takes it.
 
     `kind` is `"signal"`, `"cancel"` or `"input"`; `body` is encoded by the runner. A second message of the same id
-    is the first one again, as long as the run is kept.
+    is the first one again, as long as the run is kept. Who left it may look for what came of it (`Replies`).
     """
 
     id: str
@@ -94,6 +98,28 @@ class Message(Struct, frozen=True, kw_only=True):
     kind: str
     body: bytes
     at: float | None = None
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """What whoever left a message is told: why it was refused; or which input it became, and at last what came of it.
+
+    `body` is encoded by the runner; None: that is still to come. What was told once stays. A message that is taken
+    without a reply did what it was to do.
+    """
+
+    message: str
+    input: int | None = None
+    body: bytes | None = None
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """How a message stands: whether it was taken, what was told of it so far, and its run's status and note now."""
+
+    status: str
+    note: str | None = None
+    is_taken: bool = False
+    input: int | None = None
+    body: bytes | None = None
 
 
 class Finding(Struct, frozen=True, kw_only=True):

@@ -132,10 +132,15 @@ class Core(Mailbox):
         context: Any = None,
         policies: Policies | None = None,
         deadline_at: float | None = None,
+        may_be_left: bool = True,
     ) -> Ask:
-        """Feed an input; the answer is its ticket."""
+        """Feed an input; the answer is its ticket. `may_be_left`: in the inbox, where another runner has the run."""
         self._check_open()
-        run = self.awake(id)
+        run = self.reached(id) if may_be_left else self.awake(id)
+        if run is None:
+            return self.send_input(
+                id, value, key=key, context=context, policies=policies, deadline_at=deadline_at
+            )
         self._check_storable(run, value)
         if context is not None:
             run.definition.with_context(context)  # refuses what is none
@@ -183,7 +188,7 @@ class Core(Mailbox):
         ticket = Ticket(run.id, number, self._withdraw_by_ticket)
         machine = run.machine
         if machine is not None and number not in machine.open:
-            self._resolve(run, [ticket], None)
+            self._resolve(run, number, [ticket], None)
         else:
             run.tickets.setdefault(number, []).append(ticket)
         return ticket
@@ -501,6 +506,7 @@ class Core(Mailbox):
         self.loop.close()
         if self.writer is not None:
             self.writer.close()
+        self.stop_waiting()
         for run in self.runs.values():  # nobody is to wait for what the store never took
             if run.tickets or run.asks:
                 run.status, run.note = say.STOPPED, "the store could not be written to"

@@ -86,7 +86,7 @@ class Custody:
         if not infos:
             raise RunElsewhere(
                 f"the run {run_id!r} is with another runner.",
-                hint="ask that one, or leave it a message: signal and cancel reach it from anywhere.",
+                hint="ask that one; run, signal and cancel reach it from anywhere.",
             )
         self.claimed[run_id] = infos[0].epoch
         return infos[0]

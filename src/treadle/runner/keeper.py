@@ -1,7 +1,8 @@
 """The keeper: a thread that looks after what a runner has in a store it may share.
 
 It keeps the leases of its runs, takes over runs that nobody has and that have something to do, and fetches the
-messages that others left for them. Polling is the truth; whoever wants it sooner calls `hurry`.
+messages that others left for them, and what came of those it left itself. Polling is the truth; whoever wants it sooner
+calls `hurry`.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ class Keeper:
                 self._stir.wait(self._poll_s)
 
     def look(self) -> bool:
-        """Once: renew, let go, fetch messages, take over; whether there is no more to take over for now."""
+        """Once: renew, let go, fetch messages and replies, take over; whether there is no more to take over for now."""
         self._renew()
         self.look_at_limits()
         self._let_go()

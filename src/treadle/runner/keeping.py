@@ -284,8 +284,8 @@ class Keeping(Recovery):
         elsewhere = RunElsewhere(
             f"the run {run.id!r} is with another runner now, which goes on with it: "
             "this one was not heard of for too long.",
-            hint="ask that one, or read what came of it from the store: get_results(id) does. "
-            "A longer lease_s survives longer pauses.",
+            hint="read what came of it from the store: get_results(id) does; or run(id, ..., key=) once more: "
+            "with the key of an input there it gives a ticket for that. A longer lease_s survives longer pauses.",
         )
         elsewhere.__cause__ = fault
         tickets = [each for listed in run.tickets.values() for each in listed]

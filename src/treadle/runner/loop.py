@@ -460,7 +460,7 @@ class Loop:
         if self.store is None or not run.options.is_stored:
             self.stored(run, order)
             return
-        append = append_of(run, order, self.supervisor.epoch_of(run))
+        append = append_of(run, order, self.supervisor.epoch_of(run), self.codec)
         if self.store.is_instant:
             begin = perf_counter() if self.observers else 0.0
             (fault,) = self.store.append([append])

@@ -226,7 +226,8 @@ class Machine(Requests):
                 break
         if self.planned and self.status in OPEN:
             self.dispatch(at)
-        if self.config.is_stored and (self.position > self.stored or self.consumed or self.intents):
+        has_more = self.consumed or self.intents or self.replies
+        if self.config.is_stored and (self.position > self.stored or has_more):
             self._store(at)
         self._settle_status()
         if self.delayed or self.moments or self.kept_back:
@@ -317,6 +318,7 @@ class Machine(Requests):
         for number in drive.closed:
             if number in self.open:
                 del self.open[number]
+                self.tell_senders(number)
                 self.contexts.drop(number)
                 self.own_wishes.pop(number, None)
                 self.emit(say.InputFinished(number, self.reasons.pop(number, None)))
@@ -332,12 +334,13 @@ class Machine(Requests):
             self.head = events[0]
             if self.stored and not is_fold:
                 events = [each for each in events[1:] if each.position >= self.stored]
-        consumed, intents, refused = self.consumed, self.intents, self.refused
-        self.consumed = self.intents = self.refused = ()
+        consumed, intents = self.consumed, self.intents
+        replies, self.replies = tuple(self.replies.values()), {}
+        self.consumed = self.intents = ()
         due = self.next_due() if self.delayed or self.moments else None
         self.beginning, self.intended = self.intended, ()
         order = say.Store(
-            self.stored, self.position, tuple(events), at, due, consumed, intents, refused
+            self.stored, self.position, tuple(events), at, due, consumed, intents, replies
         )
         if self.config.is_instant:
             self.stored = self.position

@@ -56,6 +56,8 @@ class Config(Struct, kw_only=True):
     """The attempts that were about to begin, or had begun, when the run was last at work."""
     decisions: Mapping[str, Any] = MappingProxyType({})
     """What somebody found out about interrupted attempts: by component, what it gave, or a `RetryWith`."""
+    owing: Mapping[str, int] = MappingProxyType({})
+    """Which messages became inputs before, and wait to be told what comes of them."""
     purse: Purse | None = None
     """What may be spent on retries, shared with all runs of the runner; None: as much as policies wish."""
 

@@ -165,6 +165,7 @@ class Run:
         "note",
         "options",
         "origin",
+        "owing",
         "run_key",
         "snapshot_at",
         "status",
@@ -211,6 +212,8 @@ class Run:
         self.heard = Heard()
         self.interrupted: frozenset[bytes] = frozenset()
         """The attempts that had begun, or were about to, when it was brought back."""
+        self.owing: Mapping[str, int] = NOTHING_GIVEN
+        """Its inputs that came by messages, and of which nobody was told, when it was brought back."""
         self.held: Held | None = None
         """Set where it may have been what took its process, and its turn has not come."""
         self.missed: list[Any] | None = None

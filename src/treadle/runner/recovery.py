@@ -197,5 +197,5 @@ class Recovery(Supervisor):
             return False
         finished = [number for number in run.tickets if number not in machine.open]
         for number in finished:
-            self._resolve(run, run.tickets.pop(number), None)
+            self._resolve(run, number, run.tickets.pop(number), None)
         return bool(finished)

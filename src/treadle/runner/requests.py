@@ -20,6 +20,7 @@ from treadle.runner import stimuli as say
 from treadle.runner.bundling import explained_all
 from treadle.runner.cohorts import CohortBook
 from treadle.runner.dispatch import Dispatch
+from treadle.runner.ends import end_of
 from treadle.runner.out import DISPATCHED, Config, Out
 from treadle.runner.stimuli import FINAL, Wish
 from treadle.runner.story import Row, StepRow
@@ -65,8 +66,10 @@ class Requests(Dispatch):
         """How long the stored log is to be when the store has answered."""
         self.consumed: tuple[str, ...] = ()
         """Messages that were taken, and of which the store does not know that yet."""
-        self.refused: tuple[tuple[str, str], ...] = ()
-        """Those of them that were refused, and why."""
+        self.senders: dict[int, tuple[str, ...]] = {}
+        """The open inputs that came by messages, whose senders wait for what comes of them."""
+        self.replies: dict[str, say.Told] = {}
+        """What senders are to be told, by message, with what is stored next."""
         self.beginning: tuple[say.Execute, ...] = ()
         """The orders that are given when the store has answered."""
         self.wait_due: float | None = None
@@ -97,6 +100,12 @@ class Requests(Dispatch):
         for number, wishes in old.own_wishes.items():
             if self._goes_on(number):
                 self.own_wishes[number] = self.wishes_for(self.workflow, wishes.policies)
+        for number, messages in old.senders.items():
+            if self._goes_on(number):
+                self.senders[number] = messages
+        for told in old.replies.values():
+            if told.end is not None and told.input is not None and self._is_over_with(told.input):
+                self.replies[told.message] = told
         known_work = {number: out for number, out, _ in old.came} | old.out
         for number, out in self.out.items():
             if number in known_work:
@@ -107,10 +116,17 @@ class Requests(Dispatch):
         last = self.workflow.last_input
         return last is not None and number <= last and not self.workflow.is_satisfied(input=number)
 
+    def _is_over_with(self, number: int) -> bool:
+        """Whether an input is known, and nothing is left to do for it."""
+        last = self.workflow.last_input
+        return last is not None and number <= last and not self._goes_on(number)
+
     def _begin(self, stimulus: say.Begin) -> None:
         if self.config.deadline_at is not None:
             self.note_moment(self.config.deadline_at, 0, "run")
         self._find_open()
+        for message, number in self.config.owing.items():
+            self._note_sender(message, number, is_known=True)
         self.watch_adopted(stimulus.at)
         self.status = say.RUNNING if self.open else say.IDLE
 
@@ -138,6 +154,7 @@ class Requests(Dispatch):
             self._refuse(stimulus, refusal)
             return
         if known is not None:
+            self._note_sender(stimulus.message, known)
             self.emit(say.Reply(stimulus.request, known))
             return
         last = self.workflow.last_input
@@ -150,12 +167,32 @@ class Requests(Dispatch):
             self._refuse(stimulus, error)
             return
         self.open[number] = None
+        self._note_sender(stimulus.message, number)
         self.status = say.RUNNING
         if stimulus.deadline_at is not None:
             self.note_moment(stimulus.deadline_at, number, "input")
         if self.config.is_observed:
             self.told.append(say.Accepted(number))
         self.emit(say.Reply(stimulus.request, number))
+
+    def _note_sender(self, message: str | None, number: int, *, is_known: bool = False) -> None:
+        """Whoever left this message waits for what comes of this input; `is_known`: the store has its number."""
+        if message is None:
+            return
+        if number not in self.open:
+            self.replies[message] = say.Told(message, number, end_of(self.workflow, number))
+            return
+        senders = self.senders.get(number, ())
+        self.senders[number] = senders if message in senders else (*senders, message)
+        if not is_known:
+            self.replies[message] = say.Told(message, number)
+
+    def tell_senders(self, number: int) -> None:
+        """An input is over: whoever left it is told with what is stored next."""
+        senders = self.senders.pop(number, ())
+        if senders:
+            end = end_of(self.workflow, number, self.reasons.get(number))
+            self.replies |= {message: say.Told(message, number, end) for message in senders}
 
     def _accept(self, number: int, stimulus: say.Submit) -> None:
         if stimulus.context:
@@ -241,22 +278,32 @@ class Requests(Dispatch):
         """Nothing comes of it: whoever asked is told why, also one who left a message."""
         self.told.append(say.Reply(wish.request, error=error))
         if not isinstance(wish, say.Change) and wish.message is not None:
-            self.refused += ((wish.message, str(error)),)
+            self.replies[wish.message] = say.Told(wish.message, error=error)
 
     def _cancel_input(self, stimulus: say.CancelInput) -> None:
         self._heard(stimulus)
         if self._is_over(stimulus):
             return
         try:
-            is_open = not self.workflow.is_satisfied(input=stimulus.input)
+            wanted = self._number_of(stimulus)
+            is_open = not self.workflow.is_satisfied(input=wanted)
         except UsageError as error:
             self._refuse(stimulus, error)
             return
         if is_open:
             last = self.workflow.last_input or 0
-            number = stimulus.input if stimulus.input >= 0 else last + 1 + stimulus.input
+            number = wanted if wanted >= 0 else last + 1 + wanted
             self._withdraw_inputs([number], stimulus.reason or "asked for", stimulus.at)
         self.emit(say.Reply(stimulus.request, is_open))
+
+    def _number_of(self, stimulus: say.CancelInput) -> int:
+        """Which input is meant. Errors: `UsageError` where no input of that key is remembered."""
+        if stimulus.input is not None:
+            return stimulus.input
+        found = self.workflow.input_of_key(stimulus.key or "") if self.position else None
+        if found is None:
+            raise UsageError(f"no input of the key {stimulus.key!r} is remembered.")
+        return found
 
     def _cancel_run(self, stimulus: say.CancelRun) -> None:
         self._heard(stimulus)

@@ -246,8 +246,10 @@ class AsyncRunner:
 
         A second input of the same `key` is the first one again. `run_context` and `policies` are for this input, before
         the run's own. `deadline_s`: what is left to do for it then is cancelled.
+        Where another runner has the run, or nobody who knows its workflow, it is left in the inbox: the `input` of the
+        ticket is None until it is taken, and what would be raised here is raised by that. `policies` cannot be left.
 
-        Errors: `UnknownRun`, `RunEnded`, `Overloaded`.
+        Errors: `UnknownRun`, `RunEnded`, `Overloaded`, `EncodeError`, `StoreUnavailable`; `UsageError`.
         """
         asked = self._run(
             id, input, key, run_context=run_context, policies=policies, deadline_s=deadline_s

@@ -255,7 +255,8 @@ class Timetable:
 
     async def _feed(self, wanted: Wanted, id: str, due_at: float, key: str | None = None) -> None:
         value = {**wanted.plain(due_at, self._clock.now()), "id": id}
-        await self._answer(self._core.submit(id, value, key=key or named(due_at)))
+        named_by = key or named(due_at)
+        await self._answer(self._core.submit(id, value, key=named_by, may_be_left=False))
 
     async def _go_back(self, wanted: Wanted, id: str, set_for: float, due_at: float) -> None:
         """The clock was ahead, and is right again: what comes next comes sooner than was thought."""
@@ -270,7 +271,7 @@ class Timetable:
             if self._was_fed(id):
                 return
         try:
-            await self._answer(self._core.submit(id, wanted.input, key=id))
+            await self._answer(self._core.submit(id, wanted.input, key=id, may_be_left=False))
         except RunEnded:
             if self._core.is_closing:
                 raise  # the next runner does it

@@ -20,6 +20,7 @@ from treadle.model.nodes import Context
 from treadle.model.runnables import Outcome, Runnable
 from treadle.policies.matching import Policies
 from treadle.policies.policy import CircuitBreaker, RateLimit
+from treadle.runner.ends import End
 from treadle.value import Workflow
 
 # ------------------------------------------------------------------------------------- statuses
@@ -88,12 +89,13 @@ class Signal(Struct, frozen=True, kw_only=True):
 
 
 class CancelInput(Struct, frozen=True, kw_only=True):
-    """Whatever is left to do for an input is to be withdrawn."""
+    """Whatever is left to do for an input is to be withdrawn; where its number is not known, it is that of `key`."""
 
     request: int
-    input: int
+    input: int | None
     at: float
     reason: str = ""
+    key: str | None = None
     message: str | None = None
 
 
@@ -222,6 +224,15 @@ class DriveOn(Struct, frozen=True):
     """Execute ready work in line, on the terms that `Machine.in_line` gives at that moment."""
 
 
+class Told(Struct, frozen=True):
+    """What whoever left a message is to be told: which input it is, how that ended, or why it is none."""
+
+    message: str
+    input: int | None = None
+    end: End | None = None
+    error: Exception | None = None
+
+
 class Store(Struct, frozen=True):
     """Add events to the run's stored log, which is `expected` long; `position` is how long it is then."""
 
@@ -235,8 +246,8 @@ class Store(Struct, frozen=True):
     """The messages that are answered by this."""
     intents: tuple[bytes, ...] = ()
     """The attempts that begin when this is stored, and must not begin twice."""
-    refused: tuple[tuple[str, str], ...] = ()
-    """Those of the messages that were refused, and why."""
+    replies: tuple[Told, ...] = ()
+    """What is told, when this is stored, to those who left messages."""
 
 
 class WakeAt(Struct, frozen=True):

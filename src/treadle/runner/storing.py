@@ -14,6 +14,7 @@ from treadle.interfaces import Append, Codec
 from treadle.model.errordata import describe
 from treadle.model.runnables import FAILED, OK, Outcome
 from treadle.runner import stimuli as say
+from treadle.runner.letters import replies_of
 from treadle.runner.live import Live
 from treadle.runner.record import FULL, Run, status_to_store
 
@@ -54,7 +55,7 @@ def storable(codec: Codec, outcomes: Sequence[Outcome], live: Live | None) -> Se
     return outcomes
 
 
-def append_of(run: Run, order: say.Store, epoch: int) -> Append:
+def append_of(run: Run, order: say.Store, epoch: int, codec: Codec | None) -> Append:
     """What a run's machine wants stored."""
     return Append(
         run_id=run.id,
@@ -68,7 +69,7 @@ def append_of(run: Run, order: say.Store, epoch: int) -> Append:
         deadline_at=run.options.deadline_at,
         durability=run.options.durability,
         consumed=order.consumed,
-        refused=order.refused,
+        replies=replies_of(run, order.replies, codec) if order.replies else (),
         intents=order.intents,
         is_synced=run.options.durability == FULL,
     )

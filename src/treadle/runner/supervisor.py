@@ -14,10 +14,8 @@ from time import perf_counter
 from typing import Any
 
 from treadle.errors import (
-    Cancelled,
     CodeChanged,
     Corrupt,
-    DeadlineExceeded,
     PlugError,
     RunEnded,
     StoreUnavailable,
@@ -32,6 +30,7 @@ from treadle.model.nodes import Context
 from treadle.runner import stimuli as say
 from treadle.runner.budget import Purse, RetryBudget
 from treadle.runner.custody import Custody
+from treadle.runner.ends import end_of, error_of
 from treadle.runner.forking import run_key_in, with_origin
 from treadle.runner.keeper import LEASE_S, POLL_S
 from treadle.runner.loop import Loop
@@ -130,6 +129,7 @@ class Supervisor(Registry):
             deadline_at=options.deadline_at,
             interrupted=run.interrupted,
             decisions=run.decisions,
+            owing=run.owing,
             purse=self.purse,
         )
         are_seen = self.is_observed or options.scheduler is not None or self.purse is not None
@@ -230,7 +230,7 @@ class Supervisor(Registry):
             self.go_on_as_fork(run, workflow, stored)
             return
         first = stored.events[0] if stored.events else None
-        run.interrupted = stored.intents
+        run.interrupted, run.owing = stored.intents, stored.owing
         run.begins_at = run.snapshot_at = first.position if isinstance(first, Baseline) else 0
         self._begin(run, workflow, stored=stored.info.position, adopted=adopted, old=old)
 
@@ -250,30 +250,18 @@ class Supervisor(Registry):
         """Resolve the tickets of an input, and tell the observers."""
         tickets = run.tickets.pop(input, None)
         if tickets:
-            self._resolve(run, tickets, reason)
+            self._resolve(run, input, tickets, reason)
         if self.is_observed and run.machine is not None:
             self.loop.observe("on_input", run.id, input, how_it_ended(run.machine.workflow, input))
 
-    def _resolve(self, run: Run, tickets: list[Ticket], reason: str | None) -> None:
+    def _resolve(self, run: Run, number: int, tickets: list[Ticket], reason: str | None) -> None:
         machine = run.machine
         if machine is None:
             return
-        number = tickets[0].input
-        error: BaseException | None = None
-        found: dict[str, Any] = {}
-        try:
-            if reason is None:
-                reason = machine.workflow.cancelled_because(number)
-            if reason is None:
-                found = machine.workflow.results(input=number, raise_on_failure=True)
-            elif reason == "deadline":
-                error = DeadlineExceeded(f"input {number} of {run.id!r} ran out of time.")
-            else:
-                error = Cancelled(f"input {number} of {run.id!r} was cancelled: {reason}.")
-        except Exception as failed:  # noqa: BLE001 - StepFailed, Forgotten, whatever it is goes to who asked
-            error = failed
+        end = end_of(machine.workflow, number, reason)
+        error = error_of(run.id, number, end)
         for ticket in tickets:
-            settle_ticket(ticket, found, error)
+            settle_ticket(ticket, end.results, error)
 
     def became(self, run: Run, status: str, note: str | None) -> None:
         """A run is idle, or has come to its end."""

@@ -17,11 +17,13 @@ class Ticket(Future[dict[str, Any]]):
     Await it as it is: `asyncio.wrap_future` passes a cancellation of its own on to what it wraps.
     """
 
-    def __init__(self, run_id: str, input: int, withdraw: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, run_id: str, input: int | None, withdraw: Callable[[str, Any], None]
+    ) -> None:
         super().__init__()
         self.run_id = run_id
         self.input = input
-        """The number of the input in its run."""
+        """The number of the input in its run; None until the runner that has the run took it, if that is another."""
         self._withdraw = withdraw
         self.set_running_or_notify_cancel()
 
@@ -57,4 +59,5 @@ class Ticket(Future[dict[str, Any]]):
         state = "open"
         if self.done():
             state = "failed" if self.exception() is not None else "done"
-        return f"<Ticket {self.run_id!r} input {self.input}: {state}>"
+        which = "not taken yet" if self.input is None else f"input {self.input}"
+        return f"<Ticket {self.run_id!r} {which}: {state}>"

@@ -1,8 +1,8 @@
 """One run as a file: taken out of one store, put into another, also of another kind, with its history as it was.
 
-With it go the marks of attempts that must not begin twice, its messages, and what its transactional steps gave. Events
-are written by the codec that is given, large values included; a digest over all of it tells whether the file is what
-was written.
+With it go the marks of attempts that must not begin twice, its messages with what came of them, and what its
+transactional steps gave. Events are written by the codec that is given, large values included; a digest over all of it
+tells whether the file is what was written.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Struct, structs
 
 from treadle.errors import Corrupt, SchemaTooNew, UsageError
-from treadle.interfaces import Codec, Message, RunInfo, Store
+from treadle.interfaces import Codec, RunInfo, Store
 from treadle.model.events import Event
-from treadle.stores.whole import Beside, Whole, bare, write_run
+from treadle.stores.whole import Beside, Left, Whole, bare, write_run
 
 MAGIC: Final = b"treadle run\n"
 FORMAT: Final = 1
@@ -31,7 +31,7 @@ class Exported(Struct, array_like=True):
     bodies: list[bytes]
     blobs: dict[bytes, bytes]
     intents: list[bytes] = []
-    messages: list[tuple[Message, bool]] = []
+    messages: list[Left] = []
     results: list[tuple[str, bytes]] = []
 
 

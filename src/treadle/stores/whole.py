@@ -9,7 +9,16 @@ from typing import Any, Final, Protocol
 from msgspec import Struct, structs
 
 from treadle.errors import Corrupt
-from treadle.interfaces import Append, Finding, Inbox, Message, RunInfo, StoredRun, Transactions
+from treadle.interfaces import (
+    Append,
+    Finding,
+    Inbox,
+    Message,
+    Reply,
+    RunInfo,
+    StoredRun,
+    Transactions,
+)
 from treadle.model.events import Baseline, Event
 
 AT_ONCE: Final = 2_000
@@ -19,11 +28,23 @@ HELD_BACK: Final = "stopped"
 """What a run is until all of it is there: no runner takes it over by itself."""
 
 
+class Left(Struct, frozen=True, array_like=True):
+    """A message that was left for a run, and what became of it."""
+
+    message: Message
+    """Of one that was taken the body is not known any more."""
+    is_taken: bool = False
+    input: int | None = None
+    """Which input it became."""
+    reply: bytes | None = None
+    """What came of it."""
+
+
 class Beside(Struct, kw_only=True):
     """What belongs to a run and is not in its log."""
 
-    messages: list[tuple[Message, bool]] = []
-    """What was left for it, in order, and whether it was taken: of those only the ids are known."""
+    messages: list[Left] = []
+    """What was left for it, in order."""
     results: list[tuple[str, Any]] = []
     """What its transactional steps gave, by key."""
 
@@ -127,15 +148,19 @@ def give(store: Any, run_key: str, results: Iterable[tuple[str, Any]]) -> None:
                 step.keep(value)
 
 
-def leave(store: Any, run_id: str, messages: Iterable[tuple[Message, bool]]) -> None:
-    """Leave the messages that were left for a run; those that were taken are not to be taken again."""
-    taken = []
-    for message, is_taken in messages if isinstance(store, Inbox) else ():
-        store.post(structs.replace(message, run_id=run_id))
-        if is_taken:
-            taken.append(message.id)
-    if taken:
-        add(store, Append(run_id=run_id, expected=None, consumed=tuple(taken)))
+def leave(store: Any, run_id: str, messages: Iterable[Left]) -> None:
+    """Leave the messages that were left for a run; those that were taken are not to be taken again, or answered."""
+    taken, replies = [], []
+    for each in messages if isinstance(store, Inbox) else ():
+        id = each.message.id
+        store.post(structs.replace(each.message, run_id=run_id))
+        if each.is_taken:
+            taken.append(id)
+        if each.input is not None or each.reply is not None:
+            replies.append(Reply(message=id, input=each.input, body=each.reply))
+    if taken or replies:
+        told = Append(run_id=run_id, expected=None, consumed=tuple(taken), replies=tuple(replies))
+        add(store, told)
 
 
 def bare(info: RunInfo) -> RunInfo:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from treadle.errors import Conflict, DuplicateRun, Fenced, UnknownRun
-from treadle.interfaces import Append, Message, RunInfo
+from treadle.interfaces import Append, Message, Reply, RunInfo, Standing
 from treadle.testing.store_trial import Trial, accepted, fired, ids
 
 LONG_S: Final = 600.0
@@ -350,3 +350,56 @@ def answering(trial: Trial) -> None:
     trial.add("a", 1, accepted(1), status="idle", epoch=1, consumed=("2",))
     trial.called("release()", lambda: trial.store.release({"a": 1, "b": 1}))  # type: ignore[attr-defined]
     expect_taken(trial, "y", "", "answered messages are nothing to do", workflows=["kit"], limit=9)
+
+
+def expect_standing(trial: Trial, wanted: dict[tuple[str, str], Standing], hint: str = "") -> None:
+    """How messages stand; one is asked for that is nowhere, and one of a run that is nowhere."""
+    store: Any = trial.store
+    asked = [("a", "1"), ("a", "2"), ("a", "nowhere"), ("b", "1"), ("nowhere", "1")]
+    found = dict(trial.called("standing()", lambda: store.standing(asked)))
+    trial.expect("what standing() gives", found, wanted, hint)
+
+
+def replying(trial: Trial) -> None:
+    """What is told of a message is kept with it, in the transaction that tells it, and only once."""
+    store: Any = trial.store
+    for name in "ab":
+        trial.create(name)
+        claim(trial, "x", name)
+    for id in "12":
+        posted(trial, letter("a", id, kind="input"))
+    posted(trial, letter("b", "1"))
+    for name in "ab":
+        (fault,) = trial.batch(
+            Append(run_id=name, expected=None, status="running", note="why", epoch=1)
+        )
+        trial.expect("what append() says", fault, None)
+    new = Standing(status="running", note="why")
+    every = {("a", "1"): new, ("a", "2"): new, ("b", "1"): new}
+    expect_standing(trial, every, "nothing is told of them yet, and their runs are running")
+    first, second = Reply(message="1", input=7), Reply(message="2", body=b"\x00no")
+    late = Append(run_id="a", expected=0, events=(accepted(0),), epoch=0, replies=(first,))
+    trial.refuse(Fenced, "under an epoch that is over", late)
+    expect_standing(trial, every, "an append that was refused tells nothing")
+    trial.add("a", 0, accepted(0), epoch=1, consumed=("1",), replies=(first, second))
+    every["a", "1"] = Standing(status="running", note="why", is_taken=True, input=7)
+    every["a", "2"] = Standing(status="running", note="why", body=b"\x00no")
+    expect_standing(trial, every, "b has a message of the same id, of which nothing was told")
+    expect_waiting(trial, "x", [letter("a", "2", kind="input"), letter("b", "1")])
+    owing = trial.called("load()", lambda: dict(store.load("a").owing))
+    trial.expect("StoredRun.owing", owing, {"1": 7}, "an input of which nobody knows what came")
+    more = Reply(message="1", input=8, body=bytes(range(256)))
+    again = Reply(message="2", body=b"other")
+    (fault,) = trial.batch(
+        Append(run_id="a", expected=None, epoch=1, consumed=("2",), replies=(more, again))
+    )
+    trial.expect("what append() says", fault, None)
+    body = bytes(range(256))
+    known = structs.replace(new, is_taken=True)
+    every["a", "1"] = structs.replace(known, input=7, body=body)
+    every["a", "2"] = structs.replace(known, body=b"\x00no")
+    expect_standing(trial, every, "what was told once stays")
+    owing = trial.called("load()", lambda: dict(store.load("a").owing))
+    trial.expect("StoredRun.owing", owing, {}, "all was told")
+    trial.expect_deleted("a", wanted=True)
+    expect_standing(trial, {("b", "1"): every["b", "1"]}, "the other run was deleted")

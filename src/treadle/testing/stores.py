@@ -23,6 +23,7 @@ from treadle.interfaces import (
     Leases,
     Loads,
     Quotas,
+    Replies,
     Store,
     Transactions,
     Upkeep,
@@ -103,10 +104,11 @@ def check_store(
     to outlive the object: it is given a store that was closed, and makes another one on the same data. `runs`: how
     many runs the largest check has.
 
-    A store that also offers `Leases` and `Inbox`, `Follows`, `Upkeep`, `Caches`, `Loads`, `Quotas` or `Transactions` is
-    held to what they promise. Its clock is to begin at the present; `pass_time(store, seconds)` puts it forward, and
-    without it the kit waits, a second in all. `damage(store, run_id)` is to overwrite a bit of the run's newest
-    snapshot, and `damage_entry(store, key)` one of a cached entry. For transactions a table is made, and dropped.
+    A store that also offers `Leases` and `Inbox`, `Replies`, `Follows`, `Upkeep`, `Caches`, `Loads`, `Quotas` or
+    `Transactions` is held to what they promise. Its clock is to begin at the present; `pass_time(store, seconds)` puts
+    it forward, and without it the kit waits, a second in all. `damage(store, run_id)` is to overwrite a bit of the
+    run's newest snapshot, and `damage_entry(store, key)` one of a cached entry. For transactions a table is made, and
+    dropped.
     """
     tally = Counter[str]()
     checks = dict(CHECKS)
@@ -116,6 +118,8 @@ def check_store(
         checks |= SHARED_CHECKS
         if isinstance(probe, Loads):
             checks["loads"] = store_roles.loads
+        if isinstance(probe, Replies):
+            checks["replies"] = store_claims.replying
     if isinstance(probe, Follows):
         checks["following a log"] = store_upkeep.following
     if isinstance(probe, Upkeep):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.stores.postgres.logs import add, applied, info
 from treadle.errors import Fenced, UnknownRun
-from treadle.interfaces import Message
+from treadle.interfaces import Message, Reply
 
 KEEP_S = 60.0
 
@@ -173,20 +173,21 @@ def test_a_message_waits_for_the_owner(store):
 
 
 def test_a_refusal_is_kept_with_its_reason(store):
-    """Of those messages alone that were refused, also where appends of one run are written as one."""
+    """Of those messages alone of which it was told, also where appends of one run are written as one."""
     create(store, "run")
     for id in "abc":
         store.post(message("run", id))
     store.claim("me", KEEP_S, run_id="run")
-    assert store.refusal("run", "a") is None
+    why = Reply(message="a", body=b"it \x00 does not fit")
     batch = [
-        add("run", 0, epoch=1, consumed=("a",), refused=(("a", "it \x00 does not fit"),)),
+        add("run", 0, epoch=1, consumed=("a",), replies=(why,)),
         add("run", 1, epoch=1, consumed=("b",)),
     ]
     assert store.append(batch) == [None, None]
     assert [store.answered("run", id) for id in "abc"] == [True, True, False]
-    assert store.refusal("run", "a") == "it \N{REPLACEMENT CHARACTER} does not fit"
-    assert [store.refusal("run", id) for id in ("b", "c", "nobody", "\x00")] == [None] * 4
+    asked = [("run", id) for id in ("a", "b", "c", "nobody", "\x00")]
+    told = {id: found.body for (_, id), found in store.standing(asked).items()}
+    assert told == {"a": why.body, "b": None, "c": None}
 
 
 def test_a_step_writes_with_its_run(store, server):

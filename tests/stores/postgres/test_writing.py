@@ -10,7 +10,7 @@ from msgspec import structs
 import treadle as td
 from tests.stores.postgres.logs import accepted, add, applied, info
 from treadle.errors import Conflict, Corrupt, DuplicateRun, Fenced, StoreError, UnknownRun
-from treadle.interfaces import Append, Message
+from treadle.interfaces import Append, Message, Reply
 from treadle.testing.store_upkeep import baseline_at
 from treadle.testing.stored_logs import folded_story
 
@@ -255,6 +255,23 @@ def test_damage_beside_the_log_is_found(store, server, table, finding):
     assert (found.run_id, finding in found.what) == ("run", True)
     store.claim("me", 60.0, run_id="run")
     assert len(store.waiting("me")) == (table != "message")
+
+
+def test_a_damaged_reply_is_told(store, server):
+    """Nobody takes it for what was told, and no copy is made of it."""
+    store.create(info("run"))
+    store.post(Message(id="m", run_id="run", kind="input", body=b"body"))
+    reply = Reply(message="m", input=0, body=b"told")
+    assert told(store, add("run", 0, consumed=("m",), replies=(reply,))) == [None]
+    assert store.verify() == []
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute(f"UPDATE {store.schema}.message SET reply = reply || 'x'::bytea")
+
+    (found,) = store.verify()
+    assert found.what == "what came of the message 'm' is not what was told"
+    assert store.standing([("run", "m")])["run", "m"].body == b""
+    with pytest.raises(Corrupt, match="not what was told"):
+        store.beside("run")
 
 
 def test_a_damaged_result_of_a_step_is_told(store, server):

@@ -57,7 +57,7 @@ def asked(runner: td.Runner, run_id: str, ticket: td.Ticket) -> dict[str, str]:
     """What each call says of a run: the name of its error, or what it gives."""
     calls: dict[str, Callable[[], object]] = {
         "ticket": lambda: ticket.result(10),
-        "run": lambda: runner.run(run_id, 1),
+        "run": lambda: runner.run(run_id, 1, f"{run_id} 1").result(10),
         "wait": lambda: runner.wait(run_id),
         "resume": lambda: runner.resume(run_id),
         "stop": lambda: runner.stop(run_id),

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from treadle.model.events import comes_further
-from treadle.stores.entries import Drawn, Place, Written, clean, cleaned, drawn
+from treadle.stores.entries import Drawn, Place, Written, cleaned, drawn
+from treadle.stores.inbox import letters_of
 
 AT_ONCE: Final = 64 * 1024 * 1024
 """So many bytes go to the server in one statement, unless one entry alone has more."""
@@ -25,8 +26,7 @@ class Entry:
         self.bodies = list(written.bodies)
         self.marks = list(written.marks)
         self.blobs = dict(written.blobs)
-        self.consumed = list(append.consumed)
-        self.refused = {id: clean(why) for id, why in append.refused}
+        self.letters = letters_of(append)
         self.intents = list(append.intents)
         self.told = None if append.status is None else cleaned(append)
         """The last of them that says how the run stands."""
@@ -57,8 +57,7 @@ class Entry:
         self.bodies += written.bodies
         self.marks += written.marks
         self.blobs |= written.blobs
-        self.consumed += append.consumed
-        self.refused |= {id: clean(why) for id, why in append.refused}
+        self.letters = letters_of(append, self.letters)
         self.intents += append.intents
         if append.status is not None:
             self.told = cleaned(append)
@@ -95,7 +94,8 @@ def portions(entries: list[Entry]) -> Iterator[list[Entry]]:
     part: list[Entry] = []
     size = 0
     for entry in entries:
-        bytes_of = sum(map(len, entry.bodies)) + sum(map(len, entry.blobs.values()))
+        replies = [each.reply for each in entry.letters.values() if each.reply is not None]
+        bytes_of = sum(map(len, (*entry.bodies, *entry.blobs.values(), *replies)))
         if part and size + bytes_of > AT_ONCE:
             yield part
             part, size = [], 0

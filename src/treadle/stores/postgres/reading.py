@@ -122,7 +122,16 @@ class Reading:
         decoded = [self._decoded(connection, body, run_id, at) for at, body in bodies]
         intents = rows("SELECT attempt FROM {s}.intent WHERE run = %s", pk)
         marks = opened_intents(run_id, (mark for (mark,) in intents))
-        return StoredRun(info=info, events=tuple(decoded), intents=marks)
+        owing = rows(
+            "SELECT id, input FROM {s}.message WHERE run = %s AND input IS NOT NULL AND reply IS NULL",
+            pk,
+        )
+        return StoredRun(
+            info=info,
+            events=tuple(decoded),
+            intents=marks,
+            owing={str(id): int(number) for id, number in owing},
+        )
 
     def since(self, run_id: str, position: int) -> Sequence[Event]:
         """The events of a run from a position on. Errors: `UnknownRun`, `Corrupt`."""

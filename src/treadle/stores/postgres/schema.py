@@ -98,8 +98,8 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY(run, position)
         )
         """,
-        # A message that was taken stays without its body, so that a second one of its id is known; `refusal` says
-        # why nothing came of it.
+        # A message that was taken stays without its body, so that a second one of its id is known; `input` says which
+        # input it became, and `reply` what came of it in the end, or why it was refused.
         """
         CREATE TABLE {s}.message(
             pk bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -108,11 +108,13 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
             kind text NOT NULL,
             body bytea,
             at double precision,
-            refusal text,
+            input bigint,
+            reply bytea,
             UNIQUE(run, id)
         )
         """,
         "CREATE INDEX message_waiting ON {s}.message(run, pk) WHERE body IS NOT NULL",
+        "CREATE INDEX message_owing ON {s}.message(run) WHERE input IS NOT NULL AND reply IS NULL",
         """
         CREATE TABLE {s}.blob(
             hash bytea PRIMARY KEY,

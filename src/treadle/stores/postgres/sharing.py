@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from treadle.errors import StoreError
-from treadle.interfaces import Codec, Message, RunInfo
+from treadle.interfaces import Codec, Message, RunInfo, Standing
 from treadle.stores.entries import is_text
 from treadle.stores.faults import fenced, unknown
-from treadle.stores.inbox import MOST_OF_ONE, overloaded
+from treadle.stores.inbox import MOST_OF_ONE, READ, overloaded, standings
 from treadle.stores.postgres.connections import Connections, Lost
 from treadle.stores.postgres.driver import STEP, SYNCED, UNSYNCED, Connection, execute, psycopg
 from treadle.stores.postgres.reading import COLUMNS
@@ -22,6 +22,7 @@ from treadle.stores.sealed import (
     check_message,
     left_message,
     opened_message,
+    opened_reply,
     opened_result,
     sealed_message,
     sealed_result,
@@ -151,7 +152,7 @@ WHERE run.id = %(run_id)s AND body IS NOT NULL ORDER BY message.pk
 """
 
 ALL_LEFT: Final = """
-SELECT message.id, kind, body, at FROM {s}.run JOIN {s}.message ON message.run = run.pk
+SELECT message.id, kind, body, at, input, reply FROM {s}.run JOIN {s}.message ON message.run = run.pk
 WHERE run.id = %(run_id)s ORDER BY message.pk
 """
 
@@ -160,9 +161,14 @@ SELECT key, run_key, body FROM {s}.run JOIN {s}.completed USING (run_key)
 WHERE run.id = %(run_id)s ORDER BY key
 """
 
-ANSWERED: Final = """
-SELECT body IS NULL, refusal FROM {s}.message JOIN {s}.run ON run.pk = message.run
-WHERE run.id = %(run_id)s AND message.id = %(id)s
+STANDING: Final = """
+SELECT g.run, g.id, {standing} FROM unnest(%(runs)s::text[], %(ids)s::text[]) AS g(run, id)
+JOIN {s}.run ON run.id = g.run JOIN {s}.message ON message.run = run.pk AND message.id = g.id
+"""
+
+TOLD: Final = """
+SELECT message.id, reply FROM {s}.run JOIN {s}.message ON message.run = run.pk
+WHERE run.id = %(run_id)s AND reply IS NOT NULL ORDER BY message.pk
 """
 
 
@@ -183,6 +189,7 @@ class Sharing:
                 free=FREE.format(begun=BEGUN),
                 spare=SPARE,
                 most_of_one=MOST_OF_ONE,
+                standing=READ,
                 now=NOW,
                 begun=BEGUN,
                 columns=COLUMNS,
@@ -194,7 +201,8 @@ class Sharing:
         self._renew, self._release = made(RENEW), made(RELEASE)
         self._loads, self._left = made(LOADS), made(LEFT)
         self._all_left, self._gave = made(ALL_LEFT), made(GAVE)
-        self._post, self._waiting, self._answered = made(POST), made(WAITING), made(ANSWERED)
+        self._post, self._waiting = made(POST), made(WAITING)
+        self._standing, self._told = made(STANDING), made(TOLD)
 
     def claim(
         self,
@@ -307,6 +315,13 @@ class Sharing:
         )
         return [found for found in (self._opened(*row) for row in rows) if isinstance(found, str)]
 
+    def damaged_replies(self, run_id: str) -> list[str]:
+        """The ids of a run's messages of which what was told is not what is stored."""
+        rows = self._connections.call(
+            "reading", lambda connection: execute(connection, self._told, {"run_id": run_id})
+        )
+        return [id for id, stored in rows if opened_reply(run_id, id, stored) is None]
+
     def _opened(
         self, id: str, run_id: str, kind: str, stored: bytes, at: float | None
     ) -> Message | str:
@@ -319,36 +334,27 @@ class Sharing:
             logger.error("the message %r for run %r is damaged, and not handed on", id, run_id)
         return id
 
-    def answered(self, run_id: str, message_id: str) -> bool | None:
-        """Whether a message was taken; None if it was never left."""
-        row = self._what_came_of(run_id, message_id)
-        return None if row is None else bool(row[0])
-
-    def refusal(self, run_id: str, message_id: str) -> str | None:
-        """Why a message that was taken was refused; None if it was not."""
-        row = self._what_came_of(run_id, message_id)
-        return None if row is None or row[1] is None else str(row[1])
-
-    def _what_came_of(self, run_id: str, message_id: str) -> Any:
-        if not (is_text(run_id) and is_text(message_id)):
-            return None
-        given = {"run_id": run_id, "id": message_id}
-        rows = self._connections.call(
-            "reading", lambda connection: execute(connection, self._answered, given)
-        )
-        return rows[0] if rows else None
-
     def beside(self, codec: Codec, run_id: str) -> Beside:
         """What belongs to a run beside its log. Errors: `Corrupt`."""
 
         def work(connection: Connection) -> Beside:
             given = {"run_id": run_id}
             left, gave = (execute(connection, each, given) for each in (self._all_left, self._gave))
-            messages = [left_message(run_id, *each) for each in left]
+            messages = [left_message(run_id, each) for each in left]
             results = [(key, codec.decode(opened_result(key, *rest))) for key, *rest in gave]
             return Beside(messages=messages, results=results)
 
         return self._connections.call("reading", work)
+
+    def standing(self, asked: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Standing]:
+        """How messages stand, by run and id."""
+        fit = [each for each in asked if all(map(is_text, each))]
+        given = {"runs": [run_id for run_id, _ in fit], "ids": [id for _, id in fit]}
+        return standings(
+            self._connections.call(
+                "reading", lambda connection: execute(connection, self._standing, given)
+            )
+        )
 
     @contextmanager
     def transaction(

@@ -71,10 +71,11 @@ used AS (
     INSERT INTO {s}.blob_use SELECT g.hash, done.pk FROM unnest(%s::int[], %b::bytea[]) AS g(n, hash)
     JOIN done USING (n) ON CONFLICT DO NOTHING)"""
 
-CONSUMED: Final = """taken AS (
-    UPDATE {s}.message AS m SET body = NULL, refusal = g.refusal
-    FROM unnest(%s::int[], %s::text[], %s::text[]) AS g(n, id, refusal) JOIN done USING (n)
-    WHERE m.run = done.pk AND m.id = g.id)"""
+LETTERS: Final = """taken AS (
+    UPDATE {s}.message AS m SET body = CASE WHEN g.is_taken THEN NULL ELSE m.body END,
+        input = coalesce(m.input, g.input), reply = coalesce(m.reply, g.reply)
+    FROM unnest(%s::int[], %s::text[], %s::bool[], %s::bigint[], %b::bytea[]) AS g(n, id, is_taken, input, reply)
+    JOIN done USING (n) WHERE m.run = done.pk AND m.id = g.id)"""
 
 INTENTS: Final = """intended AS (
     INSERT INTO {s}.intent SELECT done.pk, g.attempt FROM unnest(%s::int[], %b::bytea[]) AS g(n, attempt)
@@ -99,7 +100,7 @@ FEW: Final = 8
 
 def is_small(entry: Entry) -> bool:
     """Whether `Statements.alone` can write it."""
-    is_special = entry.create or entry.baseline or entry.blobs or entry.consumed or entry.intents
+    is_special = entry.create or entry.baseline or entry.blobs or entry.letters or entry.intents
     return not is_special and len(entry.bodies) <= FEW
 
 
@@ -113,7 +114,7 @@ class Statements:
         self._schema = schema
         self._moved, self._made, self._events = made(MOVED), made(MADE), made(EVENTS)
         self._marks, self._folds, self._blobs = made(MARKS), made(FOLDS), made(BLOBS)
-        self._consumed, self.emptied = made(CONSUMED), made(EMPTIED)
+        self._letters, self.emptied = made(LETTERS), made(EMPTIED)
         self._intents = made(INTENTS)
 
     def alone(self, entry: Entry, at: Drawn, place: Place, *, commit: str) -> tuple[str, list[Any]]:
@@ -186,7 +187,7 @@ class Statements:
     def _add_rest(
         self, numbered: Sequence[tuple[int, tuple[Entry, Drawn, Place]]], add: Any
     ) -> None:
-        events, marks, folds, consumed, uses = [], [], [], [], []
+        events, marks, folds, letters, uses = [], [], [], [], []
         intents: list[tuple[int, bytes]] = []
         blobs: dict[bytes, bytes] = {}
         for n, (entry, at, _) in numbered:
@@ -197,7 +198,7 @@ class Statements:
             marks += [(n, mark) for mark in entry.marks]
             if at.fold is not None:
                 folds.append((n, at.start, *at.fold))
-            consumed += [(n, id, entry.refused.get(id)) for id in entry.consumed]
+            letters += [(n, id, *letter) for id, letter in entry.letters.items()]
             uses += [(n, mark) for mark in entry.blobs]
             intents += [
                 (n, sealed_intent(entry.run_id, mark)) for mark in dict.fromkeys(entry.intents)
@@ -207,7 +208,7 @@ class Statements:
             (self._events, events),
             (self._marks, marks),
             (self._folds, folds),
-            (self._consumed, consumed),
+            (self._letters, letters),
             (self._intents, intents),
         )
         for part, listed in rows:

@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from time import time
 
-from treadle.interfaces import Append, Codec, Finding, Message, RunInfo, StoredRun, Trimmed
+from treadle.interfaces import (
+    Append,
+    Codec,
+    Finding,
+    Message,
+    RunInfo,
+    Standing,
+    StoredRun,
+    Trimmed,
+)
 from treadle.model.events import Event
 from treadle.model.quotas import Quota, QuotaWish
 from treadle.stores.inbox import MAX_WAITING, checked
@@ -133,13 +142,14 @@ class PostgresStore:
         """The messages for the runs that somebody has now, oldest first; with a limit, some of each run."""
         return self._sharing.waiting(owner, limit)
 
+    def standing(self, asked: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Standing]:
+        """How messages stand, by run and id: what was told of them, and how their runs stand."""
+        return self._sharing.standing(asked)
+
     def answered(self, run_id: str, message_id: str) -> bool | None:
         """Whether a message was taken; None if it was never left."""
-        return self._sharing.answered(run_id, message_id)
-
-    def refusal(self, run_id: str, message_id: str) -> str | None:
-        """Why a message that was taken was refused; None if it was not."""
-        return self._sharing.refusal(run_id, message_id)
+        found = self.standing([(run_id, message_id)]).get((run_id, message_id))
+        return None if found is None else found.is_taken
 
     def ration(
         self, owner: str, ttl_s: float, wishes: Sequence[QuotaWish]

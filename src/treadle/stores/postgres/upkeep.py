@@ -140,6 +140,9 @@ class Upkeep:
         for id in self._sharing.damaged_messages(run_id):
             what = f"the message {id!r} is not what was left"
             yield Finding(run_id=run_id, position=None, what=what)
+        for id in self._sharing.damaged_replies(run_id):
+            what = f"what came of the message {id!r} is not what was told"
+            yield Finding(run_id=run_id, position=None, what=what)
 
     def sweep(self, *, unused_for_s: float) -> int:
         """Let go of large values that no run refers to, and has not for so long; says how many."""

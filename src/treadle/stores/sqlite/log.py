@@ -31,6 +31,7 @@ from treadle.stores.faults import (
     opened_intents,
     unknown,
 )
+from treadle.stores.inbox import letters_of
 from treadle.stores.rows import info_of
 from treadle.stores.sqlite.connections import Connections
 
@@ -311,11 +312,11 @@ class SqliteLog:
             )
         if written.blobs:
             self.write_blobs(connection, pk, written.blobs)
-        if written.append.consumed:
-            refused = {id: storable(why) for id, why in written.append.refused}
+        if written.append.consumed or written.append.replies:
             connection.executemany(
-                "UPDATE message SET body = NULL, refusal = ? WHERE run = ? AND id = ?",
-                [(refused.get(id), pk, id) for id in written.append.consumed],
+                "UPDATE message SET body = CASE WHEN ? THEN NULL ELSE body END, input = coalesce(input, ?), "
+                "reply = coalesce(reply, ?) WHERE run = ? AND id = ?",
+                [(*letter, pk, id) for id, letter in letters_of(written.append).items()],
             )
 
     def write_blobs(
@@ -440,7 +441,11 @@ class SqliteLog:
             events += [self._decode(connection, row[2], run_id, row[0]) for row in rows]
             intents = connection.execute("SELECT attempt FROM intent WHERE run = ?", (pk,))
             marks = opened_intents(run_id, (mark for (mark,) in intents))
-        return StoredRun(info=info, events=tuple(events), intents=marks)
+            owing = connection.execute(
+                "SELECT id, input FROM message WHERE run = ? AND input IS NOT NULL AND reply IS NULL",
+                (pk,),
+            ).fetchall()
+        return StoredRun(info=info, events=tuple(events), intents=marks, owing=dict(owing))
 
     def since(self, run_id: str, position: int) -> Sequence[Event]:
         """The events of a run from a position on. Errors: `UnknownRun`, `Corrupt`."""
@@ -515,8 +520,3 @@ def is_sealed(position: Any, body: Any, link: Any, mark: Any) -> bool:
         return bool(seal(link, position, body) == mark)
     except (TypeError, OverflowError):
         return False
-
-
-def storable(text: str) -> str:
-    """A text for people, without what cannot be written as UTF-8."""
-    return text.encode(errors="replace").decode()

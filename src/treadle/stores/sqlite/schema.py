@@ -84,8 +84,8 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY(run, position)
         ) STRICT, WITHOUT ROWID
         """,
-        # A message that was taken stays without its body, so that a second one of its id is known; `refusal` says
-        # why nothing came of it.
+        # A message that was taken stays without its body, so that a second one of its id is known; `input` says which
+        # input it became, and `reply` what came of it in the end, or why it was refused.
         """
         CREATE TABLE message(
             pk INTEGER PRIMARY KEY,
@@ -94,11 +94,13 @@ SCRIPTS: Final[tuple[tuple[str, ...], ...]] = (
             kind TEXT NOT NULL,
             body BLOB,
             at REAL,
-            refusal TEXT,
+            input INTEGER,
+            reply BLOB,
             UNIQUE(run, id)
         ) STRICT
         """,
         "CREATE INDEX message_waiting ON message(run, pk) WHERE body IS NOT NULL",
+        "CREATE INDEX message_owing ON message(run) WHERE input IS NOT NULL AND reply IS NULL",
         # What a transactional step gave: written in the transaction in which the step wrote.
         """
         CREATE TABLE completed(

@@ -10,15 +10,16 @@ from time import time
 from typing import Any
 
 from treadle.errors import OutcomeUnknown
-from treadle.interfaces import Codec, Message, RunInfo
+from treadle.interfaces import Codec, Message, RunInfo, Standing
 from treadle.stores.entries import is_text
 from treadle.stores.faults import fenced, unknown
-from treadle.stores.inbox import overloaded, share
+from treadle.stores.inbox import READ, overloaded, share, standings
 from treadle.stores.rows import info_of
 from treadle.stores.sealed import (
     check_message,
     left_message,
     opened_message,
+    opened_reply,
     opened_result,
     sealed_message,
     sealed_result,
@@ -201,6 +202,15 @@ class SqliteSharing:
         found = [self._opened(*row) for _, *row in rows]
         return [each for each in found if isinstance(each, str)]
 
+    def damaged_replies(self, run_id: str) -> list[str]:
+        """The ids of a run's messages of which what was told is not what is stored."""
+        with self._connections.reading() as connection:
+            rows = connection.execute(
+                "SELECT id, reply FROM message WHERE run = ? AND reply IS NOT NULL ORDER BY pk",
+                (pk_of(connection, run_id),),
+            ).fetchall()
+        return [id for id, stored in rows if opened_reply(run_id, id, stored) is None]
+
     def _opened(
         self, id: str, run_id: str, kind: str, stored: bytes, at: float | None
     ) -> Message | str:
@@ -218,15 +228,30 @@ class SqliteSharing:
         with self._connections.reading() as connection:
             row = (pk_of(connection, run_id),)
             left = connection.execute(
-                "SELECT id, kind, body, at FROM message WHERE run = ? ORDER BY pk", row
+                "SELECT id, kind, body, at, input, reply FROM message WHERE run = ? ORDER BY pk",
+                row,
             ).fetchall()
             gave = connection.execute(
                 "SELECT key, run.run_key, body FROM completed JOIN run USING (run_key) WHERE pk = ? ORDER BY key",
                 row,
             ).fetchall()
-        messages = [left_message(run_id, *each) for each in left]
+        messages = [left_message(run_id, each) for each in left]
         results = [(key, codec.decode(opened_result(key, *rest))) for key, *rest in gave]
         return Beside(messages=messages, results=results)
+
+    def standing(self, asked: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Standing]:
+        """How messages stand, by run and id."""
+        statement = (
+            f"SELECT run.id, message.id, {READ} FROM run JOIN message ON message.run = run.pk "  # noqa: S608 - our own words
+            "WHERE run.id = ? AND message.id = ?"
+        )
+        with self._connections.reading() as connection:
+            return standings(
+                row
+                for each in asked
+                if all(map(is_text, each))
+                for row in connection.execute(statement, each)
+            )
 
     @contextmanager
     def transaction(
@@ -247,28 +272,6 @@ class SqliteSharing:
             row = connection.execute("SELECT body FROM completed WHERE key = ?", (key,)).fetchone()
             done = None if row is None else (codec.decode(opened_result(key, run_key, row[0])),)
             yield Transaction(connection, done, keep)
-
-    def answered(self, run_id: str, message_id: str) -> bool | None:
-        """Whether a message was taken; None if it was never left. Errors: `UnknownRun`."""
-        if not (is_text(run_id) and is_text(message_id)):
-            return None
-        with self._connections.reading() as connection:
-            row = connection.execute(
-                "SELECT body IS NULL FROM message WHERE run = (SELECT pk FROM run WHERE id = ?) AND id = ?",
-                (run_id, message_id),
-            ).fetchone()
-        return None if row is None else bool(row[0])
-
-    def refusal(self, run_id: str, message_id: str) -> str | None:
-        """Why a message that was taken was refused; None if it was not."""
-        if not (is_text(run_id) and is_text(message_id)):
-            return None
-        with self._connections.reading() as connection:
-            row = connection.execute(
-                "SELECT refusal FROM message WHERE run = (SELECT pk FROM run WHERE id = ?) AND id = ?",
-                (run_id, message_id),
-            ).fetchone()
-        return None if row is None or row[0] is None else str(row[0])
 
 
 def check_fence(connection: sqlite3.Connection, run_id: str, epoch: int) -> None:

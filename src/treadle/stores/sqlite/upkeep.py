@@ -126,16 +126,16 @@ class SqliteUpkeep:
         try:
             bad = self._log.damaged_snapshots(run_id)
             messages = self._sharing.damaged_messages(run_id)
+            replies = self._sharing.damaged_replies(run_id)
         except StoreError as error:
             return [*findings, Finding(run_id=run_id, position=None, what=str(error))]
         findings += [
             Finding(run_id=run_id, position=position, what="a snapshot is not what was written")
             for position in bad
         ]
-        return findings + [
-            Finding(run_id=run_id, position=None, what=f"the message {id!r} is not what was left")
-            for id in messages
-        ]
+        told = [f"the message {id!r} is not what was left" for id in messages]
+        told += [f"what came of the message {id!r} is not what was told" for id in replies]
+        return [*findings, *[Finding(run_id=run_id, position=None, what=each) for each in told]]
 
     def _verify_file(self) -> list[Finding]:
         try:
