@@ -62,6 +62,10 @@ INSTALLED: Final = ("site-packages", "dist-packages")
 COMPILED: Final = ("__annotate__", "__annotate_func__")
 """Functions that the compiler made of annotations."""
 
+ALWAYS_FIRST: Final = sys.version_info < (3, 14)
+"""The first constant of a function is its docstring, or None; later it is there only if the flag says so."""
+HAS_DOCSTRING: Final = 0x4000000
+
 _CODE: WeakKeyDictionary[CodeType, str] = WeakKeyDictionary()
 
 
@@ -317,10 +321,11 @@ def code_digest(code: CodeType) -> str:
     """Code as 32 hexadecimal digits: byte code, constants, names, how it is called, and what it catches."""
     found = _CODE.get(code)
     if found is None:
-        constants = [_constant_in(each) for each in without_docstring(code)]
+        instructions, values = without_docstring(code)
+        constants = [_constant_in(each) for each in values]
         arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
         table = getattr(code, "co_exceptiontable", b"")
-        told = (code.co_code.hex(), constants, code.co_names, arguments, code.co_flags & CALLED)
+        told = (instructions.hex(), constants, code.co_names, arguments, code.co_flags & CALLED)
         found = _CODE[code] = digest_of(msgspec.json.encode((*told, table.hex())))
     return found
 
@@ -332,16 +337,30 @@ def digest_of(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def without_docstring(code: CodeType) -> list[Any]:
-    """The constants of code, with None where a docstring stands: it is words about the code, and no part of it."""
+def without_docstring(code: CodeType) -> tuple[bytes, list[Any]]:
+    """Byte code and constants as they would be without a docstring: it is words about the code, and no part of it."""
     constants = list(code.co_consts)
-    if sys.version_info >= (3, 13):
-        has = bool(code.co_flags & 0x4000000)
-    else:  # the first constant of a function is its docstring, or None
+    if ALWAYS_FIRST:
         has = bool(code.co_flags & 0x01) and not code.co_name.startswith("<")
-    if has and constants and isinstance(constants[0], str):
-        constants[0] = None
-    return constants
+        if has and constants and isinstance(constants[0], str):
+            constants[0] = None
+        return code.co_code, constants
+    if not code.co_flags & HAS_DOCSTRING:
+        return code.co_code, constants
+    return _one_further_to_the_front(code.co_code), constants[1:]
+
+
+def _one_further_to_the_front(code: bytes) -> bytes:
+    """Byte code whose constants have lost their first one."""
+    import dis  # costs milliseconds, and is needed only where code is compared
+
+    instructions = bytearray(code)
+    for place in range(
+        0, len(instructions), 2
+    ):  # what it takes by its number stands one further to the front
+        if instructions[place] in dis.hasconst and instructions[place + 1]:
+            instructions[place + 1] -= 1
+    return bytes(instructions)
 
 
 def _constant_in(value: Any) -> Any:
