@@ -98,11 +98,12 @@ def desk(client: Any) -> Iterator[Desk]:
 
 def test_keeps_its_promises(client):
     """Dask keeps what executors promise."""
+    before = {*client.futures}  # another test's values may not have been collected yet
     report = check_executor(lambda: DaskExecutor(client, capacity=2), portable=True)
 
     assert {*report.passed} == {*CHECKS}
     assert client.status == "running"
-    assert not [key for key in client.futures if key.startswith(PREFIX)]
+    assert not [key for key in {*client.futures} - before if key.startswith(PREFIX)]
 
 
 def test_exception_that_cannot_be_rebuilt_is_told(desk):
