@@ -44,6 +44,7 @@ MAY_IMPORT = {
 # A word for a plug imports its adapter; what most programs never use (policies, patterns, how a failure is
 # shown in a log) is imported when they do.
 MAY_IMPORT_LATE = {
+    "model": "model",
     "engine": "engine",
     "handle": "model",
     "driven": "policies",

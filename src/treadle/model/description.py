@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from treadle.model.fingerprints import contents
+
 NESTING_MAX = 6
 
 
@@ -87,14 +89,6 @@ class Description:
             found[0] = None
         constants = [self.plain(constant, depth + 1) for constant in found]
         return ["code", code.co_code.hex(), constants, list(code.co_names), code.co_argcount]
-
-
-def contents(cell: Any) -> Any:
-    """What a closure captured."""
-    try:
-        return cell.cell_contents
-    except ValueError:  # a cell that was never filled
-        return None
 
 
 def type_name(kind: type) -> str:

@@ -12,9 +12,6 @@ from typing import Any, Final
 
 import msgspec
 
-from treadle.model.description import Description, contents
-from treadle.model.reach import Reach
-
 NARROW: Final = 1
 """The first scheme: a function and what it captured. Its digests bear no mark."""
 REACHING: Final = 2
@@ -61,6 +58,9 @@ def fingerprint(parts: Iterable[Any], scheme: int = REACHING) -> str:
     """
     import hashlib  # loads OpenSSL, which most programs never need
 
+    from treadle.model.description import Description
+    from treadle.model.reach import Reach
+
     digest = hashlib.blake2b(digest_size=8)
     encode = msgspec.json.encode
     if scheme == NARROW:
@@ -74,3 +74,11 @@ def fingerprint(parts: Iterable[Any], scheme: int = REACHING) -> str:
     for page in reach.pages():
         digest.update(encode(page) + b"\0")
     return MARK + digest.hexdigest()
+
+
+def contents(cell: Any) -> Any:
+    """What a closure captured."""
+    try:
+        return cell.cell_contents
+    except ValueError:  # a cell that was never filled
+        return None

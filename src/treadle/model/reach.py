@@ -25,7 +25,8 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from treadle.model.description import Description, contents, type_name
+from treadle.model.description import Description, type_name
+from treadle.model.fingerprints import contents
 from treadle.model.global_names import Chain, behind, codes_of, rebound_in, uses_of
 from treadle.model.written import is_worked_out
 
