@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from os import PathLike, fspath
+from pathlib import PurePath
 from typing import Any, Final
 
 from treadle.errors import UsageError, nearest
@@ -165,12 +166,22 @@ def make_store(
         return _sqlite(wanted.removeprefix("sqlite:///"), codec, read_only, is_lenient)
     if isinstance(wanted, str) and wanted.startswith(("postgresql://", "postgres://")):
         return _postgres(wanted, codec, is_lenient)
-    if isinstance(wanted, PathLike):
+    if isinstance(wanted, PathLike) or (isinstance(wanted, str) and is_path(wanted)):
         return _sqlite(fspath(wanted), codec, read_only, is_lenient)
     known = ", ".join(map(repr, STORES))
     raise UsageError(
         f"store={wanted!r:.80} is no store.", hint=f"{known}, a path, None, or a plug."
     )
+
+
+def is_path(word: str) -> bool:
+    """Whether a text without a scheme is a path, and not a misspelt word: it has a folder or an ending.
+
+    >>> is_path("orders.db"), is_path("data/orders"), is_path("memroy"), is_path("mysql://orders.db")
+    (True, True, False, False)
+    """
+    path = PurePath(word)
+    return "://" not in word and (bool(path.suffix) or len(path.parts) > 1)
 
 
 def make_codec() -> Any:

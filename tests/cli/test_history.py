@@ -123,6 +123,8 @@ def test_classes_that_only_the_program_knows_are_stood_in_for(kept: Call, folder
     assert kept("verify").code == 0
     assert kept("export", "P", "--to", "P.run").code == 0
     assert kept("import", "P.run", "--id", "Q").code == 0
+    assert kept("import", "P.run", "--store", "new.db").code == 0
+    assert kept("show", "P", "--store", "new.db").code == 0
     assert kept("fork", "Q", "--id", "R", "--at", "3").code == 0
     del sys.modules[
         "own"

@@ -10,6 +10,7 @@ import pytest
 import treadle as td
 from treadle.codec import Apart, Codec
 from treadle.errors import Corrupt, StoreUnavailable
+from treadle.stores.portable import export_run, import_run
 from treadle.wiring import make_store
 
 PATIENCE_S = 30
@@ -70,6 +71,27 @@ def test_a_value_that_is_gone_or_damaged_is_told_of(tmp_path: Path):
     path.write_bytes(kept)
     assert values(store) == [50_000]
     store.close()
+
+
+def test_who_reads_without_the_folder_is_told_that_the_value_lies_elsewhere(tmp_path: Path):
+    """It is not called damaged, which it is not."""
+    filled(tmp_path, Apart(Codec(compress_over=None), tmp_path / "values", over=100), 5000).close()
+    store: Any = make_store(f"sqlite:///{tmp_path / 'runs.db'}")
+    with pytest.raises(Corrupt, match=r"does not lie in the store.*Apart"):
+        store.load_all("a")
+    store.close()
+
+
+def test_an_exported_run_brings_along_what_lies_elsewhere(tmp_path: Path):
+    """It is read where nobody knows of the folder."""
+    codec = Apart(Codec(compress_over=None), tmp_path / "values", over=100)
+    store = filled(tmp_path, codec, 5000)
+    exported = export_run(store, codec, "a")
+    store.close()
+    other: Any = make_store(f"sqlite:///{tmp_path / 'other.db'}")
+    import_run(other, other.codec, exported)
+    assert values(other) == [5000]
+    other.close()
 
 
 def test_what_nobody_needs_is_swept_away(tmp_path: Path):

@@ -73,7 +73,7 @@ CodeChange = Annotated[
     typer.Option(
         "--on-code-change",
         metavar="[COMPONENT=]WORD",
-        help=f"What becomes of a run whose code is another now: {', '.join(POLICIES)}; by default refuse. For all, or "
+        help=f"What becomes of a run whose code is another now: {', '.join(POLICIES)}. For all, or "
         "for one component; may be repeated, the first that matches wins.",
     ),
 ]
@@ -91,7 +91,8 @@ StoreUrl = Annotated[
     typer.Option(
         "--store",
         metavar="URL",
-        help=f"Where runs are kept: a path, or sqlite:///PATH; by default ${VARIABLE}, or treadle.db here.",
+        help=f"Where runs are kept: a path, sqlite:///PATH, or postgresql://...; by default ${VARIABLE}, or treadle.db "
+        "here.",
     ),
 ]
 Ephemeral = Annotated[

@@ -65,12 +65,15 @@ def shown(url: str) -> str:
 
 
 @contextmanager
-def opened(url: str, *, to_write: bool = False, is_lenient: bool = True) -> Generator[Any]:
-    """A store that is there already, to look at, or to write to.
+def opened(
+    url: str, *, to_write: bool = False, is_lenient: bool = True, may_be_new: bool = False
+) -> Generator[Any]:
+    """A store that is there already (or `may_be_new`), to look at, or to write to.
 
     `is_lenient`: values of classes that only somebody's program knows are stood in for. Errors: `UsageError`.
     """
-    check_there(url)
+    if url == MEMORY or not may_be_new:
+        check_there(url)
     store = make_store(url, read_only=not to_write, is_lenient=is_lenient)
     assert store is not None
     try:

@@ -120,7 +120,7 @@ def import_(
             raise UsageError(f"{file!r} cannot be read: {error.strerror}.") from error
         if id is not None:
             check_id(id)
-        with opened(url_of(store), to_write=True) as kept:
+        with opened(url_of(store), to_write=True, may_be_new=True) as kept:
             info = import_run(kept, kept.codec, data, id)
     told = f"{info.id} is in {shown(url_of(store))}: {info.status}, {info.position} events"
     say({"run": info.id, "events": info.position}, json, told)

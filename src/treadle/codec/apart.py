@@ -186,6 +186,10 @@ class Apart:
                 blobs[mark] = ELSEWHERE
         return body, blobs
 
+    def encode_whole(self, event: Event) -> tuple[bytes, dict[bytes, bytes]]:
+        """An event and all of its large values, for a file that is to be read anywhere."""
+        return self._codec.encode_event(event)
+
     def decode_event(self, body: bytes, fetch: Callable[[bytes], bytes]) -> Event:
         """The event, with its values from the store or from elsewhere."""
         return self._codec.decode_event(body, lambda mark: self._fetched(mark, fetch))

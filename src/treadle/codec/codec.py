@@ -235,6 +235,11 @@ class Codec:
                 blob = fetch(digest)
             except LookupError:
                 raise Corrupt(f"The value of hash {digest.hex()} is not there any more.") from None
+            if not blob:  # as `Apart` leaves it in the store
+                raise Corrupt(
+                    f"The value of hash {digest.hex()} does not lie in the store.",
+                    hint="read it with the codec that it was written with: Apart(Codec(), ...).",
+                )
             if hashlib.sha256(blob).digest() != digest:
                 raise Corrupt(f"The value of hash {digest.hex()} is not what was written.")
             return self._value(blob)

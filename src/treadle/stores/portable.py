@@ -40,8 +40,9 @@ def export_run(store: Whole, codec: Codec, run_id: str) -> bytes:
     stored = store.load_all(run_id)
     bodies: list[bytes] = []
     blobs: dict[bytes, bytes] = {}
+    encode_event = getattr(codec, "encode_whole", codec.encode_event)  # what lies apart comes along
     for event in stored.events:
-        body, apart = codec.encode_event(event)
+        body, apart = encode_event(event)
         bodies.append(body)
         blobs.update(apart)
     beside = store.beside(run_id)
