@@ -149,10 +149,10 @@ def make_store(
 ) -> Store | None:
     """A store: from a word (`"memory"`, `"sqlite:///orders.db"`), a path, or itself; None keeps nothing.
 
-    `codec` turns values into bytes there. Of PostgreSQL, `?schema=orders` at the end names where the tables are, else
-    they are in `treadle`. `read_only`: it has to be there, and is only looked at. `is_lenient`:
-    without a codec, values of classes that nobody registered are stood in for. Errors: `UsageError` naming the words
-    there are; `MissingExtra` where what one needs is not installed.
+    `codec` turns values into bytes there. At the end of a URL, `?values=PLACE` names a folder or URL where large values
+    lie (see `Apart`), and of PostgreSQL `schema=orders` where the tables are, else in `treadle`. `read_only`: it has to
+    be there, and is only looked at. `is_lenient`: without a codec, values of classes that nobody registered are stood
+    in for. Errors: `UsageError` naming the words there are; `MissingExtra` where what one needs is not installed.
     """
     if wanted is None:
         return None
@@ -162,6 +162,9 @@ def make_store(
         return MemoryStore()
     if not isinstance(wanted, (str, type)) and isinstance(wanted, Store):
         return wanted
+    if isinstance(wanted, str) and "?" in wanted:
+        wanted, values = without(wanted, "values")
+        codec = codec_with(values, codec, is_lenient=is_lenient)
     if isinstance(wanted, str) and wanted.startswith("sqlite:///"):
         return _sqlite(wanted.removeprefix("sqlite:///"), codec, read_only, is_lenient)
     if isinstance(wanted, str) and wanted.startswith(("postgresql://", "postgres://")):
@@ -218,10 +221,29 @@ def _postgres(conninfo: str, codec: Codec | None, is_lenient: bool) -> Store:  #
     from treadle.codec import Codec as Standard
     from treadle.stores.postgres import PostgresStore
 
-    place, _, query = conninfo.partition("?")
-    said = query.split("&") if query else []
-    ours = [each.removeprefix("schema=") for each in said if each.startswith("schema=")]
-    theirs = "&".join(each for each in said if not each.startswith("schema="))
-    schema = ours[-1] if ours else "treadle"
+    place, schema = without(conninfo, "schema")
     made = Standard(is_lenient=is_lenient) if codec is None else codec
-    return PostgresStore(f"{place}?{theirs}" if theirs else place, made, schema=schema)
+    return PostgresStore(place, made, schema=schema or "treadle")
+
+
+def codec_with(values: str | None, codec: Codec | None, *, is_lenient: bool) -> Codec | None:
+    """The codec of a store whose URL says where large values lie; without that, the one that was given."""
+    if values is None:
+        return codec
+    from treadle.codec import Apart
+    from treadle.codec import Codec as Standard
+
+    return Apart(Standard(is_lenient=is_lenient) if codec is None else codec, values)
+
+
+def without(url: str, name: str) -> tuple[str, str | None]:
+    """A URL without one of the words behind its `?`, and what that word was; the last, if it stands there twice.
+
+    >>> without("postgresql://db/orders?schema=a&sslmode=require", "schema")
+    ('postgresql://db/orders?sslmode=require', 'a')
+    """
+    place, _, query = url.partition("?")
+    said = query.split("&") if query else []
+    ours = [each.removeprefix(f"{name}=") for each in said if each.startswith(f"{name}=")]
+    theirs = "&".join(each for each in said if not each.startswith(f"{name}="))
+    return f"{place}?{theirs}" if theirs else place, ours[-1] if ours else None

@@ -51,13 +51,14 @@ def url_of(given: str | None, *, is_ephemeral: bool = False) -> str:
     if is_ephemeral:
         return MEMORY
     wanted = given or os.environ.get(VARIABLE) or DEFAULT
-    return wanted if wanted == MEMORY or "://" in wanted else SQLITE + wanted
+    is_url = "://" in wanted.partition("?")[0]
+    return wanted if wanted == MEMORY or is_url else SQLITE + wanted
 
 
 def shown(url: str) -> str:
     """A store as people would name it: a file by its path, anything else without what is secret in it."""
     if url.startswith(SQLITE):
-        return url.removeprefix(SQLITE)
+        return file_of(url)
     scheme, _, rest = url.partition("://")
     place, _, query = rest.rpartition("@")[2].partition("?")
     schema = [each for each in query.split("&") if each.startswith("schema=")]
@@ -89,12 +90,21 @@ def check_there(url: str) -> None:
             "a store in memory ends with its process: there is nothing to look at.",
             hint=f"--store PATH, or {VARIABLE}=PATH, names a file.",
         )
-    path = url.removeprefix(SQLITE)
+    path = file_of(url)
     if url.startswith(SQLITE) and not Path(path).is_file():
         raise UsageError(
             f"there is no store {path!r}.",
             hint="`treadle run` makes one in the current folder; --store PATH names another.",
         )
+
+
+def file_of(url: str) -> str:
+    """The file of a store that is one, whatever else its URL says.
+
+    >>> file_of("sqlite:///runs/orders.db?values=s3://bucket/orders")
+    'runs/orders.db'
+    """
+    return url.removeprefix(SQLITE).partition("?")[0]
 
 
 def info_of(store: Store, run_id: str) -> RunInfo:

@@ -161,6 +161,9 @@ def gc(
     unused_for: Annotated[
         str, typer.Option(metavar="DURATION", help="Let go of large values unused for so long.")
     ] = "1h",
+    apart: Annotated[
+        bool, typer.Option("--apart", help="Also where ?values= says, if no other store uses it.")
+    ] = False,
     cache_unused_for: Annotated[
         str | None,
         typer.Option(metavar="DURATION", help="Let go of cached results unused for so long."),
@@ -192,12 +195,24 @@ def gc(
             for info in gone:
                 kept.delete(info.id)
             events = sum(kept.compact(info.id) for info in kept.list()) if compact else 0
-            values = kept.sweep(unused_for_s=unused_s)
+            values = kept.sweep(unused_for_s=unused_s) + (swept(kept, unused_s) if apart else 0)
             cache = kept.trim_cache(unused_for_s=cache_s, most_bytes=cache_bytes)
             if hasattr(kept, "tidy_up"):
                 kept.tidy_up()
     done = {"runs": len(gone), "events": events, "values": values}
     tell_gone(done, cache, json, is_cache_told=cache_s is not None or cache_bytes is not None)
+
+
+def swept(kept: Any, unused_for_s: float) -> int:
+    """Let go of large values that lie elsewhere; says how many. Errors: `UsageError` where none do."""
+    sweep = getattr(kept.codec, "sweep", None)
+    if sweep is None:
+        raise UsageError(
+            "--apart is for values that lie elsewhere, and --store does not say where.",
+            hint="--store 'sqlite:///orders.db?values=PLACE'",
+        )
+    gone: int = sweep(kept.blobs(), unused_for_s=unused_for_s)
+    return gone
 
 
 def check_agreed(*, is_compacted: bool, is_agreed: bool) -> None:
