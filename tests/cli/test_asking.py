@@ -225,18 +225,18 @@ def test_what_comes_of_a_message_is_told(asking: Folder) -> None:
     with asking.begun(*RUN, *ADA, *BO, "--again") as popen:
         wait_until_asked(asking, 3)
         fits = json.dumps({"approved": True, "amount": "1"})
-        refused = asking.treadle("signal", "X", "approval", fits)
-        for_programs = asking.treadle("signal", "X", "approval", fits, "--json")
+        ambiguous = asking.treadle("signal", "X", "approval", fits)
         no_input = asking.treadle("cancel", "X", "--input", "9")
+        for_programs = asking.treadle("cancel", "X", "--input", "9", "--json")
         taken = asking.treadle("signal", "X", "approval", fits, "--key", "Bo")
         popen.send_signal(signal.SIGKILL)
 
-    assert (refused.code, refused.out) == (1, "")
-    assert "the signal 'approval' was refused: 3 waits of 'approval' are open" in refused.err
+    assert (ambiguous.code, ambiguous.out) == (2, "")
+    assert "3 waits of 'approval' are open, and the signal names none of them" in ambiguous.err
     assert for_programs.code == 1
-    assert for_programs.objects[0]["refused"].startswith("3 waits of 'approval' are open")
+    assert "input 9" in for_programs.objects[0]["refused"]
     assert for_programs.objects[0]["taken"] is False
-    assert no_input.code == 1
+    assert (no_input.code, no_input.out) == (1, "")
     assert "the cancellation of input 9 was refused: " in no_input.err
     assert (taken.code, taken.out) == (0, "X: the signal 'approval' was taken\n")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import treadle as td
+from tests.durability.backlog import until
 from treadle import errors
 from treadle.codec import Codec
 from treadle.runner.asking import as_data
@@ -193,6 +194,25 @@ def test_an_answer_to_a_run_elsewhere_is_looked_at_before_it_is_left(tmp_path: P
             assert connection.execute("SELECT count(*) FROM message").fetchone() == (0,)
         other.signal("a", "approval", Verdict(True))
         assert ticket.result(GUARD_S) == {"pay": True}
+
+
+def test_a_signal_to_a_run_elsewhere_says_which_wait_it_means(tmp_path: Path):
+    """Where several are open and no key tells them apart, nothing is left in the inbox, as where the run is at work."""
+    with (
+        td.Runner(store=url_of(tmp_path), poll_s=0.01) as owner,
+        td.Runner(store=url_of(tmp_path)) as other,
+    ):
+        begun(owner, gates(), "a", 1)
+        owner.run("a", 2)
+        owner.checkpoint("a")
+        with pytest.raises(errors.AmbiguousSignal, match="2 waits of 'close'"):
+            other.signal("a", "close", True)
+        store: Any = other._runner._core.store
+        with store._connections.reading() as connection:
+            assert connection.execute("SELECT count(*) FROM message").fetchone() == (0,)
+        other.signal("a", "close", True, key=0)
+        other.signal("a", "open", "it", key="0")
+        until(lambda: {wait.input for wait in owner.waiting()} == {1})
 
 
 def test_the_same_in_a_coroutine(tmp_path: Path):

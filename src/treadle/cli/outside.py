@@ -59,13 +59,14 @@ def signal(
 
     1: the run refused it; or a runner has the run, and did not take it within --timeout-s: it may yet.
 
-    2: there is no such run, store or wait_for, or the payload is not JSON, or not what is waited for; nothing was sent.
+    2: there is no such run, store or wait_for, or the payload is not JSON, or not what is waited for, or several wait
+    and no --key says which; nothing was sent.
     """
     with usage_errors():
         body = {"name": name, "payload": json_of(payload), "key": key}
         with opened(url_of(store), to_write=True) as kept:
             check_goes_on(info_of(kept, id))
-            check_fits(kept, id, name, body["payload"])
+            check_fits(kept, id, name, body["payload"], key)
             came = send(kept, id, "signal", body, timeout_s)
     report(f"the signal {name!r}", id, came, is_json=json, timeout_s=timeout_s)
 
@@ -158,10 +159,10 @@ class Came(Struct, frozen=True):
     left: bool = False
 
 
-def check_fits(store: Any, id: str, name: str, payload: Any) -> None:
+def check_fits(store: Any, id: str, name: str, payload: Any, key: str | None) -> None:
     """Errors: `UsageError` where the run would refuse this answer by what stands in its log."""
     try:
-        check_answer(store, id, name, payload)
+        check_answer(store, id, name, payload, key)
     except BadValue as error:
         raise UsageError(error.message, hint="nothing was sent.") from error
 

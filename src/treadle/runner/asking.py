@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from treadle.engine.answers import signal_for
 from treadle.engine.waits import waits_in_order
 from treadle.errors import TreadleError, UnknownComponent, UnknownRun, nearest
 from treadle.interfaces import RunInfo, Store
@@ -117,16 +118,19 @@ def place_of(info: RunInfo) -> tuple[float, str]:
     return info.created_at or 0.0, info.id
 
 
-def check_answer(store: Any, id: str, name: Any, payload: Any) -> None:
+def check_answer(store: Any, id: str, name: Any, payload: Any, key: str | int | None) -> None:
     """Refuse an answer that a stored run would not take, before it is left in the inbox.
 
-    Errors: `UnknownComponent` where nothing of this name waits there, `BadValue` with the path to what is wrong.
+    Errors: `UnknownComponent` where nothing of this name waits there, `BadValue` with the path to what is wrong,
+    `AmbiguousSignal` where several waits are open and no key says which is meant.
     """
     info = store.info(id)
     workflow = None if info is None else stored_workflow(store, info)
     if workflow is None:  # its graph is not in its log yet
         return
     check(f"the signal {name!r}", payload, schema_of(workflow, name))
+    with workflow.inspect() as (memory, _):
+        signal_for(memory, name, payload, None if key is None else str(key), None)
 
 
 def schema_of(workflow: Workflow, name: Any) -> str | None:

@@ -84,7 +84,7 @@ class Mailbox(Keeping):
         run = self.reached(id)
         if run is None:
             wanted = getattr(name, "name", name)
-            check_answer(self.store, id, wanted, payload)
+            check_answer(self.store, id, wanted, payload, key)
             body = {"name": wanted, "payload": payload, "key": key}
             return self._leave_message(id, "signal", body)
         if self.codec is not None and run.options.is_stored:
