@@ -44,6 +44,32 @@ KNOWN: Final = 4096
 """Of so many runs is remembered what their log's last link is, which spares a look each time."""
 
 
+NOTED: Final = ", status = ?, note = ?, wake_at = ?, deadline_at = ?, durability = ?, seal = ?"
+
+
+def noted_in(append: Append) -> tuple[Any, ...] | None:
+    """What an append says that stands beside the log; None if it says nothing of that."""
+    if append.status is None:
+        return None
+    return (append.status, append.note, append.wake_at, append.deadline_at, append.durability)
+
+
+class Rows:
+    """Rows of several appends that are written with one statement: each call of SQLite gives other threads a turn."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[int, int, int, bytes, bytes]] = []
+        self.applied: list[tuple[int, bytes]] = []
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write what has gathered; whoever is to read it calls this before."""
+        if self.events:
+            connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?)", self.events)
+        if self.applied:
+            connection.executemany("INSERT INTO applied VALUES (?, ?)", self.applied)
+        self.events, self.applied = [], []
+
+
 class SqliteLog:
     """The logs of a file."""
 
@@ -53,7 +79,10 @@ class SqliteLog:
         self._connections = connections
         self.codec = codec
         self._clock = clock
+        self._rows = Rows()
         self._places: OrderedDict[str, Place] = OrderedDict()
+        self._noted: dict[str, tuple[Any, ...]] = {}
+        """Of runs with a place, what stands beside the log, where this store wrote it: it need not be written again."""
 
     # ------------------------------------------------------------------------------------ writing
 
@@ -85,6 +114,7 @@ class SqliteLog:
         places: list[tuple[str, Place]] = []
         told: list[Exception | None] = []
         is_synced = any(isinstance(each, Written) and each.append.is_synced for each in written)
+        self._rows = Rows()
         try:
             with self._connections.writing(
                 "appending to", is_synced=is_synced, is_runner=True
@@ -98,6 +128,7 @@ class SqliteLog:
                         told.append(None if isinstance(place, Place) else place)
                     else:
                         told.append(each)
+                self._rows.write(connection)
         except BaseException:
             for each in written:  # what was remembered is not so
                 if isinstance(each, Written):
@@ -144,6 +175,7 @@ class SqliteLog:
         append, bodies = written.append, written.bodies
         if not bodies:
             return append.create is not None
+        self._rows.write(connection)
         start = append.expected
         if written.baseline is not None:
             start = written.baseline.position
@@ -172,6 +204,7 @@ class SqliteLog:
             if isinstance(found, Exception):
                 return found
             place = found
+            self._noted.pop(append.run_id, None)
             if expected is not None and place.head != expected:
                 if self._is_there(connection, written, place):
                     return place
@@ -182,14 +215,12 @@ class SqliteLog:
             self._places.pop(append.run_id, None)
             return self._write(connection, written)
         if at.fold is not None:
+            self._rows.write(connection)
             self._fold(connection, place.pk, at.start, at.fold)
-        connection.executemany(
-            "INSERT INTO event VALUES (?, ?, ?, ?, ?)",
-            [
-                (place.pk, at.start + index, append.epoch, body, at.chain[index])
-                for index, body in enumerate(at.bodies)
-            ],
-        )
+        self._rows.events += [
+            (place.pk, at.start + index, append.epoch, body, at.chain[index])
+            for index, body in enumerate(at.bodies)
+        ]
         self._write_rest(connection, place.pk, written)
         return Place(place.pk, at.head, at.link)
 
@@ -230,39 +261,24 @@ class SqliteLog:
         return ours.fetchone() is not None
 
     def _change(self, append: Append, place: Place, at: Drawn) -> tuple[str, Any]:
-        known = {
-            "pk": place.pk,
-            "expected": place.head,
-            "epoch": append.epoch,
-            "head": at.head,
-            "link": at.link,
-            "at": append.at,
-        }
-        trials, also = append.trials, ""
+        also, known = "", [at.head, at.link, append.at]
+        trials = append.trials
         if comes_further(append.events):
             trials, also = trials or 0, ", crashes = 0"
         if trials is not None:
-            also += ", trials = :trials"
-            known["trials"] = trials
-        if append.status is not None:
+            also += ", trials = ?"
+            known.append(trials)
+        noted = noted_in(append)
+        if noted is not None and self._noted.get(append.run_id) != noted:
+            self._noted[append.run_id] = noted
             told = cleaned(append)
-            also += (
-                ", status = :status, note = :note, wake_at = :wake_at, deadline_at = :deadline_at, "
-                "durability = :durability, seal = :seal"
-            )
-            known |= {
-                "status": told.status,
-                "note": told.note,
-                "wake_at": told.wake_at,
-                "deadline_at": told.deadline_at,
-                "durability": told.durability,
-                "seal": row_seal(told.run_id, told),
-            }
+            also += NOTED
+            known += [told.status, told.note, *noted[2:], row_seal(told.run_id, told)]
         statement = (
-            f"UPDATE run SET head = :head, link = :link, updated_at = coalesce(:at, updated_at){also} "  # noqa: S608 - our own words
-            "WHERE pk = :pk AND head = :expected AND epoch = :epoch"
+            f"UPDATE run SET head = ?, link = ?, updated_at = coalesce(?, updated_at){also} "  # noqa: S608 - our own words
+            "WHERE pk = ? AND head = ? AND epoch = ?"
         )
-        return statement, known
+        return statement, (*known, place.pk, place.head, append.epoch)
 
     def _look_up(
         self, connection: sqlite3.Connection, append: Append
@@ -298,10 +314,7 @@ class SqliteLog:
         connection.execute("DELETE FROM blob_use WHERE run = ?", (pk,))
 
     def _write_rest(self, connection: sqlite3.Connection, pk: int, written: Written) -> None:
-        if written.marks:
-            connection.executemany(
-                "INSERT INTO applied VALUES (?, ?)", [(pk, mark) for mark in written.marks]
-            )
+        self._rows.applied += [(pk, mark) for mark in written.marks]
         if written.append.intents:
             connection.executemany(
                 "INSERT OR IGNORE INTO intent VALUES (?, ?)",
@@ -336,7 +349,8 @@ class SqliteLog:
         self._places[run_id] = place
         self._places.move_to_end(run_id)
         if len(self._places) > KNOWN:
-            self._places.popitem(last=False)
+            forgotten, _ = self._places.popitem(last=False)
+            self._noted.pop(forgotten, None)
 
     def delete(self, run_id: str) -> bool:
         """Forget a run; whether there was one."""
