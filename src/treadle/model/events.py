@@ -305,4 +305,7 @@ FROM_OUTSIDE: Final = frozenset({Defined, InputAccepted, Signalled})
 
 def comes_further(events: Iterable[Event]) -> bool:
     """Whether a run got on by itself: then it is not what it does next that took its process before."""
-    return any(type(event) not in FROM_OUTSIDE for event in events)
+    for event in events:  # and not `any`: each append asks
+        if type(event) not in FROM_OUTSIDE:
+            return True
+    return False
