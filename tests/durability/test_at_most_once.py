@@ -125,6 +125,32 @@ def test_a_function_may_find_out(tmp_path: Path, url: str):
 
 
 @pytest.mark.slow
+def test_a_function_may_find_that_it_did_not_take_effect(tmp_path: Path, url: str):
+    """`RetryWith()` is a wish, and goes to no store."""
+    killed_in_the_middle(tmp_path, url)
+    workflow = payments(tmp_path, reconcile=lambda failure, key: td.RetryWith())
+    with td.Runner(store=url, workflows=[workflow]) as runner:
+        assert runner.wait("a", PATIENCE_S) == "idle"
+        assert runner.get_results("a") == {"receipt": "PAID 5"}
+    assert begun(tmp_path) == 2
+
+
+def test_a_fallback_may_wish_for_other_values(tmp_path: Path, url: str):
+    """Also where all that is given has to be stored."""
+
+    def ask(question: str, *, model: Any = td.context("model", default="large")) -> str:
+        if model == "large":
+            raise ValueError("too busy")
+        return f"{question} {model}"
+
+    policy = td.Policy(fallback=lambda failure: td.RetryWith(model="small"))
+    workflow = td.workflow("w", policies={"ask": policy}).add(td.step(ask))
+    with td.Runner(store=url) as runner:
+        runner.start(workflow, "a")
+        assert runner.run("a", "why?").result(PATIENCE_S) == {"ask": "why? small"}
+
+
+@pytest.mark.slow
 def test_a_function_that_fails_leaves_it_to_a_person(tmp_path: Path, url: str):
     """The evidence says why."""
     killed_in_the_middle(tmp_path, url)

@@ -17,7 +17,7 @@ from tests.durability.owner import flow, owning, until
 from tests.stores.sqlite.places import below
 from treadle import errors
 from treadle.codec import Codec
-from treadle.interfaces import Message
+from treadle.interfaces import Append, Message
 from treadle.model.events import InputAccepted
 from treadle.stores.sqlite import SqliteStore
 
@@ -155,6 +155,44 @@ def test_what_is_on_its_way_to_a_run_that_ends_hears_of_it(tmp_path: Path):
                 other.resume("a")
                 until(lambda: other.get_results("a") == {"inverse": 2.0}, "it is done")
         deaf.close()
+
+
+def test_a_run_that_is_resumed_is_so_for_all(two: Two):
+    """Before anything happens in it: inputs reach it, and it is no stopped run, should its runner end now."""
+    store: Any = two.store
+    asking = td.workflow("w").add(td.wait_for("said"))
+    two.near.start(plain(), "a")
+    two.near.start(asking, "waits")
+    ticket = two.near.run("waits", "?")
+    for id, status in (("a", "idle"), ("waits", "waiting")):
+        two.near.stop(id)
+        assert store.info(id).status == "stopped"
+        assert two.near.resume(id) == id
+        assert store.info(id).status == status
+    assert two.far.run("a", 5).result(GUARD_S) == {"inverse": 2.0}
+    two.far.signal("waits", "said", 1)
+    assert isinstance(ticket.exception(GUARD_S), errors.RunEnded)
+    until(lambda: two.near.get_results("waits") == {"said": 1}, "it goes on")
+    assert {info.id: info.status for info in two.far.runs()} == {"a": "idle", "waits": "idle"}
+
+
+def test_a_run_whose_process_ended_in_its_cancellation_is_cancelled(tmp_path: Path):
+    """What was out then is not waited for by anybody; it takes no input again."""
+    store: Any
+    place = f"sqlite:///{tmp_path / 'runs.db'}"
+    with td.Runner(store=place) as runner:
+        runner.start(plain(), "a")
+        runner.run("a", 5).result(GUARD_S)
+    with closing(SqliteStore(tmp_path / "runs.db", Codec())) as store:
+        (claimed,) = store.claim("lost", 0.0, run_id="a")
+        left = Append(run_id="a", expected=None, status="cancelling", epoch=claimed.epoch)
+        assert store.append([left]) == [None]
+    with td.Runner(store=place, workflows=[plain()], poll_s=POLL_S) as runner:
+        with pytest.raises(errors.RunEnded, match="cancelled"):
+            runner.run("a", 4)
+        until(lambda: runner.runs()[0].status == "cancelled", "it is over")
+    with closing(SqliteStore(tmp_path / "runs.db", Codec())) as store:
+        assert store.info("a").status == "cancelled"
 
 
 def test_who_is_refused_there_is_told(two: Two):

@@ -88,6 +88,37 @@ def test_one_that_cannot_be_divided_goes_round() -> None:
     assert sum(done.values()) >= 90, done
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"limits": (("x", 1), ("y", 1))}, {"limits": (("x", 1), ("y", 1))}),
+        ({"limits": (("x", 1), ("y", 1))}, {"limits": (("y", 1), ("x", 1))}),
+        (
+            {"limits": (("x", 1),), "rates": (("r", RateLimit(1, per_s=0.1)),)},
+            {"limits": (("x", 1),), "rates": (("r", RateLimit(1, per_s=0.1)),)},
+        ),
+    ],
+    ids=["two limits", "in another order", "a limit and a rate"],
+)
+def test_who_wants_two_things_does_not_wait_for_ever(first: Any, second: Any) -> None:
+    """Neither keeps, or gives away in turn, what the other one needs beside what it has."""
+    table = Table()
+    members = [Member("a", table), Member("b", table)]
+    done = dict.fromkeys("ab", 0)
+    for member, gates in zip(members, (first, second), strict=True):
+        for _ in range(50):
+            member.want(**gates)
+    for _ in range(160):
+        settle(*members, rounds=1)
+        table.now += 0.25
+        for name, member in zip("ab", members, strict=True):
+            member.wake()
+            for number in list(member.live):
+                done[name] += 1
+                member.end(number)
+    assert min(done.values()) >= 25, done
+
+
 def test_what_a_dead_runner_had_is_free_after_its_time() -> None:
     """It is not heard of, so what it had is nobody's."""
     table, a, b = two()

@@ -9,15 +9,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec import structs
 
 import treadle as td
 from tests.conftest import url_of
 from tests.runner.running import PATIENCE_S
-from treadle.errors import DuplicateRun
+from treadle.errors import DuplicateRun, Overloaded
 from treadle.interfaces import Append, Message, Reply, RunInfo
 from treadle.model.events import Applied, InputAccepted
 from treadle.stores.portable import export_run, import_run
-from treadle.stores.whole import HELD_BACK, copy_runs, write_run
+from treadle.stores.whole import HELD_BACK, Beside, Left, copy_runs, write_run
 from treadle.testing.store_upkeep import baseline_at
 from treadle.wiring import make_store
 
@@ -222,6 +223,38 @@ def test_nobody_takes_half_a_run(store_of: Any, kind: str) -> None:
 
     assert seen == [(HELD_BACK, 0), (HELD_BACK, 0), ("running", 1)]
     assert len(store.load("long").events) == 4_500
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_messages_that_were_taken_take_no_room(store_of: Any, kind: str) -> None:
+    """However many a run ever had; and until all of them are there no runner finds it."""
+    store: Any = store_of(kind)
+    store._sharing._max_waiting = 3
+    messages = [Left(message("a", f"taken {n}"), is_taken=True, input=n) for n in range(8)]
+    messages += [Left(message("a", f"waits {n}")) for n in range(3)]
+    seen = []
+    post = store.post
+
+    def noted(left: Message) -> Any:
+        seen.append(len(store.claim("me", 60.0, workflows=["w"])))
+        return post(left)
+
+    store.post = noted
+    info = RunInfo(id="a", workflow="w", run_key="k", status="running", wake_at=1.0)
+    write_run(store, info, [accepted(0)], beside=Beside(messages=messages))
+
+    assert not any(seen)
+    assert [each.epoch for each in store.claim("me", 60.0, workflows=["w"])] == [1]
+    assert [left.id for left in store.waiting("me")] == ["waits 0", "waits 1", "waits 2"]
+    assert all(store.answered("a", each.message.id) for each in messages[:8])
+    with pytest.raises(Overloaded):
+        write_run(
+            store,
+            structs.replace(info, id="b", run_key="l"),
+            [accepted(0)],
+            beside=Beside(messages=[*messages, Left(message("b", "waits 3"))]),
+        )
+    assert store.info("b") is None
 
 
 @pytest.mark.parametrize("kinds", [("sqlite", "postgres"), ("postgres", "sqlite")], ids="-".join)

@@ -305,7 +305,7 @@ FROM_OUTSIDE: Final = frozenset({Defined, InputAccepted, Signalled})
 
 def comes_further(events: Iterable[Event]) -> bool:
     """Whether a run got on by itself: then it is not what it does next that took its process before."""
-    for event in events:  # and not `any`: each append asks
+    for event in events:  # noqa: SIM110 - each append asks, and `any` takes thrice as long
         if type(event) not in FROM_OUTSIDE:
             return True
     return False

@@ -13,6 +13,7 @@ run with thousands of claims does not hold up the others; within a party the ord
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
@@ -380,10 +381,10 @@ class Admission:
 
 
 def demands(claim: Claim) -> tuple[Demand, ...]:
-    """What a claim wants of which gates."""
+    """What a claim wants of which gates, in the order in which all claims of all runners come past them."""
     return (
-        *(((LIMIT, key), count) for key, count in claim.limits),
-        *(((RATE, key), rate) for key, rate in claim.rates),
+        *(((LIMIT, key), count) for key, count in sorted(claim.limits, key=itemgetter(0))),
+        *(((RATE, key), rate) for key, rate in sorted(claim.rates, key=itemgetter(0))),
         *(((BREAKER, key), breaker) for key, breaker in claim.breakers),
     )
 

@@ -330,7 +330,10 @@ class Core(Mailbox):
                 return
             if not persist:
                 self.forget(run)
-            asked.settle(run.status)
+            if self.is_closing or not persist:  # whoever closes waits for all that is stored
+                asked.settle(run.status)
+                return
+            self._flushed(run, None).when_done(lambda _: asked.settle(run.status))
 
         if run.machine is None or run.status in say.FINAL:
             if run.status not in say.FINAL or not persist:
@@ -380,9 +383,9 @@ class Core(Mailbox):
             return settled(id)
         if run.status == say.CANCELLED:
             raise RunEnded(f"the run {id!r} was cancelled, which is for good.")
-        before = run.options
+        before, was_over = run.options, run.status in say.FINAL
         if options is not None:
-            options.keep_terms(before, goes_on=run.status not in say.FINAL)
+            options.keep_terms(before, goes_on=not was_over)
             run.options = options
         run.crashes = ()
         run.note, run.evidence = run.origin, None
@@ -393,21 +396,32 @@ class Core(Mailbox):
             self._bring_back(run)
         if run.status in {say.PARKED, say.STOPPED}:
             raise RunEnded(f"the run {id!r} cannot go on: {run.note}.")
-        self._note_terms(run, before)
-        return settled(id)
+        return self._note_terms(run, before, was_over=was_over)
 
-    def _note_terms(self, run: Run, before: Options) -> None:
-        """Have it stored where a run goes on with another deadline or durability than before."""
+    def _note_terms(self, run: Run, before: Options, *, was_over: bool = False) -> Ask:
+        """Have it stored where a run goes on that `was_over`, or with another deadline or durability than before.
+
+        Else others would take it for one that nobody resumed: they would send it nothing, and leave it where it is,
+        should this process end. Answered with its id when that is stored.
+        """
         has, machine = run.options, run.machine
-        if (has.deadline_at, has.durability) == (before.deadline_at, before.durability):
-            return
-        if self.store is None or not has.is_stored or machine is None:
-            return
-        append = noted(run, status_to_store(run), self.epoch_of(run), machine.next_due())
-        if self.writer is not None:
-            self.write(run, append, None)
-        else:
+        is_other = (has.deadline_at, has.durability) != (before.deadline_at, before.durability)
+        if self.store is None or not has.is_stored or machine is None or not (is_other or was_over):
+            return settled(run.id)
+        status = say.IDLE if machine.status == say.IDLE else status_to_store(run)
+        append = noted(run, status, self.epoch_of(run), machine.next_due())
+        if self.writer is None:
             self.store.append([append])
+            return settled(run.id)
+        asked = Ask()
+
+        def stored(fault: Exception | None) -> None:
+            asked.settle(run.id, fault)
+            if fault is not None:
+                self.not_written(run, None, fault)
+
+        self.write(run, append, None, stored)
+        return asked
 
     def _go_on_with(self, run: Run, options: Options) -> Ask:
         """A run that was found in the store had the standard options so far; from here on it has these."""

@@ -79,6 +79,13 @@ class Group:
         assert top is not None
         return top
 
+    def kept(self, parked_at: Key) -> list[Key]:
+        """The gates that it is to pass together with the one it stands before, as far as it has come, and that one."""
+        if parked_at[0] == BREAKER:
+            return [parked_at]
+        keys = [key for key, _ in self.demands]
+        return keys[: keys.index(parked_at) + 1]
+
     def failing(self) -> Iterator[Demand]:
         """The circuit breakers that refuse its claims when they are open, rather than hold them back."""
         for demand in self.demands:
@@ -102,9 +109,9 @@ class Line:
     def __len__(self) -> int:
         return len(self._parties)
 
-    def count(self) -> int:
-        """How many claims stand here."""
-        return sum(len(group.claims) for groups in self._groups.values() for group in groups)
+    def groups(self) -> Iterator[Group]:
+        """All that stand here."""
+        return (group for groups in self._groups.values() for group in groups)
 
     def put(self, group: Group) -> None:
         """Let a group stand here, if it does not."""
@@ -276,9 +283,10 @@ class Parking:
     def wishes(self, now: float) -> list[QuotaWish]:
         """What there is to ask the store for, and to tell it; gates that are of no use any more are forgotten."""
         found: list[QuotaWish] = []
+        waiting = self._count_waiting()
         for gate in list(self.shared()):
             key = gate.place
-            wish = gate.wish(self._count_parked(key), now)
+            wish = gate.wish(waiting.get(key, 0), now)
             if wish is not None:
                 found.append(wish)
             elif key not in self._parked and gate.is_over():
@@ -299,10 +307,19 @@ class Parking:
         """All gates that others know of."""
         return (gate for gate in self.gates.values() if isinstance(gate, SharedGate))
 
-    def _count_parked(self, key: Key) -> int:
-        """How many claims wait before a gate."""
-        lines = self._parked.get(key, {}).values()
-        return sum(line.count() for line in lines)
+    def _count_waiting(self) -> dict[Key, int]:
+        """How many claims wait at each gate: also those that have come past it, and stand before a later one.
+
+        Else what they are to pass with would be given to others while they stand there. Since all come past their
+        gates in the same order, no two runners each keep what the other one waits for. Before a breaker that is open
+        nothing is kept: that may take long.
+        """
+        counts: dict[Key, int] = {}
+        for parked_at, queues in self._parked.items():
+            for group in (each for line in queues.values() for each in line.groups()):
+                for key in group.kept(parked_at):
+                    counts[key] = counts.get(key, 0) + len(group.claims)
+        return counts
 
     def _note_opening(self, demand: Demand) -> None:
         at = self.gates[demand[0]].opens_at(demand[1])

@@ -14,6 +14,7 @@ from treadle.interfaces import Append, Codec
 from treadle.model.errordata import describe
 from treadle.model.runnables import FAILED, OK, Outcome
 from treadle.runner import stimuli as say
+from treadle.runner.fallback import wants_retry
 from treadle.runner.letters import replies_of
 from treadle.runner.live import Live
 from treadle.runner.record import FULL, Run, status_to_store
@@ -46,6 +47,8 @@ def storable(codec: Codec, outcomes: Sequence[Outcome], live: Live | None) -> Se
         try:
             codec.check(outcome.value)
         except EncodeError as error:
+            if is_wish(live, index, outcome):
+                continue
             outcomes = list(outcomes)
             outcomes[index] = structs.replace(
                 outcome, status=FAILED, value=None, error=describe(error), exception=error
@@ -53,6 +56,12 @@ def storable(codec: Codec, outcomes: Sequence[Outcome], live: Live | None) -> Se
             if live.bundle.links:
                 return outcomes[: index + 1]
     return outcomes
+
+
+def is_wish(live: Live, index: int, outcome: Outcome) -> bool:
+    """Whether it is no value, but what a fallback or `reconcile` wants done: that goes to no store."""
+    runnables = live.bundle.runnables
+    return index < len(runnables) and wants_retry(runnables[index], outcome) is not None
 
 
 def append_of(run: Run, order: say.Store, epoch: int, codec: Codec | None) -> Append:

@@ -233,6 +233,10 @@ class Supervisor(Registry):
         run.interrupted, run.owing = stored.intents, stored.owing
         run.begins_at = run.snapshot_at = first.position if isinstance(first, Baseline) else 0
         self._begin(run, workflow, stored=stored.info.position, adopted=adopted, old=old)
+        if old is None and stored.info.status == say.CANCELLING:  # whoever did that is no more
+            request, at = next(self.loop.requests), self.clock.now()
+            reason = stored.info.note or "asked for"
+            self.loop.tell(run, say.CancelRun(request=request, at=at, reason=reason))
 
     def _upgraded(self, run: Run, stored: StoredRun) -> tuple[Workflow | None, StoredRun]:
         """The workflow to go on with, and the log it was made of: what is to be computed again takes all of it."""

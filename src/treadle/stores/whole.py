@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct, structs
 
-from treadle.errors import Corrupt
+from treadle.errors import Corrupt, Overloaded
 from treadle.interfaces import (
     Append,
     Finding,
@@ -97,10 +97,15 @@ def write_run(
         )  # before anybody can find the run and do its steps
     parts = [events[start : start + AT_ONCE] for start in range(0, len(events), AT_ONCE)] or [()]
     first = structs.replace(info, position=0, status=HELD_BACK, wake_at=None)
+    letters = [] if beside is None else beside.messages
+    if letters:  # whoever takes the run over finds all that was left for it
+        parts.append(())
     position, is_begun = 0, False
     try:
         for number, part in enumerate(parts):
             is_first, is_last = number == 0, number == len(parts) - 1
+            if is_last:
+                leave(store, info.id, letters)
             append = Append(
                 run_id=info.id,
                 expected=position,
@@ -118,8 +123,6 @@ def write_run(
             add(store, append)
             is_begun = True
             position = end_of(part, position)
-        if beside is not None:
-            leave(store, info.id, beside.messages)
     except BaseException:
         if is_begun:
             store.delete(info.id)  # half a run is none
@@ -149,18 +152,38 @@ def give(store: Any, run_key: str, results: Iterable[tuple[str, Any]]) -> None:
 
 
 def leave(store: Any, run_id: str, messages: Iterable[Left]) -> None:
-    """Leave the messages that were left for a run; those that were taken are not to be taken again, or answered."""
-    taken, replies = [], []
+    """Leave the messages that were left for a run; those that were taken are not to be taken again, or answered.
+
+    They were never all waiting together, so that room is made for more where as many wait as may. Errors: `Overloaded`,
+    where those that were not taken are too many for this store.
+    """
+    left: list[Left] = []
     for each in messages if isinstance(store, Inbox) else ():
-        id = each.message.id
-        store.post(structs.replace(each.message, run_id=run_id))
-        if each.is_taken:
-            taken.append(id)
-        if each.input is not None or each.reply is not None:
-            replies.append(Reply(message=id, input=each.input, body=each.reply))
+        message = structs.replace(each.message, run_id=run_id)
+        try:
+            store.post(message)
+        except Overloaded:
+            if not any(known.is_taken for known in left):
+                raise
+            take(store, run_id, left)
+            left = []
+            store.post(message)
+        left.append(each)
+    take(store, run_id, left)
+
+
+def take(store: Any, run_id: str, left: Sequence[Left]) -> None:
+    """Note which of these messages were taken, and what was told of them."""
+    taken = tuple([each.message.id for each in left if each.is_taken])
+    replies = tuple(
+        [
+            Reply(message=each.message.id, input=each.input, body=each.reply)
+            for each in left
+            if each.input is not None or each.reply is not None
+        ]
+    )
     if taken or replies:
-        told = Append(run_id=run_id, expected=None, consumed=tuple(taken), replies=tuple(replies))
-        add(store, told)
+        add(store, Append(run_id=run_id, expected=None, consumed=taken, replies=replies))
 
 
 def bare(info: RunInfo) -> RunInfo:
