@@ -168,7 +168,7 @@ def make_store(
     if isinstance(wanted, str) and wanted.startswith("sqlite:///"):
         return _sqlite(wanted.removeprefix("sqlite:///"), codec, read_only, is_lenient)
     if isinstance(wanted, str) and wanted.startswith(("postgresql://", "postgres://")):
-        return _postgres(wanted, codec, is_lenient)
+        return _postgres(wanted, codec, read_only, is_lenient)
     if isinstance(wanted, PathLike) or (isinstance(wanted, str) and is_path(wanted)):
         return _sqlite(fspath(wanted), codec, read_only, is_lenient)
     known = ", ".join(map(repr, STORES))
@@ -217,13 +217,18 @@ def _sqlite(
     return SqliteStore(path, made, read_only=read_only)
 
 
-def _postgres(conninfo: str, codec: Codec | None, is_lenient: bool) -> Store:  # noqa: FBT001
+def _postgres(
+    conninfo: str,
+    codec: Codec | None,
+    read_only: bool,  # noqa: FBT001
+    is_lenient: bool,  # noqa: FBT001
+) -> Store:
     from treadle.codec import Codec as Standard
     from treadle.stores.postgres import PostgresStore
 
     place, schema = without(conninfo, "schema")
     made = Standard(is_lenient=is_lenient) if codec is None else codec
-    return PostgresStore(place, made, schema=schema or "treadle")
+    return PostgresStore(place, made, schema=schema or "treadle", read_only=read_only)
 
 
 def codec_with(values: str | None, codec: Codec | None, *, is_lenient: bool) -> Codec | None:

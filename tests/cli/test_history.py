@@ -10,6 +10,7 @@ import pytest
 import treadle as td
 from tests.cli.calling import Call, environment
 from tests.durability.places import looked_into
+from tests.stores.postgres.server import Server
 from treadle.cli.events import line_of
 from treadle.model.events import Defined
 
@@ -39,6 +40,28 @@ def test_runs_are_listed_with_how_they_stand(kept: Call) -> None:
     assert [each["id"] for each in kept("ls", "--limit", "1", "--json").objects] == ["Y"]
     assert kept("ls", "--workflow", "another").out == "no runs\n"
     assert "Did you mean 'idle'?" in kept("ls", "--status", "idel").err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("ls",), ("show", "X"), ("verify",), ("logs", "X"), ("waiting",), ("backup", "copy.db")),
+        *(("export", "X", "--to", "X.run"), ("cancel", "X"), ("gc",), ("fork", "X")),
+        ("resume", "X", "shop.py"),
+    ],
+)
+def test_a_schema_that_is_not_there_is_not_made(
+    call: Call, folder: Path, server: Server, words: tuple[str, ...]
+) -> None:
+    """A misspelt name is told of, and nothing is left behind."""
+    called = call(*words, "--store", server.in_schema("nothere"))
+
+    assert called.code == 2
+    assert "there is no store in the schema 'nothere'" in called.err
+    assert [path.name for path in folder.iterdir() if path.is_file()] == ["shop.py"]
+    with looked_into(server.in_schema("nothere")) as database:
+        asked = database.execute("SELECT 1 FROM pg_namespace WHERE nspname = 'nothere'")
+        assert asked.fetchone() is None
 
 
 def test_a_run_is_shown_as_it_ended(kept: Call) -> None:

@@ -136,6 +136,7 @@ def resume(
     drain_s: options.Drain = 60.0,
     context: options.RunContext = None,
     on_code_change: options.CodeChange = None,
+    settled: options.Settled = None,
     strict: options.Strict = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -143,6 +144,8 @@ def resume(
 
     What was finished is not executed again. A run that was stopped or parked goes on, too, if it is named. Inputs that
     it was never given are not known to the run: the command that feeds them goes on with them, see `treadle run --id`.
+
+    A run that was parked as ambiguous goes on with what --settled says of each attempt that was interrupted.
 
     With --all, each run is one line when nothing is left to do for it: its id, how it stands, and how many inputs
     ended how. Those that are running or waiting go on; runs that were stopped, parked or cancelled stay so.
@@ -165,6 +168,9 @@ def resume(
                 "which run is to go on, and where is its workflow?",
                 hint="treadle resume ID FILE, or treadle resume --all FILE.",
             )
+        if all is not None and settled:
+            raise UsageError("--settled is for one run.", hint="treadle resume ID FILE --settled.")
+        found = options.settled_of(settled) if settled else None
         loaded = loaded_for(named, context, is_json=json)
         asked = Asked(
             executor=executor,
@@ -176,7 +182,7 @@ def resume(
         if all is not None:
             code = resume_all(loaded, plugs, url, drain_s, is_json=json, is_strict=strict)
             raise typer.Exit(code)
-        place = place_for(loaded, url, id, is_resumed=True)
+        place = structs.replace(place_for(loaded, url, id, is_resumed=True), settled=found)
         feed = feed_of(place.past)
         account = carried_out(named, loaded, feed, How(plugs, place, drain_s, quiet), is_json=json)
     end(account, strict=strict)

@@ -23,31 +23,6 @@ def is_store(path: Path) -> bool:
     return False
 
 
-def copied_to_file(source: Any, path: Path) -> Copied:
-    """Put all runs of a store into a new file, which is a store itself. Errors: `UsageError`; those of stores."""
-    if path.exists():
-        raise UsageError(f"{path} is there already.", hint="name a file that is not.")
-    part = path.with_name(f"{path.name}.part")
-    forget(part)
-    try:
-        target: Any = make_store(f"{SQLITE}{part}", is_lenient=True)
-        try:
-            target.list()  # the file is made, also where there are no runs
-            copied = copy_runs(source, target)
-        finally:
-            target.close()
-        part.replace(path)
-    finally:
-        forget(part)
-    return copied
-
-
-def forget(part: Path) -> None:
-    """Remove a file that was begun, and what lies beside it."""
-    for end in ("", "-wal", "-shm", "-runner", "-anchor"):
-        part.with_name(part.name + end).unlink(missing_ok=True)
-
-
 def copied_from_file(path: Path, url: str) -> Copied:
     """Put all runs of a file that is a store into another one that has none. Errors: `UsageError`; those of stores."""
     target: Any = make_store(url, is_lenient=True)

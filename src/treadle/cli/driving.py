@@ -148,8 +148,10 @@ class Drive:
             store=place.url,
             codec=place.codec,
             recover=False,
+            workflows=[self.workflow],
             executor=plugs.executor,
             executors=plugs.executors,
+            max_concurrency=plugs.max_concurrency,
             policies=plugs.policies,
             scheduler=plugs.scheduler,
             observers=[self.watcher],
@@ -158,12 +160,7 @@ class Drive:
         tasks: list[asyncio.Task[Any]] = []
         try:
             self._prepare(runner)
-            await runner.start(
-                self.workflow,
-                place.run_id,
-                if_exists="resume" if place.is_there else "error",
-                max_concurrency=plugs.max_concurrency,
-            )
+            await self._begin(runner)
             self._has_begun = True
             tasks = [
                 asyncio.create_task(self._work(runner)),
@@ -184,6 +181,20 @@ class Drive:
             if tasks:
                 self._close_account(runner)
             await runner.close(0)
+
+    async def _begin(self, runner: AsyncRunner) -> None:
+        """Begin the run, or let it go on."""
+        place = self.place
+        if place.settled is not None:
+            # It is the only run here: what limits the runner limits it.
+            await runner.resume(place.run_id, settled=place.settled)
+            return
+        await runner.start(
+            self.workflow,
+            place.run_id,
+            if_exists="resume" if place.is_there else "error",
+            max_concurrency=self.plugs.max_concurrency,
+        )
 
     def _prepare(self, runner: AsyncRunner) -> None:
         """Know how far the run has come, before anything of it goes on."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
+import msgspec
 import typer
 
 from treadle.cli.places import VARIABLE
+from treadle.errors import UsageError
+from treadle.policies.policy import RetryWith
 from treadle.upgrade.rules import POLICIES, REFUSE, OnChange, on_change_from
 
 Target = Annotated[
@@ -77,6 +80,15 @@ CodeChange = Annotated[
         "for one component; may be repeated, the first that matches wins.",
     ),
 ]
+Settled = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--settled",
+        metavar="COMPONENT=JSON",
+        help="What an interrupted attempt of an at-most-once step gave; COMPONENT=retry: it did not take effect, and "
+        "is made again. May be repeated.",
+    ),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with 1 if an input failed or was cancelled.")
 ]
@@ -124,6 +136,30 @@ AsObjects = Annotated[bool, typer.Option("--json", help="Print JSON objects, one
 Timeout = Annotated[
     float, typer.Option(min=0, help="How many seconds to wait until the run has taken it.")
 ]
+
+
+RETRY: Final = "retry"
+"""Said in place of JSON, which it is not."""
+
+
+def settled_of(given: list[str]) -> dict[str, Any]:
+    """What was found out about interrupted attempts, by component. Errors: `UsageError`.
+
+    >>> settled_of(["pay=40", "wire=retry"])
+    {'pay': 40, 'wire': RetryWith()}
+    """
+    found: dict[str, Any] = {}
+    for text in given:
+        name, is_said, value = text.partition("=")
+        try:
+            found[name] = RetryWith() if value == RETRY else msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            wrong = f"is not JSON: {error}" if is_said else "names no value"
+            raise UsageError(
+                f"--settled {text!r} {wrong}.",
+                hint=f"--settled 'pay=\"paid by hand\"', or --settled pay={RETRY}.",
+            ) from error
+    return found
 
 
 def rules_of(given: list[str]) -> OnChange:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec import Struct
 
@@ -32,7 +32,8 @@ EPHEMERAL: Final = "treadle run"
 class Place(Struct, frozen=True):
     """Where one run is to be kept: in the store `url` (None: in memory alone), under an id.
 
-    `past`: what has happened in it before; None where it is a new run.
+    `past`: what has happened in it before; None where it is a new run. `settled`: what somebody found out about
+    attempts that were interrupted, by component.
     """
 
     run_id: str = EPHEMERAL
@@ -40,6 +41,7 @@ class Place(Struct, frozen=True):
     past: Workflow | None = None
     is_there: bool = False
     codec: Codec | None = None
+    settled: Mapping[str, Any] | None = None
 
 
 def url_of(given: str | None, *, is_ephemeral: bool = False) -> str:
@@ -73,8 +75,8 @@ def opened(
 
     `is_lenient`: values of classes that only somebody's program knows are stood in for. Errors: `UsageError`.
     """
-    if url == MEMORY or not may_be_new:
-        check_there(url)
+    if url == MEMORY or (not may_be_new and (to_write or url.startswith(SQLITE))):
+        check_there(url)  # a database that is only looked at says so itself
     store = make_store(url, read_only=not to_write, is_lenient=is_lenient)
     assert store is not None
     try:
@@ -90,8 +92,12 @@ def check_there(url: str) -> None:
             "a store in memory ends with its process: there is nothing to look at.",
             hint=f"--store PATH, or {VARIABLE}=PATH, names a file.",
         )
+    if not url.startswith(SQLITE):
+        with closing(cast("Any", make_store(url, read_only=True))) as store:
+            store.info("")  # to look for no run at all is enough to be told
+        return
     path = file_of(url)
-    if url.startswith(SQLITE) and not Path(path).is_file():
+    if not Path(path).is_file():
         raise UsageError(
             f"there is no store {path!r}.",
             hint="`treadle run` makes one in the current folder; --store PATH names another.",

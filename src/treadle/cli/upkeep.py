@@ -12,7 +12,7 @@ import typer
 from msgspec import structs
 
 from treadle.cli import options
-from treadle.cli.copying import copied_from_file, copied_to_file, is_store, told_of
+from treadle.cli.copying import copied_from_file, is_store, told_of
 from treadle.cli.ending import FAILED, complain, usage_errors
 from treadle.cli.history import holder_of
 from treadle.cli.places import info_of, opened, shown, url_of
@@ -284,10 +284,9 @@ def backup(
         if not Path(file).absolute().parent.is_dir():
             raise UsageError(f"the folder of {file!r} is not there.", hint="make it first.")
         with opened(url) as kept:
-            if not hasattr(kept, "backup"):
-                copied = copied_to_file(kept, Path(file))
-                end_copying(copied, json, file, f"of {shown(url)} are copied to {file}")
-            kept.backup(file)
+            copied = kept.backup(file)
+        if copied is not None:  # run by run, of what is no file
+            end_copying(copied, json, file, f"of {shown(url)} are copied to {file}")
     size = Path(file).stat().st_size
     say({"file": file, "bytes": size}, json, f"{shown(url)} is copied to {file}: {size} bytes")
 

@@ -108,7 +108,8 @@ def interrupted(runnable: Runnable) -> AmbiguousAttempt:
     return AmbiguousAttempt(
         f"attempt {runnable.attempt} of {runnable.id} was interrupted, and may have taken effect "
         f"(its key is {runnable.idempotency_key}).",
-        hint="find out, then resume the run with settled={...}: what it gave, or td.RetryWith() to make it again.",
+        hint="find out, then resume the run with settled={...}: what it gave, or td.RetryWith() to make it again. "
+        "On the command line: treadle resume ID FILE --settled COMPONENT=JSON, or =retry.",
     )
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.stores.postgres.logs import add, info, insist
+from tests.stores.postgres.logs import accepted, add, info, insist
 from tests.stores.postgres.proxy import Proxy
 from tests.stores.postgres.server import free_port
-from treadle.codec import Codec
+from treadle.codec import Apart, Codec
 from treadle.errors import (
     Corrupt,
     OutcomeUnknown,
@@ -24,7 +24,9 @@ from treadle.errors import (
     StoreUnavailable,
     UsageError,
 )
+from treadle.stores.postgres import PostgresStore
 from treadle.stores.postgres.faults import as_ours
+from treadle.stores.sqlite import SqliteStore
 from treadle.wiring import make_store
 
 
@@ -140,6 +142,60 @@ def test_a_later_schema_is_refused(store, open_store, server):
 
     with pytest.raises(SchemaTooNew, match="schema 99, this one knows 1"):
         open_store().list()
+
+
+def tables_of(server, schema):
+    """How many tables and the like a schema has; None where there is no such schema."""
+    with psycopg.connect(server.conninfo) as connection:
+        found = connection.execute(
+            "SELECT count(pg_class.oid) FROM pg_namespace LEFT JOIN pg_class "
+            "ON relnamespace = pg_namespace.oid WHERE nspname = %s GROUP BY nspname",
+            (schema,),
+        ).fetchone()
+    return None if found is None else found[0]
+
+
+def test_who_only_looks_makes_nothing(open_store, server):
+    """Where there is no store, that is said; each time."""
+    store = open_store(read_only=True)
+    for _ in range(2):
+        with pytest.raises(UsageError, match=f"there is no store in the schema '{store.schema}'"):
+            store.list()
+    assert tables_of(server, store.schema) is None
+
+
+def test_who_only_looks_reads_and_does_not_write(store, open_store, server):
+    """Beside somebody who writes; tables of a later version are refused."""
+    store.create(info("run"))
+    looking = open_store(read_only=True)
+    assert [each.id for each in looking.list()] == ["run"]
+    assert looking.verify() == []
+    for call in (lambda: looking.delete("run"), lambda: looking.append([add("run", 0)])):
+        with pytest.raises(ReadOnly):
+            call()
+    assert store.info("run").position == 0
+    sql(server, f"UPDATE {store.schema}.meta SET value = '99' WHERE key = 'version'")
+    with pytest.raises(SchemaTooNew, match="schema 99, this one knows 1"):
+        open_store(read_only=True).list()
+
+
+def test_a_store_is_backed_up_into_a_file(store, server, tmp_path):
+    """A file that is not there yet, and that is a store: also what lies elsewhere is in it."""
+    apart = Apart(Codec(), tmp_path / "apart")
+    path = tmp_path / "copy.db"
+    with closing(PostgresStore(server.conninfo, apart, schema=store.schema)) as kept:
+        kept.create(info("run"))
+        kept.append([add("run", 0, accepted(0, os.urandom(100_000)))])
+        assert len(list((tmp_path / "apart").iterdir())) == 1
+        copied = kept.backup(path)
+        events = kept.load_all("run").events
+        with pytest.raises(UsageError, match="is there already"):
+            kept.backup(str(path))
+
+    assert (copied.runs, copied.events, copied.left_out) == (1, 1, [])
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["apart", "copy.db"]
+    with closing(SqliteStore(path, Codec(), read_only=True)) as copy:
+        assert copy.load_all("run").events == events
 
 
 SCRIPT_MARKS = ("0d34e0de5a74e35a",)

@@ -4,6 +4,7 @@ from contextlib import closing
 
 import pytest
 
+import treadle as td
 from tests.stores.sqlite.places import clocked, filled
 from treadle.errors import StoreTaken, UsageError
 from treadle.stores.sqlite import file
@@ -29,16 +30,26 @@ def mounts(tmp_path, monkeypatch):
 
 
 def test_a_network_file_system_is_refused(mounts, tmp_path):
-    """Also by a link to a file there; with its name, and with what to take instead; nothing is made there."""
+    """At once, also by a link to a file there; with its name, and what to take instead; nothing is made there."""
     (tmp_path / "link.db").symlink_to(mounts / "runs.db")
     for path in (mounts / "runs.db", tmp_path / "link.db"):
-        with closing(clocked(path)) as store:
-            with pytest.raises(
-                UsageError, match=r"network file system \(nfs4\).* local disk"
-            ) as refused:
-                store.list()
-            assert "postgresql://" in str(refused.value)
+        with pytest.raises(
+            UsageError, match=r"network file system \(nfs4\).* local disk"
+        ) as refused:
+            clocked(path)
+        assert "postgresql://" in str(refused.value)
     assert sorted(each.name for each in mounts.iterdir()) == ["local disk"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("", "is a folder"), ("gone/runs.db", r"the folder .*gone is not there")]
+)
+def test_a_place_that_is_none_is_refused_before_a_runner_begins(tmp_path, caplog, name, said):
+    """By whoever opens it, and not by a thread that can only log it."""
+    with pytest.raises(UsageError, match=said):
+        td.Runner(store=tmp_path / name)
+    assert caplog.records == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_below_or_beside_one_is_taken(mounts, tmp_path):

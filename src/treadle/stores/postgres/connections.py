@@ -22,7 +22,7 @@ from treadle.stores.postgres.driver import (
     psycopg,
 )
 from treadle.stores.postgres.faults import as_ours, is_lost, is_passing
-from treadle.stores.postgres.schema import prepare
+from treadle.stores.postgres.schema import look_into, prepare
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -47,10 +47,18 @@ class Resolving(Protocol[T_co]):
 
 
 class Connections:
-    """Connects when first needed. Any thread may ask; each has a connection of its own while it works."""
+    """Connects when first needed. Any thread may ask; each has a connection of its own while it works.
+
+    `read_only`: the tables have to be there, and nothing is written.
+    """
 
     def __init__(
-        self, settings: dict[str, Any], schema: str, *, silence_s: float = SILENCE_S
+        self,
+        settings: dict[str, Any],
+        schema: str,
+        *,
+        silence_s: float = SILENCE_S,
+        read_only: bool = False,
     ) -> None:
         self.place = place(settings)
         self.schema = schema
@@ -60,6 +68,7 @@ class Connections:
         self._lock = Lock()
         self._room = BoundedSemaphore(MOST)
         self._idle: list[Connection] = []
+        self._is_read_only = read_only
         self._is_prepared = False
         self.is_lax = False
         """By the server's own setting a commit may be lost in its crash: whoever needs more has to say so."""
@@ -103,7 +112,9 @@ class Connections:
 
     def _connect(self) -> Connection:
         try:
-            connection = connect(self._settings, silence_s=self._silence_s)
+            connection = connect(
+                self._settings, silence_s=self._silence_s, read_only=self._is_read_only
+            )
         except psycopg.Error as error:
             told = as_ours(error, self.place, "connecting to")
             if not isinstance(told, StoreUnavailable):
@@ -111,7 +122,8 @@ class Connections:
             raise told from error
         try:
             if not self._is_prepared:
-                prepare(connection, self.schema, self.place)
+                ready = look_into if self._is_read_only else prepare
+                ready(connection, self.schema, self.place)
                 self._is_prepared = True
             ((setting, _),) = execute(connection, PIN)
         except BaseException as error:

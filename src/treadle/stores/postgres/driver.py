@@ -65,6 +65,9 @@ LIMITS: Final = (
     f"-c idle_in_transaction_session_timeout={IDLE_S}s"
 )
 
+UNWRITTEN: Final = "-c default_transaction_read_only=on"
+"""Of a store that is only looked at: the server refuses to write."""
+
 UNSYNCED: Final = "set_config('synchronous_commit', 'off', true)"
 """Within a transaction: its commit need not outlive the server's crash."""
 
@@ -144,9 +147,12 @@ def described(conninfo: str) -> dict[str, Any]:
     return {**SETTINGS, **said}
 
 
-def connect(settings: dict[str, Any], *, silence_s: float = SILENCE_S) -> Connection:
+def connect(
+    settings: dict[str, Any], *, silence_s: float = SILENCE_S, read_only: bool = False
+) -> Connection:
     """A connection with the limits of the store. Errors: those of psycopg."""
-    ours = {**settings, "options": f"{LIMITS} {settings.get('options') or ''}".strip()}
+    limits = f"{LIMITS} {UNWRITTEN}" if read_only else LIMITS
+    ours = {**settings, "options": f"{limits} {settings.get('options') or ''}".strip()}
     try:
         return _connected(ours, silence_s)
     except psycopg.OperationalError as error:

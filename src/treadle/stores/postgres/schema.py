@@ -214,6 +214,19 @@ def prepare(connection: Connection, schema: str, place: str) -> None:
     _check_scripts(connection, schema, place)
 
 
+def look_into(connection: Connection, schema: str, place: str) -> None:
+    """See that the tables are there and those of this version; nothing is made.
+
+    Errors: `UsageError` if there is no store; `SchemaTooNew`; those of psycopg.
+    """
+    if version_of(connection, schema, place) == 0:
+        raise UsageError(
+            f"there is no store in the schema {schema!r} of {place}.",
+            hint="?schema=NAME at the end names another one; `treadle run` or a runner makes one.",
+        )
+    _check_scripts(connection, schema, place)
+
+
 def version_of(connection: Connection, schema: str, place: str) -> int:
     """How far the tables are, 0 where there are none. Errors: `SchemaTooNew`."""
     if not _has(connection, schema, "meta"):

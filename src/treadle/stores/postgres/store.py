@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from time import time
 
 from treadle.interfaces import (
@@ -18,6 +20,7 @@ from treadle.interfaces import (
 )
 from treadle.model.events import Event
 from treadle.model.quotas import Quota, QuotaWish
+from treadle.stores.filing import copy_to_file
 from treadle.stores.inbox import MAX_WAITING, checked
 from treadle.stores.postgres.cache import Cache
 from treadle.stores.postgres.connections import Connections
@@ -30,7 +33,7 @@ from treadle.stores.postgres.sharing import Sharing
 from treadle.stores.postgres.upkeep import Upkeep
 from treadle.stores.postgres.writing import Writing
 from treadle.stores.transaction import Transaction
-from treadle.stores.whole import Beside
+from treadle.stores.whole import Beside, Copied
 
 
 class PostgresStore:
@@ -40,8 +43,8 @@ class PostgresStore:
     timeouts and keepalives counts. `schema`: where the tables are; they are made when first needed. `silence_s`: how
     long the server may say nothing before its connection is given up. `clock` is the runner's: leases are measured by
     the server's, and only how long a new run's lease lasts is taken from this one. `max_waiting`: how many messages may
-    wait for one run (None: any number); those who post at the same moment may exceed it together. Any thread may call
-    it. Errors: `UsageError`.
+    wait for one run (None: any number); those who post at the same moment may exceed it together. `read_only`: the
+    tables are to be there, and only looked at. Any thread may call it. Errors: `UsageError`.
     """
 
     is_instant = False
@@ -57,12 +60,15 @@ class PostgresStore:
         silence_s: float = SILENCE_S,
         clock: Callable[[], float] = time,
         max_waiting: int | None = MAX_WAITING,
+        read_only: bool = False,
     ) -> None:
         check_name(schema)
         self.codec = codec
         self.schema = schema
         places = Places()
-        self._connections = Connections(described(conninfo), schema, silence_s=silence_s)
+        self._connections = Connections(
+            described(conninfo), schema, silence_s=silence_s, read_only=read_only
+        )
         self._writing = Writing(self._connections, codec, places, clock)
         self._reading = Reading(self._connections, codec, places)
         self._sharing = Sharing(self._connections, checked(max_waiting))
@@ -223,6 +229,13 @@ class PostgresStore:
     def blobs(self) -> Sequence[bytes]:
         """The hashes of all large values that are kept, or referred to."""
         return self._upkeep.blobs()
+
+    def backup(self, target: str | os.PathLike[str]) -> Copied:
+        """Copy all runs as they are at one moment into a new SQLite store, also while they are at work.
+
+        The cache is left out; a run that cannot be read is named in `left_out`. Errors: `UsageError`; those of stores.
+        """
+        return copy_to_file(self, Path(target), self.codec)
 
     def close(self) -> None:
         """Let go of the connections."""

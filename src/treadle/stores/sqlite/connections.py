@@ -53,6 +53,8 @@ class Connections:
                 "a SQLite store needs a file.", hint='to keep nothing, say store="memory".'
             )
         self.path = Path(path)
+        if not read_only:
+            check_place(self.path)  # at once: who opens it later may be a thread that only logs
         self._is_read_only = read_only
         self._process = os.getpid()
         self._file = self.path.resolve()

@@ -219,7 +219,11 @@ def check_library() -> None:
 
 
 def check_place(path: Path) -> None:
-    """Refuse folders that are not there, and file systems where several hosts could open the file."""
+    """Refuse a folder, one in a folder that is not there, and file systems where several hosts could open the file."""
+    if path.is_dir():
+        raise UsageError(
+            f"{path} is a folder, and a store is a file.", hint=f"{path / 'treadle.db'}"
+        )
     folder = path.resolve().parent  # the file itself may be a link to elsewhere
     if not folder.is_dir():
         raise UsageError(f"the folder {folder} is not there.", hint="make it first.")
