@@ -59,7 +59,9 @@ class Core(Mailbox):
         name = check_id(uuid.uuid4().hex if id is None else id)
         self.register(workflow)
         known = self.runs.get(name)
-        stored = None if known is not None or self.store is None else self.store.info(name)
+        stored = None
+        if known is None and self.store is not None and id is not None:  # nobody else drew this one
+            stored = self.store.info(name)
         if known is not None or stored is not None:
             if if_exists == "error":
                 status = known.status if known is not None else getattr(stored, "status", "")
@@ -72,7 +74,7 @@ class Core(Mailbox):
         self.check_matchers(workflow, options)
         if options.context is not None:
             workflow.with_context(options.context)  # refuses what is none
-        run_key = workflow.run_key or f"{name}:{uuid.uuid4().hex}"
+        run_key = workflow.run_key or (name if id is None else f"{name}:{uuid.uuid4().hex}")
         run = Run(name, workflow, run_key, options, self.clock.now())
         run.was_begun_here = True
         fresh = workflow if workflow.position else workflow.with_run_key(run_key)
