@@ -220,11 +220,10 @@ def far(place: str) -> None:
         said("no mount")
         return
     threading.Thread(target=answering, args=(fuse,), daemon=True).start()
-    with closing(SqliteStore(folder / "runs.db", Codec())) as store:
-        try:
-            store.list()
-        except UsageError as error:
-            said(error)
+    try:
+        SqliteStore(folder / "runs.db", Codec()).close()
+    except UsageError as error:
+        said(error)
 
 
 def answering(fuse: int) -> None:
