@@ -66,14 +66,19 @@ def chain(effort: Effort) -> Measured:
         )
 
 
-def crowd(effort: Effort) -> Measured:
+def crowd_in_bundles(effort: Effort) -> Measured:
+    """The same as `crowd`, where a scheduler sends the five steps off together: they are stored together, too."""
+    return crowd(effort, scheduler="chains")
+
+
+def crowd(effort: Effort, **options: Any) -> Measured:
     """A hundred workflows of five steps at once against bare group commits of the same rows."""
     count = effort.size(100, 10)
     template = chain_of(same, 5)
     rows = rows_of(template)
     with (
         folder() as place,
-        stored_stage(place, executor="inline") as made,
+        stored_stage(place, executor="inline", **options) as made,
         closing(bare_file(place)) as bare,
     ):
 
@@ -212,6 +217,7 @@ def million(effort: Effort) -> Measured:
 BENCHES = [
     Bench("durable.chain", "x bare commits", chain, 2),
     Bench("durable.crowd", "x bare commits", crowd, 10),
+    Bench("durable.crowd_bundles", "x bare commits", crowd_in_bundles, 10),
     Bench("durable.size", "of allowed", size, 1),
     Bench("durable.replay", "of allowed", replay, 1),
     Bench("durable.load", "of allowed", load, 1),
