@@ -252,9 +252,7 @@ class SqliteLog:
                 info.updated_at,
             ),
         )
-        if made.rowcount and made.lastrowid is not None:
-            self._places[info.id] = Place(made.lastrowid, 0, link)
-            self._noted.pop(info.id, None)
+        if made.rowcount:
             return True
         ours = connection.execute(  # a claim's owner is a name that nobody else has: an earlier try counted
             "SELECT 1 FROM run WHERE id = ? AND run_key = ? AND owner = ?",
