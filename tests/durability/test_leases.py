@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import treadle as td
 from tests.durability.backlog import PATIENCE_S, until
 from treadle.codec import Codec
+from treadle.interfaces import Append
 from treadle.stores.sqlite import SqliteStore
 
 LEASE_S = 0.3
@@ -54,3 +56,39 @@ def test_a_body_that_blocks_the_event_loop_costs_no_lease(tmp_path: Path) -> Non
 
     assert calls == [7]
     assert set(looks) == {owner}
+
+
+class SlowToBegin(SqliteStore):
+    """Has its leases renewed, twice, while a new run is on its way to it."""
+
+    renewals = 0
+
+    def renew(self, owner: str, ttl_s: float, epochs: Mapping[str, int]) -> set[str]:
+        still = super().renew(owner, ttl_s, epochs)
+        self.renewals += 1
+        return still
+
+    def append(self, batch: Sequence[Append]) -> list[Exception | None]:
+        if any(append.create is not None for append in batch):
+            before = self.renewals
+            until(lambda: self.renewals > before + 1)
+        return super().append(batch)
+
+
+def test_a_run_that_is_not_stored_yet_is_nobody_elses(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store does not know of it when the leases are renewed: that is no reason to give it up."""
+
+    async def same(number: int) -> int:
+        return number
+
+    made = td.workflow("w").add(td.step(same))
+    store = SlowToBegin(tmp_path / "runs.db", Codec())
+    with td.Runner(store=store, workflows=[made], lease_s=LEASE_S, poll_s=0.01) as runner:
+        runner.start(made, "a")
+        assert runner.run("a", 7).result(PATIENCE_S) == {"same": 7}
+        renewals = store.renewals
+        until(lambda: store.renewals > renewals + 1)  # by now it is renewed like any other
+        assert runner.run("a", 8).result(PATIENCE_S) == {"same": 8}
+    assert "another runner" not in caplog.text

@@ -112,6 +112,7 @@ class Core(Mailbox):
         asked = Ask()
 
         def noted(fault: Exception | None) -> None:
+            self.custody.born(run.id)
             if fault is None:
                 asked.settle(run.id)
                 return

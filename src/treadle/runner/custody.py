@@ -36,6 +36,8 @@ class Custody:
     ) -> None:
         self.owner = owner_name()
         self.claimed: dict[str, int] = {}
+        self._unborn: set[str] = set()
+        """Runs that begin here, and of which the store does not know yet."""
         self._left: OrderedDict[str, int] = OrderedDict()
         """Under which claim runs were last let go of: what the keeper took before that is told late."""
         self.lease_s = lease_s
@@ -51,6 +53,7 @@ class Custody:
                 keeps,
                 names=names,
                 epochs=lambda: dict(self.claimed),
+                unborn=lambda: set(self._unborn),
                 room=room,
                 lease_s=lease_s,
                 poll_s=poll_s,
@@ -61,12 +64,17 @@ class Custody:
         return self.claimed.get(run_id, 0)
 
     def signed(self, info: RunInfo) -> RunInfo:
-        """A new run as it is to be noted: taken by this runner from the start."""
+        """A new run as it is to be noted: taken by this runner from the start. When it is noted, it is `born`."""
         if self.leases is None:
             return info
         self.claimed[info.id] = 1
+        self._unborn.add(info.id)
         until = self._now() + self.lease_s
         return structs.replace(info, epoch=1, owner=self.owner, lease_until=until)
+
+    def born(self, run_id: str) -> None:
+        """The store knows of a new run, or never will: from now on it can be said whose it is."""
+        self._unborn.discard(run_id)
 
     def note(self, info: RunInfo) -> bool:
         """The keeper has taken this run; False if it was taken here, by its id, since then, and maybe let go of."""

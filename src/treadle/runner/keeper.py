@@ -74,6 +74,7 @@ class Keeper:
         *,
         names: Callable[[], Sequence[str]],
         epochs: Callable[[], Mapping[str, int]],
+        unborn: Callable[[], Collection[str]],
         room: Callable[[], int],
         lease_s: float = LEASE_S,
         poll_s: float = POLL_S,
@@ -83,6 +84,7 @@ class Keeper:
         self._keeps = keeps
         self._names = names
         self._epochs = epochs
+        self._unborn = unborn
         self._room = room
         self._lease_s = lease_s
         self._poll_s = poll_s
@@ -170,6 +172,8 @@ class Keeper:
         if monotonic() - self._renewed_at < self._lease_s / 3:
             return
         epochs = dict(self._epochs())
+        for run_id in self._unborn():  # asked second: what is not among these now was stored before
+            epochs.pop(run_id, None)
         begin = monotonic()
         still = self._store.renew(self._owner, self._lease_s, epochs)
         self._renewed_at = begin

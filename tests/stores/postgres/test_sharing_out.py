@@ -43,6 +43,7 @@ def keeper(store, name, *, room=10_000):
         name,
         taken,
         names=lambda: ["w"],
+        unborn=set,
         epochs=epochs,
         room=lambda: room - len(taken.epochs),
         lease_s=LEASE_S,
