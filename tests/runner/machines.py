@@ -83,6 +83,8 @@ class Desk:
         self.events: list[Any] = []
         """What a store holds."""
         self.length = 0
+        self.marks: list[bytes] = []
+        """The attempts of which it knows that they must not begin twice."""
 
     def tell(self, stimulus: Any) -> list[str]:
         """Tell it something; what it says to that, a line each."""
@@ -96,7 +98,8 @@ class Desk:
 
     def keep(self, order: say.Store) -> None:
         """Store events as a store does."""
-        if isinstance(order.events[0], Baseline):
+        self.marks += order.intents
+        if order.events and isinstance(order.events[0], Baseline):
             self.events.clear()
         self.events += order.events
         self.length = order.position

@@ -15,16 +15,23 @@ from treadle.policies.matching import policies_from
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def told_of(case: Any, seed: int, policies: Any, *, may_step: bool) -> tuple[Any, ...]:
-    """All that a machine says to a case whose work comes back in a drawn order, and what is left of it then."""
+def told_of(case: Any, seed: int, policies: Any, *, is_instant: bool, may_step: bool) -> Any:
+    """All that a machine says to a case whose work comes back in a drawn order, and what is left of it then.
+
+    A store that takes its time answers in a drawn order, too.
+    """
     graph, inputs, _ = case
     choose = Random(seed)
-    d = desk(build(graph, td), policies)
-    d.machine.may_step = d.machine.may_step and may_step
+    d = desk(build(graph, td), policies, is_instant=is_instant)
+    assert d.machine.may_step
+    d.machine.may_step = may_step
     told = []
     left = list(inputs)
-    while left or d.out:
-        if left and (not d.out or choose.random() < 0.3):
+    while left or d.out or d.machine.storing_to:
+        is_storing, may_finish = d.machine.storing_to is not None, bool(d.out)
+        if is_storing and (not (left or may_finish) or choose.random() < 0.5):
+            told.append(d.stored(d.length))
+        elif left and (not may_finish or choose.random() < 0.3):
             told.append(d.submit(left.pop(0)))
         else:
             numbers = choose.sample(sorted(d.out), min(len(d.out), choose.choice([1, 1, 1, 2])))
@@ -32,18 +39,21 @@ def told_of(case: Any, seed: int, policies: Any, *, may_step: bool) -> tuple[Any
         if choose.random() < 0.2:
             d.woke(d.now + 1)
     rest = (d.machine.where, d.machine.out, d.machine.open, d.machine.status, d.machine.position)
-    return told, d.machine.story(), d.events, rest
+    return told, d.machine.story(), d.events, d.machine.waiting_for_store, d.marks, rest
 
 
-@settings(max_examples=150)
-@given(case=cases(max_nodes=8), seed=SEEDS, retries=st.integers(0, 1))
-def test_short_way_is_the_long_way(case: Any, seed: int, retries: int):
-    """Whatever the graph, and in whatever order work comes back: instructions, story and log are the same."""
-    policies = policies_from({"*": td.Policy(max_retries=retries)}) if retries else None
+POLICIES: list[Any] = [None, {"*": td.Policy(max_retries=1)}, {"*": td.Policy(effects="at_most_once")}]
 
-    short = told_of(case, seed, policies, may_step=True)
 
-    assert short == told_of(case, seed, policies, may_step=False)
+@settings(max_examples=200)
+@given(case=cases(max_nodes=8), seed=SEEDS, rules=st.sampled_from(POLICIES), is_instant=st.booleans())
+def test_short_way_is_the_long_way(case: Any, seed: int, rules: Any, is_instant: bool):
+    """Whatever the graph, and in whatever order work and store answer: instructions, story and log are the same."""
+    policies = policies_from(rules)
+
+    short = told_of(case, seed, policies, is_instant=is_instant, may_step=True)
+
+    assert short == told_of(case, seed, policies, is_instant=is_instant, may_step=False)
 
 
 def test_a_run_rests_after_a_step_that_leads_to_a_wait():
@@ -65,7 +75,6 @@ def test_runs_that_somebody_watches_go_the_long_way():
         {"is_observed": True},
         {"transform": list},
         {"max_concurrency": 1},
-        {"is_instant": False},
         {"default": "inline"},
     ]
 

@@ -176,18 +176,18 @@ class Dispatch:
             self._enqueue(bundle)
 
     def send(self, runnable: Runnable, at: float) -> None:
-        """Dispatch a runnable alone: the short way of `take_in`, for first attempts that no clock is set for."""
+        """Dispatch a runnable alone: the short way of `take_in`, for first attempts of which nothing is to be noted."""
         key = (runnable.node, runnable.scope, runnable.generation)
         where = self.where
-        policy, terms, is_timed = self.wishes.answers(runnable.node)
+        policy, terms, is_noted = self.wishes.answers(runnable.node)
         is_first = runnable.attempt == 1 and runnable.problem is None and runnable.call is not None
-        if is_timed or not is_first or key in where:
+        if is_noted or not is_first or key in where:
             self.take_in([runnable], at)
             return
         number = where[key] = next(self.numbers)
         bundle = Bundle(runnables=(runnable,))
         self.out[number] = Out(bundle, policy, is_plain=True)
-        self.told.append(say.Execute(number, bundle, terms))
+        self.emit(say.Execute(number, bundle, terms))
 
     def _is_out(self, number: int, runnable: Runnable) -> bool:
         """Whether this attempt was out before a restart, and is still; one before it may be, and comes too late."""

@@ -381,8 +381,10 @@ class Requests(Dispatch):
         is_seen = config.is_observed or config.scheduler is not None or config.transform is not None
         is_ordered = config.max_concurrency is not None or wishes.has_ranks
         is_counted = config.purse is not None  # each first attempt
-        is_slow = config.is_slow or is_counted or wishes.drives
-        return not (is_seen or is_ordered or is_slow or wishes.places.keepers)
+        is_driven = wishes.drives and not config.is_slow
+        return not (
+            is_seen or is_ordered or is_counted or is_driven or wishes.places.keepers
+        )
 
     def _set_workflow(self, workflow: Workflow) -> None:
         self.workflow = workflow

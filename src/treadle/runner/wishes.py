@@ -108,12 +108,16 @@ class Wishes:
         return found
 
     def answers(self, key: str) -> tuple[Policy, Terms, bool]:
-        """The policy of a node's component, on which terms its work may start, and whether a clock is set for it."""
+        """The policy of a node's component, on which terms its work may start, and whether anything is to be noted then.
+
+        That is a moment when its time is over, or that an attempt begins which must not begin twice.
+        """
         found = self._answers.get(key)
         if found is None:
             policy = self.policy(key)
             is_timed = policy.deadline_s is not None or policy.timeout_s is not None
-            found = self._answers[key] = (policy, self.terms(key), is_timed)
+            is_noted = is_timed or policy.effects == AT_MOST_ONCE
+            found = self._answers[key] = (policy, self.terms(key), is_noted)
         return found
 
     def subject(self, key: str) -> Subject:
