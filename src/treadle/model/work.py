@@ -189,7 +189,7 @@ class UnplannedWait(Unplanned, eq=False):
     """A wait that is to be opened, or brought to its end; the value is what it waits with."""
 
 
-class Mark(Struct, frozen=True):
+class Mark(Struct, frozen=True, gc=False):
     """A journal entry that is no event: work handed out (`out`) or put back."""
 
     out: bool

@@ -197,7 +197,7 @@ class Loop:
             self._take_one(*came.popleft())
             return
         now = self.clock.now()
-        by_run: dict[str, tuple[Run, list[tuple[int, Sequence[Outcome]]]]] = {}
+        by_run: dict[Run, list[tuple[int, Sequence[Outcome]]]] = {}
         returned: list[tuple[Live, Sequence[Outcome]]] = []
         while came:
             number, outcomes = came.popleft()
@@ -206,11 +206,16 @@ class Loop:
                 self.late += 1
                 continue
             if live.is_started:
-                self.admission.finish(number, now, failed=verdict_of(live, outcomes))
+                failed = None if live.order.terms.is_free else verdict_of(live, outcomes)
+                self.admission.finish(number, now, failed=failed)
                 if self.observers:
                     returned.append((live, outcomes))
-            by_run.setdefault(live.run.id, (live.run, []))[1].append((number, outcomes))
-        for run, bundles in by_run.values():
+            theirs = by_run.get(live.run)
+            if theirs is None:
+                by_run[live.run] = [(number, outcomes)]
+            else:
+                theirs.append((number, outcomes))
+        for run, bundles in by_run.items():
             self.tell(run, say.Finished(tuple(bundles), now))
         for live, outcomes in returned:
             self.observe("on_return", live.run.id, live.bundle, outcomes)

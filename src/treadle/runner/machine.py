@@ -133,9 +133,10 @@ class Machine(Requests):
         self.storing_to = None
         self.stored = stimulus.position
         waiting = self.waiting_for_store
-        count = bisect_right(waiting, self.stored, key=itemgetter(0))
-        self.told += [told for _, told in waiting[:count]]
-        del waiting[:count]
+        if waiting:
+            count = bisect_right(waiting, self.stored, key=itemgetter(0))
+            self.told += [told for _, told in waiting[:count]]
+            del waiting[:count]
         self.told += self.beginning
         self.beginning = ()
 

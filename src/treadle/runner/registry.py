@@ -293,9 +293,10 @@ class Registry:
         check_names(workflow, options.policies)
         check_names(workflow, workflow.policies)
         policies = options.policies.over(workflow.policies).over(self.policies)
+        if not policies.rules and options.durability != RELAXED:  # as mostly: nobody to ask
+            return
         wishes = self._wishes_of(workflow, policies, are_seen=True)
-        if policies.rules:
-            wishes.held()
+        wishes.held()
         if options.durability == RELAXED and (strict := wishes.strict()):
             raise UsageError(
                 f'durability="relaxed" does not go with {strict!r}, which must not be done twice: what it did could '

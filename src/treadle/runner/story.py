@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 from treadle.model.events import Path
 from treadle.runner import stimuli as say
 
-Row: TypeAlias = tuple[int, float, type, Any, str, tuple[Any, ...]]
-"""Ordinal, moment, stimulus, what it was about, the status after it, and the instructions it led to: the type of each,
-and what it was about, all in one tuple, since most rows are thrown away unread."""
+Row: TypeAlias = tuple[Any, ...]
+"""Ordinal, moment, stimulus, what it was about, the status after it; then the instructions it led to: the type of each,
+and what it was about. All in one tuple, since most rows are thrown away unread."""
 
 StepRow: TypeAlias = tuple[int, float, int, int, int, str, Path, int]
 """The row of by far the commonest case, where all but this is clear: a bundle came back, what happened was stored, and
@@ -19,15 +19,15 @@ another one went. Ordinal, moment, bundle, how much was stored, and of what went
 
 def row_of(count: int, stimulus: say.Stimulus, status: str, told: list[say.Instruction]) -> Row:
     """One row; cheap, since it is made for each stimulus: what can be found out later is found out later."""
-    led_to: list[Any] = []
+    row: list[Any] = [count, stimulus.at, type(stimulus), _mark(stimulus), status]
     for each in told:
         kind = type(each)
         if kind is say.Execute:
-            led_to += (kind, *_work_of(each))
+            row += (kind, *_work_of(each))
         else:
             name = _NAMES.get(kind)
-            led_to += (kind, None if name is None else getattr(each, name))
-    return (count, stimulus.at, type(stimulus), _mark(stimulus), status, tuple(led_to))
+            row += (kind, None if name is None else getattr(each, name))
+    return tuple(row)
 
 
 def row_of_step(count: int, at: float, number: int, stored: int, order: say.Execute) -> StepRow:
@@ -40,12 +40,13 @@ def in_full(row: StepRow) -> Row:
     """The row of a step as `row_of` would have made it."""
     count, at, came, stored, number, node, scope, attempt = row
     led_to = (say.Store, stored, say.Execute, number, node, scope, attempt, 1)
-    return (count, at, say.Finished, (came,), say.RUNNING, led_to)
+    return (count, at, say.Finished, came, say.RUNNING, *led_to)
 
 
 def shown(row: Row | StepRow) -> dict[str, Any]:
     """A row as JSON-ready data."""
-    count, at, stimulus, mark, status, led_to = in_full(row) if len(row) == 8 else row
+    is_short = not isinstance(row[2], type)
+    count, at, stimulus, mark, status, *led_to = in_full(row) if is_short else row
     parts, told = iter(led_to), []
     for kind in parts:
         about = _work_text(*islice(parts, 5)) if kind is say.Execute else _text(next(parts))
@@ -54,7 +55,7 @@ def shown(row: Row | StepRow) -> dict[str, Any]:
         "n": count,
         "at": at,
         "stimulus": stimulus.__name__,
-        "of": list(mark) if isinstance(mark, tuple) else mark,
+        "of": _listed(mark) if stimulus is say.Finished else mark,
         "status": status,
         "led_to": told,
     }
@@ -65,13 +66,17 @@ def _mark(stimulus: Any) -> Any:
     if kind is say.Finished:
         bundles = stimulus.bundles
         if len(bundles) == 1:
-            return (bundles[0][0],)
+            return bundles[0][0]
         return tuple([number for number, _ in bundles[:8]])
     if kind is say.Began:
         return stimulus.number
     if kind is say.Stored:
         return stimulus.position
     return getattr(stimulus, "request", None)
+
+
+def _listed(numbers: Any) -> list[int]:
+    return list(numbers) if isinstance(numbers, tuple) else [numbers]
 
 
 def _work_of(order: Any) -> tuple[int, str, Path, int, int]:

@@ -438,10 +438,8 @@ class Supervisor(Registry):
         """What the writer's thread has stored (called there)."""
 
         def take() -> None:
-            stored = [token for token, fault in done if fault is None and token[1] is not None]
-            if self.is_observed and stored:
-                events = sum(len(order.events) for _, order, _ in stored)
-                self.loop.observe("on_append", [run.id for run, _, _ in stored], events, seconds)
+            if self.is_observed:
+                self._tell_stored(done, seconds)
             for (run, order, then), fault in done:
                 run.unwritten -= 1
                 if then is not None:
@@ -449,7 +447,8 @@ class Supervisor(Registry):
                 elif fault is not None:
                     self.not_written(run, order, fault)
                 elif order is not None:
-                    run.heard.answer(order.consumed)
+                    if order.consumed:
+                        run.heard.answer(order.consumed)
                     self.loop.stored(run, order)
                     if comes_further(order.events):
                         self.came_further(run)
@@ -457,6 +456,12 @@ class Supervisor(Registry):
                     self.all_written(run)
 
         self.call(take)
+
+    def _tell_stored(self, done: list[tuple[Any, Exception | None]], seconds: float) -> None:
+        stored = [token for token, fault in done if fault is None and token[1] is not None]
+        if stored:
+            events = sum(len(order.events) for _, order, _ in stored)
+            self.loop.observe("on_append", [run.id for run, _, _ in stored], events, seconds)
 
     @abstractmethod
     def go_on_as_fork(self, run: Run, workflow: Workflow, stored: StoredRun) -> None:

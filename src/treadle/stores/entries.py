@@ -132,6 +132,8 @@ def check_texts(append: Append) -> None:
     if info is not None:
         texts += [info.id, info.workflow, info.run_key, info.fingerprint, info.status]
         texts += [info.owner or "", info.durability]
+    if is_text("".join(texts)):
+        return
     for text in texts:
         if not is_text(text):
             raise EncodeError(
