@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 import treadle as td
-from bench.measure import Bench, Effort, Measured, Work, compare, same, shown_number
+from bench.measure import Bench, Effort, Measured, Ratio, Work, compare, same, shown_number
 from bench.runner_work import Stage, chain_of, stage
 from treadle.codec import Codec
 from treadle.interfaces import Append, RunInfo
@@ -41,7 +41,9 @@ def bare_file(place: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute("CREATE TABLE event(position INTEGER PRIMARY KEY, body BLOB NOT NULL)")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS event(position INTEGER PRIMARY KEY, body BLOB NOT NULL)"
+    )
     return connection
 
 
@@ -72,7 +74,7 @@ def crowd_in_bundles(effort: Effort) -> Measured:
 
 
 def crowd(effort: Effort, **options: Any) -> Measured:
-    """A hundred workflows of five steps at once against bare group commits of the same rows."""
+    """A hundred workflows of five steps at once against bare group commits of their events, and of nothing else."""
     count = effort.size(100, 10)
     template = chain_of(same, 5)
     rows = rows_of(template)
@@ -88,14 +90,84 @@ def crowd(effort: Effort, **options: Any) -> Measured:
                 bare.executemany("INSERT INTO event(body) VALUES (?)", [(row,) for row in turn])
                 bare.execute("COMMIT")
 
-        async def feed() -> None:
-            made.ids = await asyncio.gather(*[made.runner.start(template) for _ in range(count)])
-            tickets = await asyncio.gather(*[made.runner.run(id, 1) for id in made.ids])
-            for ticket in tickets:
-                await ticket
-
-        work = Work(lambda _: made.loop.run(feed()), count, made.forget)
+        work = Work(lambda _: run_at_once(made, template, count), count, made.forget)
         ratio = compare(work, Work(commits, count), effort)
+    return told_of_crowd(ratio, count)
+
+
+def crowd_of_all_rows(effort: Effort) -> Measured:
+    """The same against bare group commits of all rows that it leaves: runs and what was applied, too, indexed alike.
+
+    What is left out of the reference is that each append also brings the row of its run up to date.
+    """
+    count = effort.size(100, 10)
+    template = chain_of(same, 5)
+    with folder() as place, stored_stage(place, executor="inline") as made:
+        run_at_once(made, template, count)
+        with closing(sqlite3.connect(place / "runs.db")) as written:
+            found = {
+                table: written.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own names
+                for table in KEPT
+            }
+        store = SqliteStore(place / "bare.db", Codec())
+        store.create(info("nobody"))
+        store.close()
+        turns = itertools.count(1)
+        with closing(bare_file(place)) as bare:
+
+            def commits(_: Any) -> None:
+                turn = next(turns)
+                for rows in groups_of(found, shift=turn * 1_000_000):
+                    bare.execute("BEGIN IMMEDIATE")
+                    for table, theirs in rows.items():
+                        marks = ", ".join("?" * len(theirs[0]))
+                        statement = f"INSERT INTO {table} VALUES ({marks})"  # noqa: S608 - our own names
+                        bare.executemany(statement, theirs)
+                    bare.execute("COMMIT")
+
+            work = Work(lambda _: run_at_once(made, template, count), count, made.forget)
+            ratio = compare(work, Work(commits, count), effort)
+    return told_of_crowd(ratio, count)
+
+
+KEPT = ("run", "event", "applied")
+"""The tables in which a workflow that just runs leaves rows."""
+
+
+def groups_of(
+    found: dict[str, list[tuple[Any, ...]]], shift: int
+) -> Generator[dict[str, list[tuple[Any, ...]]]]:
+    """All rows as those of other runs, in groups as they are committed: runs, then events by their position.
+
+    With the events of a position comes one of the rows of each run that say what was applied.
+    """
+    yield {"run": [(row[0] + shift, f"{shift}-{row[1]}", *row[2:]) for row in found["run"]]}
+    events: dict[int, list[tuple[Any, ...]]] = {}
+    for run, position, *rest in found["event"]:
+        events.setdefault(position, []).append((run + shift, position, *rest))
+    by_run: dict[int, list[tuple[Any, ...]]] = {}
+    for run, mark in found["applied"]:
+        by_run.setdefault(run, []).append((run + shift, mark))
+    applied = list(zip(*by_run.values(), strict=True))
+    for position, rows in sorted(events.items()):
+        later = position - (len(events) - len(applied))
+        yield {"event": rows} | ({"applied": list(applied[later])} if later >= 0 else {})
+
+
+def run_at_once(made: Stage, template: td.Workflow, count: int) -> None:
+    """Start so many runs at once, give each an input, and wait for all."""
+
+    async def feed() -> None:
+        made.ids = await asyncio.gather(*[made.runner.start(template) for _ in range(count)])
+        tickets = await asyncio.gather(*[made.runner.run(id, 1) for id in made.ids])
+        for ticket in tickets:
+            await ticket
+
+    made.loop.run(feed())
+
+
+def told_of_crowd(ratio: Ratio, count: int) -> Measured:
+    """How often that makes a second."""
     each = f"{shown_number(1e9 / ratio.cost)} a second, bare {shown_number(1e9 / ratio.reference)}"
     return ratio.measured(note=f"{count:,} workflows of 5 steps at once; {each}")
 
@@ -217,6 +289,7 @@ def million(effort: Effort) -> Measured:
 BENCHES = [
     Bench("durable.chain", "x bare commits", chain, 2),
     Bench("durable.crowd", "x bare commits", crowd, 10),
+    Bench("durable.crowd_all_rows", "x bare commits", crowd_of_all_rows, 10),
     Bench("durable.crowd_bundles", "x bare commits", crowd_in_bundles, 10),
     Bench("durable.size", "of allowed", size, 1),
     Bench("durable.replay", "of allowed", replay, 1),
