@@ -8,7 +8,10 @@ import treadle as td
 from tests.durability.test_trials import until
 from treadle import errors
 from treadle.codec import Codec
+from treadle.interfaces import Message
 from treadle.stores.sqlite import SqliteStore
+
+SIGNAL = {"name": "go", "payload": "yes", "key": None}
 
 GUARD_S = 5.0
 """Longer than anything here takes."""
@@ -138,3 +141,40 @@ def test_what_is_not_stored_yet_is_not_seen(tmp_path, durability, seen):
         store.may_write.set()
         assert ticket.result(GUARD_S) == {"slow": -2}
         assert runner.get_results("a") == {"slow": -2}
+
+
+class Inbox(Slow):
+    """The same, and it counts how often its inbox was read."""
+
+    reads = 0
+
+    def waiting(self, owner, *, limit=100):
+        found = super().waiting(owner, limit=limit)
+        self.reads += 1
+        return found
+
+
+def test_what_a_relaxed_run_was_told_before_it_crashed_it_is_not_told_again(tmp_path):
+    """The store does not know yet that the signal was taken: it is in the inbox still, and answers one wait only."""
+    store, flow = Inbox(tmp_path / "runs.db"), Flow()
+    rule = td.rule(name="odd", condition=flow.is_odd, reaction=lambda number: number)
+    workflow = td.workflow("w").add(td.wait_for("go")).add(rule)
+    with td.Runner(store=store, poll_s=0.01) as runner:
+        runner.start(workflow, "a", durability="relaxed")
+        ticket = runner.run("a", 2)
+        runner.checkpoint("a")
+        store.may_write.clear()
+        store.post(Message(id="m", run_id="a", kind="signal", body=store.codec.encode(SIGNAL)))
+        assert ticket.result(GUARD_S) == {"go": "yes"}
+        with pytest.raises(errors.PlugError, match="crashed over this"):
+            runner.run("a", 13)
+        reads = store.reads
+        until(lambda: store.reads > reads + 2)
+        store.may_write.set()
+
+        runner.run("a", 4)
+        runner.checkpoint("a")
+
+        assert [wait.input for wait in runner.waiting()] == [1]
+        runner.signal("a", "go", "no")
+        assert runner.wait("a", GUARD_S) == "idle"

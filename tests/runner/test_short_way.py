@@ -42,11 +42,17 @@ def told_of(case: Any, seed: int, policies: Any, *, is_instant: bool, may_step: 
     return told, d.machine.story(), d.events, d.machine.waiting_for_store, d.marks, rest
 
 
-POLICIES: list[Any] = [None, {"*": td.Policy(max_retries=1)}, {"*": td.Policy(effects="at_most_once")}]
+POLICIES: list[Any] = [
+    None,
+    {"*": td.Policy(max_retries=1)},
+    {"*": td.Policy(effects="at_most_once")},
+]
 
 
 @settings(max_examples=200)
-@given(case=cases(max_nodes=8), seed=SEEDS, rules=st.sampled_from(POLICIES), is_instant=st.booleans())
+@given(
+    case=cases(max_nodes=8), seed=SEEDS, rules=st.sampled_from(POLICIES), is_instant=st.booleans()
+)
 def test_short_way_is_the_long_way(case: Any, seed: int, rules: Any, is_instant: bool):
     """Whatever the graph, and in whatever order work and store answer: instructions, story and log are the same."""
     policies = policies_from(rules)

@@ -16,7 +16,7 @@ from treadle.interfaces import Append, Caches, Message, Quotas, RunInfo, StoredR
 from treadle.runner import stimuli as say
 from treadle.runner.caching import Caching
 from treadle.runner.rationing import Rationing
-from treadle.runner.record import Ask, Run
+from treadle.runner.record import Run
 from treadle.runner.recovery import Recovery
 from treadle.runner.supervisor import settle_ticket
 from treadle.runner.trials import Trials, is_guilty, suspected_from
@@ -97,17 +97,6 @@ class Keeping(Recovery):
                 run.id,
                 extra={"run_id": run.id},
             )
-
-    def _flushed(self, run: Run, answer: Any) -> Ask:
-        """Answered when nothing of a run is on its way to the store any more."""
-        asked = Ask()
-        waiting = Ask()
-        waiting.then = lambda _: asked.settle(answer)
-        if run.unwritten:
-            run.flushing += (waiting,)
-        else:
-            waiting.settle(None)
-        return asked
 
     def _take_snapshot(self, run: Run) -> None:
         """Note what the log comes to, now and then, so that bringing the run back does not take longer and longer."""

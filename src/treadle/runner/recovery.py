@@ -79,7 +79,12 @@ class Recovery(Supervisor):
                 )
                 self.loop.answer(number, outcomes)
         run.machine = None
-        run.heard.begin_anew()
+        if is_behind(
+            run
+        ):  # what it was told lies in the inbox until all that is on its way is stored
+            self._flushed(run, None).when_done(lambda _: run.heard.begin_anew())
+        else:
+            run.heard.begin_anew()
         self._set_up_again(run, old, adopted, None)
 
     def _set_up_again(
@@ -90,8 +95,7 @@ class Recovery(Supervisor):
         stored: StoredRun | None,
     ) -> None:
         try:
-            is_behind = run.options.durability == RELAXED and run.unwritten
-            if self.store is not None and run.options.is_stored and not is_behind:
+            if self.store is not None and run.options.is_stored and not is_behind(run):
                 self._bring_back(run, adopted, old, stored)
             elif old is not None:
                 self._begin(
@@ -199,3 +203,8 @@ class Recovery(Supervisor):
         for number in finished:
             self._resolve(run, number, run.tickets.pop(number), None)
         return bool(finished)
+
+
+def is_behind(run: Run) -> bool:
+    """Whether a run has gone on while what it did is on its way to the store, and begins again without that."""
+    return run.options.durability == RELAXED and run.unwritten > 0

@@ -382,9 +382,7 @@ class Requests(Dispatch):
         is_ordered = config.max_concurrency is not None or wishes.has_ranks
         is_counted = config.purse is not None  # each first attempt
         is_driven = wishes.drives and not config.is_slow
-        return not (
-            is_seen or is_ordered or is_counted or is_driven or wishes.places.keepers
-        )
+        return not (is_seen or is_ordered or is_counted or is_driven or wishes.places.keepers)
 
     def _set_workflow(self, workflow: Workflow) -> None:
         self.workflow = workflow

@@ -36,7 +36,7 @@ from treadle.runner.keeper import LEASE_S, POLL_S
 from treadle.runner.loop import Loop
 from treadle.runner.machine import Machine
 from treadle.runner.out import Config
-from treadle.runner.record import WAITING, Options, Run
+from treadle.runner.record import WAITING, Ask, Options, Run
 from treadle.runner.registry import KEEP_WARM, Registry, Restarts
 from treadle.runner.storing import noted
 from treadle.runner.streams import END
@@ -433,6 +433,17 @@ class Supervisor(Registry):
         if self.writer is not None:
             run.unwritten += 1
             self.writer.put(append, (run, order, then))
+
+    def _flushed(self, run: Run, answer: Any) -> Ask:
+        """Answered when nothing of a run is on its way to the store any more."""
+        asked = Ask()
+        waiting = Ask()
+        waiting.then = lambda _: asked.settle(answer)
+        if run.unwritten:
+            run.flushing += (waiting,)
+        else:
+            waiting.settle(None)
+        return asked
 
     def _written(self, done: list[tuple[Any, Exception | None]], seconds: float) -> None:
         """What the writer's thread has stored (called there)."""

@@ -108,7 +108,7 @@ class Wishes:
         return found
 
     def answers(self, key: str) -> tuple[Policy, Terms, bool]:
-        """The policy of a node's component, on which terms its work may start, and whether anything is to be noted then.
+        """The policy of a node's component, on which terms its work may start, and whether anything is noted then.
 
         That is a moment when its time is over, or that an attempt begins which must not begin twice.
         """
