@@ -108,6 +108,18 @@ def test_what_nobody_needs_is_swept_away(tmp_path: Path):
     store.close()
 
 
+def test_half_written_values_are_swept_away_and_strange_files_are_not(tmp_path: Path):
+    """A process that was killed leaves the one; the other is somebody else's."""
+    folder = tmp_path / "values"
+    codec = apart(folder)
+    half, strange = folder / f".{'0f' * 16}", [folder / "README.txt", folder / ".gitkeep"]
+    for each in (half, *strange):
+        each.write_bytes(b"x")
+    assert codec.sweep([], unused_for_s=3600) == 0
+    assert codec.sweep([], unused_for_s=-1) == 1
+    assert sorted(folder.iterdir()) == sorted(strange)
+
+
 def test_a_folder_that_cannot_be_written_to_is_an_outage(tmp_path: Path):
     """The writer waits for it as for any store; nothing half is left."""
     codec = apart(tmp_path / "values")

@@ -8,13 +8,14 @@ to nothing; `sweep` takes away the former.
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from treadle.errors import Corrupt, MissingExtra, StoreUnavailable, UsageError
 from treadle.interfaces import Codec
@@ -42,6 +43,10 @@ class Place(Protocol):
     def remove(self, name: str) -> None:
         """Let go of a value."""
         ...
+
+
+OURS: Final = re.compile(r"[0-9a-f]{64}|\.[0-9a-f]{32}")
+"""The names of values, and of files that are being written: those of values come when they are whole."""
 
 
 class Folder:
@@ -95,8 +100,7 @@ class Folder:
     def names(self) -> Iterable[tuple[str, float]]:
         """The files, and when they were written."""
         with _told(self.path, "read"):
-            found = [(entry.name, entry.stat().st_mtime) for entry in os.scandir(self.path)]
-        return [each for each in found if not each[0].startswith(".")]
+            return [(entry.name, entry.stat().st_mtime) for entry in os.scandir(self.path)]
 
     def remove(self, name: str) -> None:
         """Delete a file."""
@@ -221,12 +225,17 @@ class Apart:
     def sweep(self, known: Iterable[bytes], *, unused_for_s: float) -> int:
         """Let go of values that no store refers to, and that were written so long ago; says how many.
 
+        So goes what a process left half written. Whatever else lies there is somebody else's.
         `known`: the hashes that are referred to, of all stores that share this place (`store.blobs()`), asked for
         after those of the store were swept.
         """
         needed = {mark.hex() for mark in known}
         before = time.time() - unused_for_s
-        unused = [name for name, at in self.place.names() if at <= before and name not in needed]
+        unused = [
+            name
+            for name, at in self.place.names()
+            if at <= before and name not in needed and OURS.fullmatch(name)
+        ]
         for name in unused:
             self.place.remove(name)
         return len(unused)
