@@ -374,7 +374,11 @@ class Upkeep(Protocol):
     """What a store offers to whoever looks after it."""
 
     def save_snapshot(self, run_id: str, epoch: int, baseline: Event) -> bool:
-        """Note what a run's log comes to at some position, so that loading begins there; False if not taken."""
+        """Note what a run's log comes to at some position, so that loading begins there; False if not taken.
+
+        Not where a component was added or replaced after it (`looks_back` of `treadle.model.events`): that may ask for
+        what a snapshot leaves out. Then `load` gives all of the log, and `compact` lets go of nothing.
+        """
         ...
 
     def load_all(self, run_id: str) -> StoredRun:

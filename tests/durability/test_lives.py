@@ -15,7 +15,7 @@ import treadle as td
 from tests.conftest import url_of
 from tests.stores.sqlite.places import HandClock
 from treadle import errors
-from treadle.interfaces import Message, RunInfo
+from treadle.interfaces import Append, Message, RunInfo
 from treadle.model.events import Baseline
 from treadle.runner import keeping
 from treadle.stores.memory import MemoryStore
@@ -105,6 +105,55 @@ def test_a_fork_does_what_was_left_to_do_under_keys_of_its_own(store: Any):
         runner.wait(fork, PATIENCE_S)
         assert runner.get_results(fork) == {"send": 1}
         assert len(set(seen)) == 2
+
+
+def test_a_fork_that_is_put_away_comes_back_as_it_was(store: Any):
+    """A fork of a run that an earlier runner began goes on after a rest, with the options that it got from that run."""
+
+    def say(total: int, *, unit: str = td.context("unit", default="nothing")) -> str:
+        return f"{total} {unit}"
+
+    made = sums().add(td.step(say), to="total")
+    with td.Runner(store=store, workflows=[made]) as runner:
+        for id in ("old", "bare", "other"):
+            runner.start(made, id)
+            runner.run(id, 1).result(PATIENCE_S)
+    with td.Runner(store=store, workflows=[made], keep_warm=1) as runner:
+        runner.start(made, "old", if_exists="resume", run_context={"say": {"unit": "bolts"}})
+        runner.start(made, "bare", if_exists="resume")
+        runner.fork("old", new_id="new")
+        runner.fork("bare", new_id="plain")
+        runner.start(made, "other", if_exists="resume")
+        for _ in range(2):
+            runner.run("other", 1).result(PATIENCE_S)
+            runner.wait("other", PATIENCE_S)
+        assert runner.run("new", 1).result(PATIENCE_S) == {"say": "4 bolts"}
+        assert runner.run("plain", 1).result(PATIENCE_S) == {"say": "4 nothing"}
+
+
+def test_a_fork_that_only_waits_is_not_taken_up_for_nothing(url: str):
+    """Whoever looks for runs with something to do passes it over until its moment."""
+    made = td.workflow("asking").add(td.wait_for("answer", timeout_s=DAY_S))
+    with td.Runner(store=url, workflows=[made]) as runner:
+        runner.start(made, "old")
+        runner.run("old", 1)
+        runner.checkpoint("old")
+        runner.fork("old", new_id="new")
+        runner.checkpoint("new")
+        wanted = listed(url)["old"]
+        found = listed(url)["new"]
+        assert (found.status, found.wake_at) == ("waiting", wanted.wake_at)
+        assert (found.note, found.epoch) == ("forked from old at 3", 1)
+    kept: Any = make_store(url)
+    kept.append([Append(run_id="new", expected=None, status="running", epoch=1)])
+    kept.close()
+    with td.Runner(store=url, workflows=[made], recover=False) as runner:
+        runner.resume("new")
+        runner.checkpoint("new")
+        assert (listed(url)["new"].status, listed(url)["new"].wake_at) == (
+            "waiting",
+            wanted.wake_at,
+        )
 
 
 def test_forks_of_one_position_have_keys_of_their_own():
@@ -288,6 +337,96 @@ def test_a_run_of_many_events_is_recomputed_from_all_of_its_log(url: str):
             runner.resume("a")
         runner.wait(name, PATIENCE_S)
         assert runner.get_results(name) == {"total": 2_100}
+
+
+# ------------------------------------------------------------------------- edits and snapshots
+
+
+def doubled() -> Any:
+    """A step that is added to a run."""
+    return td.step(lambda x: x * 2, name="double")
+
+
+def seen() -> Any:
+    """A step that tells how often, and what, another gave."""
+
+    def tell(x: int, *, times: int = td.count("plus"), all: Any = td.all_values("plus")) -> Any:
+        return times, len(all), x
+
+    return td.step(tell, name="seen")
+
+
+@pytest.mark.parametrize("is_left", [False, True], ids=["live", "brought back"])
+def test_what_is_added_late_is_fed_what_a_snapshot_left_out(
+    url: str, monkeypatch: pytest.MonkeyPatch, is_left: bool
+):
+    """Whether the run was at work all the time or not, and whoever brings it back then: nothing is missing."""
+    monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", 20)
+    known = [sums(), sums().add(doubled(), to="plus").add(seen(), to="plus")]
+    runner = td.Runner(store=url, workflows=known)
+    try:
+        runner.start(sums(), "a")
+        for value in range(15):
+            runner.run("a", value).result(PATIENCE_S)
+        if is_left:
+            runner.close()
+            runner = td.Runner(store=url, workflows=known)
+            runner.resume("a")
+        runner.add("a", doubled(), to="plus", backfill=True)
+        runner.add("a", seen(), to="plus")
+        assert runner.run("a", 15).result(PATIENCE_S)["seen"] == (16, 16, 16)
+        runner.wait("a", PATIENCE_S)
+        facts = runner.get_workflow("a").facts("double")
+        assert sorted(fact.value for fact in facts) == [2 * (value + 1) for value in range(16)]
+    finally:
+        runner.close()
+    with td.Runner(store=url, workflows=known) as runner:
+        found = runner.run("a", 16).result(PATIENCE_S)
+        assert found == {"total": sum(range(18)), "double": 34, "seen": (17, 17, 17)}
+        assert runner.runs()[0].status == "idle"
+
+
+def test_what_is_added_late_is_not_fed_what_was_let_go_of(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Somebody compacts a run that is at work elsewhere: its log speaks of nothing that is not in it any more."""
+    url = url_of("postgres", request, tmp_path)
+    monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", 20)
+    known = [sums(), sums().add(doubled(), to="plus")]
+    with td.Runner(store=url, workflows=known) as runner:
+        runner.start(sums(), "a")
+        for value in range(15):
+            runner.run("a", value).result(PATIENCE_S)
+        runner.checkpoint("a")
+        kept: Any = make_store(url)
+        assert any(kept.compact("a") for _ in range(1_000))  # the snapshot may be on its way
+        kept.close()
+        runner.add("a", doubled(), to="plus", backfill=True)
+        runner.wait("a", PATIENCE_S)
+        live = runner.get_workflow("a")
+        assert runner.run("a", 15).result(PATIENCE_S) == {"total": sum(range(17)), "double": 32}
+    assert 0 < len(live.facts("double")) < 15
+
+
+def test_a_kill_before_the_next_snapshot_leaves_a_log_that_can_be_read(
+    url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """What was fed to a late component speaks of inputs that are in no snapshot; compacting waits for one, too."""
+    monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", 20)
+    known = [sums(), sums().add(doubled(), to="plus")]
+    with td.Runner(store=url, workflows=known) as runner:
+        runner.start(sums(), "a")
+        for value in range(15):
+            runner.run("a", value).result(PATIENCE_S)
+        runner.checkpoint("a")
+        monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", 10_000)  # as if nobody came to it any more
+        runner.add("a", doubled(), to="plus", backfill=True)
+        runner.wait("a", PATIENCE_S)
+    kept: Any = make_store(url)
+    assert kept.compact("a") == 0
+    kept.close()
+    with td.Runner(store=url, workflows=known) as runner:
+        assert runner.run("a", 15).result(PATIENCE_S) == {"total": sum(range(17)), "double": 32}
 
 
 # --------------------------------------------------------------------------------- folded logs

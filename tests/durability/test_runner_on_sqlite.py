@@ -372,8 +372,11 @@ def test_a_run_that_was_edited_goes_on_where_its_functions_are_known(tmp_path):
         runner.replace("a", "step", td.step(added, name="step"))
         assert runner.run("a", 1).result(GUARD_S) == {"more": 1}
     with runner_on(path, made) as runner:
-        with pytest.raises(RunEnded, match="no function for 'step', 'more'"):
+        with pytest.raises(RunEnded, match="no function for 'step', 'more'") as caught:
             runner.run("a", 1)
+        assert str(caught.value).endswith(
+            "give one that has it, too, as workflows=[workflow, workflow.add(...)]."
+        )
     with runner_on(path, made, now) as runner:
         runner.resume("a")
         assert runner.run("a", 1).result(GUARD_S) == {"more": 1}

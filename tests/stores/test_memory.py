@@ -30,7 +30,7 @@ def test_it_keeps_the_promises_of_a_store():
     assert isinstance(MemoryStore(), Store)
     assert MemoryStore.is_instant
     assert (report.store, report.reopened) == ("MemoryStore", True)
-    assert "kept its promises in 20 checks" in str(report)
+    assert "kept its promises in 21 checks" in str(report)
 
 
 def test_any_value_can_be_in_an_event():

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from tests.stores.postgres.logs import accepted, add, info
+from tests.stores.postgres.logs import accepted, add, applied, info
 from treadle.errors import Conflict, EncodeError, Fenced, UnknownRun
 from treadle.interfaces import Message
 from treadle.stores import entries
@@ -60,6 +60,17 @@ def test_names_that_the_server_cannot_keep_are_refused(store, text):
         store.since(text, 0)
     assert told(store, add("ok", 1, status="parked", note=text)) == [None]
     assert store.info("ok").note[0] == text[0]
+
+
+def test_an_outcome_counts_once(store):
+    """The database itself refuses a second outcome of one runnable; neighbours in the batch are written."""
+    store.append([add(name, 0, create=info(name)) for name in ("a", "b", "c")])
+    store.append([add("b", 1, applied(1))])
+
+    assert told(store, add("a", 1), add("b", 2, applied(2)), add("c", 1)) == [None, Conflict, None]
+    assert [store.info(name).position for name in "abc"] == [2, 2, 2]
+    assert told(store, add("a", 2, applied(2), applied(3)), add("c", 2)) == [Conflict, None]
+    assert [store.info(name).position for name in "abc"] == [2, 2, 3]
 
 
 def test_a_value_that_is_too_large_for_any_is_refused(store, monkeypatch):

@@ -77,6 +77,13 @@ class Termless(SqliteStore):
         return super().append([structs.replace(each, deadline_at=None) for each in batch])
 
 
+class Careful(SqliteStore):
+    """Keeps every run with all care, whatever was asked for."""
+
+    def append(self, batch):
+        return super().append([structs.replace(each, durability="full") for each in batch])
+
+
 class Lenient(SqliteStore):
     """Takes an input for something that a run did."""
 
@@ -265,6 +272,7 @@ FAULTS = {
     Careless: "so often was its runner lost with it",
     Lenient: "an input that is taken is nothing that the run does",
     Termless: "a status brings its own",
+    Careful: "(None, 'relaxed'): a status brings its own",
     LettingGoOfAny: "it was released under an epoch that is over",
     SayingYes: "what renew() gives",
     NotRenewing: "the others were renewed",

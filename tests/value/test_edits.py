@@ -231,3 +231,38 @@ def test_a_backfill_gives_what_was_absent_also_after_a_fold():
         both = td.step(lambda *x: x, name="both")
         fed = each.add(both, to=["passes", td.INPUT], backfill=True)
         assert fed.react_until_satisfied().results() == {"both": (td.ABSENT, 1)}
+
+
+@pytest.mark.parametrize("join", ["any", 1, 2])
+def test_a_join_that_fired_does_not_fire_again_when_its_parents_change(join: str | int):
+    """What takes a removed parent's place gives to a join that gave its one fact in this input already."""
+    names = ("a", "b", "c")
+    workflow = td.workflow("w", steps=[td.step(lambda x: x, name=name) for name in names])
+    workflow = workflow.add(td.step(lambda a, b: (a, b), name="between"), to=["a", "b"])
+    workflow = workflow.add(
+        td.step(lambda *values: len(values), name="race"), to=["between", td.INPUT, "c"], join=join
+    )
+    workflow, out = workflow.plan_eagerly(1).prepare_for_dispatch()
+    early = [runnable for runnable in out if runnable.node in {"c", "race"}]
+    late = [runnable for runnable in out if runnable not in early]
+    for runnable in early:
+        workflow = workflow.apply_runnable(td.execute_runnable(runnable))
+    if not workflow.facts("race"):
+        workflow, [runnable] = workflow.prepare_for_dispatch()
+        workflow = workflow.apply_runnable(td.execute_runnable(runnable))
+    (fact,) = workflow.facts("race")
+    workflow = workflow.remove("between")
+    for runnable in late:
+        workflow = workflow.apply_runnable(td.execute_runnable(runnable))
+    workflow = workflow.react_until_satisfied()
+    assert workflow.facts("race") == [fact]
+    assert td.Workflow.from_log(workflow, workflow.log()) == workflow
+
+
+def test_a_join_whose_work_was_withdrawn_fires_with_what_comes():
+    """Nothing came of its first firing, so it gives what its new parents bring."""
+    workflow = td.workflow("w", steps=[td.step(lambda x: x, name=name) for name in ("a", "b")])
+    workflow = workflow.add(td.step(lambda a, b: (a, b), name="between"), to=["a", "b"])
+    workflow = workflow.add(td.step(lambda x: x, name="race"), to=["between", td.INPUT], join="any")
+    workflow = workflow.plan_eagerly(1).remove("between").react_until_satisfied()
+    assert [fact.value for fact in workflow.facts("race")] == [1]

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from treadle.engine import deliver as route
 from treadle.engine.backfill import feed
+from treadle.engine.joins import waiting_at
 from treadle.engine.memory import (
     Memory,
     count_up,
@@ -262,15 +263,32 @@ def _remove(memory: Memory, program: Program, name: str, rewired: tuple[Lowered,
         for key, (index, width) in before.items()
         if key not in program.by_key or program.by_key[key].width != width
     }
-    for unit in _pending(memory, stale):
+    withdrawn = _pending(memory, stale)
+    for unit in withdrawn:
         _withdraw(memory, unit)
+    fired = _fired(memory, stale) - {(unit.node.index, unit.scope) for unit in withdrawn}
     _forget(memory, stale)
+    for index, scope in fired:
+        node = program.nodes[index]
+        if node is not None:
+            waiting_at(node, scope).is_done = True
     for index in stale:
         if program.nodes[index] is None:
             memory.cells.pop(index, None)
             memory.tracks.pop(index, None)
         memory.partners.pop(index, None)
     recount(memory)
+
+
+def _fired(memory: Memory, indices: set[int]) -> set[tuple[int, Scope]]:
+    """Where the joins among these nodes gave all that they give, so that nothing that still arrives is for them."""
+    return {
+        (index, scope)
+        for root in memory.roots.values()
+        for scope in walk(root)
+        for index, waiting in (scope.waiting or {}).items()
+        if index in indices and waiting.is_done
+    }
 
 
 def _forget(memory: Memory, indices: set[int]) -> None:

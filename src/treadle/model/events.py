@@ -14,7 +14,7 @@ place, and a new field stands last and has a default, so that what was written b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
@@ -301,6 +301,15 @@ Event: TypeAlias = (
 
 FROM_OUTSIDE: Final = frozenset({Defined, InputAccepted, Signalled})
 """The events that come about whether or not a run can go on."""
+
+LOOKING_BACK: Final = frozenset({ComponentAdded, ComponentReplaced})
+"""The edits that may ask for what came before them: by `backfill`, or by markers that read history."""
+
+
+def looks_back(events: Sequence[Event]) -> bool:
+    """Whether a log that begins with a snapshot goes on with what the snapshot may have left out."""
+    is_short = bool(events) and type(events[0]) is Baseline
+    return is_short and any(type(event) in LOOKING_BACK for event in events)
 
 
 def comes_further(events: Iterable[Event]) -> bool:

@@ -31,12 +31,15 @@ from treadle.model.events import Baseline
 from treadle.model.one_line import one_line
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
+from treadle.runner.editing import NO_OPTIONS, asks_for_the_past, functions_of
 from treadle.runner.live import explained_wait
 from treadle.runner.looks import looks_of
 from treadle.runner.mailbox import Mailbox
+from treadle.runner.options import check_same
 from treadle.runner.record import WAITING, Ask, Options, Run, settled, status_to_store
 from treadle.runner.registry import check_names
 from treadle.runner.storing import noted
+from treadle.runner.supervisor import beginning_of, sentence
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
 from treadle.wiring import make_codec
@@ -208,10 +211,38 @@ class Core(Mailbox):
             logger.info("input %d of %s was not cancelled: %s", number, run_id, text)
 
     def change(
-        self, id: str, change: Callable[[Workflow], Workflow], extra: Mapping[str, Any]
+        self,
+        id: str,
+        change: Callable[[Workflow], Workflow],
+        extra: Mapping[str, Any],
+        options: Mapping[str, Any] = NO_OPTIONS,
     ) -> Ask:
         """Edit the graph of a live run; `extra` are the components it brings."""
         run = self.awake(id)
+        upkeep = self.upkeep
+        if upkeep is None or not run.snapshot_at or not asks_for_the_past(extra, options):
+            return self._change(run, change, extra)
+        asked = Ask()
+
+        def go_on(_: Ask) -> None:
+            try:
+                stored = upkeep.load_all(
+                    id
+                )  # what a snapshot left out counts, what was let go of does not
+                if beginning_of(stored.events) != run.begins_at:
+                    self._restart(run, None, stored)
+                done = self._change(run, change, extra)
+            except Exception as error:  # noqa: BLE001 - whoever asked is to have it, whatever it is
+                asked.settle(None, error)
+                return
+            done.when_done(lambda told: asked.settle(told.value, told.error))
+
+        self._flushed(run, None).when_done(go_on)
+        return asked
+
+    def _change(
+        self, run: Run, change: Callable[[Workflow], Workflow], extra: Mapping[str, Any]
+    ) -> Ask:
         before = dict(run.extra)
         run.extra.update(extra)
         ask = self.loop.ask(
@@ -221,7 +252,9 @@ class Core(Mailbox):
         def undo(asked: Ask) -> None:
             if asked.error is not None:
                 run.extra = before
-            elif run.machine is not None and not run.machine.position:
+                return
+            run.snapshot_at = 0  # one that was taken before is of no use after an edit
+            if run.machine is not None and not run.machine.position:
                 run.edited = run.machine.workflow  # no event tells of it before the first input
 
         ask.when_done(undo)
@@ -230,7 +263,7 @@ class Core(Mailbox):
     def add(self, id: str, component: Any, options: Mapping[str, Any]) -> Ask:
         """Add a component to a live run."""
         extra = functions_of(component)
-        return self.change(id, lambda workflow: workflow.add(component, **options), extra)
+        return self.change(id, lambda workflow: workflow.add(component, **options), extra, options)
 
     def replace(self, id: str, name: Any, component: Any, options: Mapping[str, Any]) -> Ask:
         """Replace a component of a live run."""
@@ -398,7 +431,7 @@ class Core(Mailbox):
         else:
             self._bring_back(run)
         if run.status in {say.PARKED, say.STOPPED}:
-            raise RunEnded(f"the run {id!r} cannot go on: {run.note}.")
+            raise RunEnded(f"the run {id!r} cannot go on: {sentence(run.note)}")
         return self._note_terms(run, before, was_over=was_over)
 
     def _note_terms(self, run: Run, before: Options, *, was_over: bool = False) -> Ask:
@@ -533,34 +566,6 @@ class Core(Mailbox):
             self.rationing.close()
         if self.store is not None:
             self.store.close()
-
-
-def functions_of(component: Any) -> dict[str, Any]:
-    """The components that an addition brings, by name: those of a workflow have its name before theirs."""
-    if isinstance(component, Workflow):
-        return {f"{component.name}.{name}": component[name] for name in component.components()}
-    made = as_component(component)
-    return {made.name: made}
-
-
-def check_same(run: Run, options: Options) -> None:
-    """A run that is at work goes on with the options it has: other ones would be dropped, and nobody would know."""
-    has = {**run.options.given, "durability": run.options.durability}
-    others = [name for name, value in options.given.items() if not is_same(has.get(name), value)]
-    if others:
-        raise UsageError(
-            f"the run {run.id!r} is {run.status}, and goes on with the options it has; "
-            f"given now, and others, are: {', '.join(others)}.",
-            hint="leave them out, or stop the run first and resume it with them.",
-        )
-
-
-def is_same(one: Any, other: Any) -> bool:
-    """Whether two options are equal; those whose equality is no truth, such as arrays, are not."""
-    try:
-        return one is other or bool(one == other)
-    except Exception:  # noqa: BLE001 - a user's __eq__ may raise anything
-        return False
 
 
 def check_id(id: Any) -> str:

@@ -159,5 +159,5 @@ def offspring(run: Run, name: str, run_key: str, now: float) -> Run:
     fresh = Run(name, run.definition, run_key, options, now)
     fresh.edited, fresh.extra = run.edited, dict(run.extra)
     fresh.was_begun_here = run.was_begun_here
-    fresh.was_found = not run.was_begun_here
+    fresh.was_found = not run.was_begun_here and not options.given
     return fresh

@@ -22,6 +22,7 @@ from treadle.runner.forking import (
 from treadle.runner.keeper import LEASE_S
 from treadle.runner.record import FULL, Ask, Run, settled
 from treadle.runner.retention import AT_ONCE, Retention, Retiring
+from treadle.runner.supervisor import lacking
 from treadle.value import Workflow
 
 logger = logging.getLogger("treadle.runner")
@@ -107,9 +108,7 @@ class Lives(Core):
             raise unregistered(info)
         missing = workflow.missing_functions()
         if missing:
-            raise UsageError(
-                f"the registered definition has no function for {', '.join(map(repr, missing))}."
-            )
+            raise lacking(missing)
         if not made.events:
             workflow = workflow.with_run_key(info.run_key)
         return self._begin_stored(fresh, info, workflow)
@@ -141,6 +140,7 @@ class Lives(Core):
                 (fault,) = self.store.append([append])
                 if fault is not None:
                     raise fault
+            run.listed_at = workflow.position if info.status == say.RUNNING else None
         self.runs[run.id] = run
         self._begin(run, workflow, stored=workflow.position)
         return is_stored

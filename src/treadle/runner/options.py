@@ -11,6 +11,7 @@ from treadle.interfaces import Clock, Codec, Executor, Hooks, Observer, Schedule
 from treadle.policies.matching import Rules
 from treadle.policies.policy import FOREVER_S
 from treadle.runner.budget import RetryBudget
+from treadle.runner.record import Options, Run
 from treadle.runner.registry import Restarts
 from treadle.runner.retention import Retention, rules_from
 from treadle.runner.wishes import Places
@@ -63,6 +64,26 @@ def said(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value for name, value in given.items() if value is not None and name != "if_exists"
     }
+
+
+def check_same(run: Run, options: Options) -> None:
+    """A run that is at work goes on with the options it has: other ones would be dropped, and nobody would know."""
+    has = {**run.options.given, "durability": run.options.durability}
+    others = [name for name, value in options.given.items() if not is_same(has.get(name), value)]
+    if others:
+        raise UsageError(
+            f"the run {run.id!r} is {run.status}, and goes on with the options it has; "
+            f"given now, and others, are: {', '.join(others)}.",
+            hint="leave them out, or stop the run first and resume it with them.",
+        )
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two options are equal; those whose equality is no truth, such as arrays, are not."""
+    try:
+        return one is other or bool(one == other)
+    except Exception:  # noqa: BLE001 - a user's __eq__ may raise anything
+        return False
 
 
 def gather(default: Any, more: Mapping[str, Any]) -> tuple[dict[str, Executor], str]:

@@ -160,6 +160,7 @@ class Run:
         "interrupted",
         "is_busy",
         "is_large",
+        "listed_at",
         "machine",
         "missed",
         "note",
@@ -224,6 +225,8 @@ class Run:
         """Where the log begins that it was brought back from: what is before that is in the store alone."""
         self.snapshot_at = 0
         """How long its log was when the last snapshot was taken."""
+        self.listed_at: int | None = None
+        """How long its log was when the store was told that there is something to do for it, if nobody looked then."""
         self.is_large = False
         """Somebody was told that its log only grows."""
         self.was_begun_here = False

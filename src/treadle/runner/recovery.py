@@ -65,7 +65,9 @@ class Recovery(Supervisor):
             return
         self._restart(run, came_back)
 
-    def _restart(self, run: Run, came_back: say.Finished | None) -> None:
+    def _restart(
+        self, run: Run, came_back: say.Finished | None, stored: StoredRun | None = None
+    ) -> None:
         """A new machine from what is stored; what is out stays out, and what had come back comes again."""
         old = run.machine
         adopted = {
@@ -85,7 +87,7 @@ class Recovery(Supervisor):
             self._flushed(run, None).when_done(lambda _: run.heard.begin_anew())
         else:
             run.heard.begin_anew()
-        self._set_up_again(run, old, adopted, None)
+        self._set_up_again(run, old, adopted, stored)
 
     def _set_up_again(
         self,

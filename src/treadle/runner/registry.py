@@ -239,9 +239,12 @@ class Registry:
         return run
 
     def let_slip(self, run: Run) -> None:
-        """Know nothing of a run that was found in the store and is put away, if nobody here asked for it."""
+        """Know nothing of a run that was found in the store and is put away, if nobody here asked for it.
+
+        Where there are no leases only this runner knows that it is not left behind.
+        """
         is_asked_for = run.tickets or run.waiters or run.streams or run.asks or run.flushing
-        if run.was_found and not is_asked_for:
+        if run.was_found and not is_asked_for and self.custody.leases is not None:
             self.runs.pop(run.id, None)
 
     def check_usable(self) -> None:

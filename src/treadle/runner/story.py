@@ -45,8 +45,8 @@ def in_full(row: StepRow) -> Row:
 
 def shown(row: Row | StepRow) -> dict[str, Any]:
     """A row as JSON-ready data."""
-    is_short = not isinstance(row[2], type)
-    count, at, stimulus, mark, status, *led_to = in_full(row) if is_short else row
+    whole: Row = row if isinstance(row[2], type) else in_full(row)
+    count, at, stimulus, mark, status, *led_to = whole
     parts, told = iter(led_to), []
     for kind in parts:
         about = _work_text(*islice(parts, 5)) if kind is say.Execute else _text(next(parts))

@@ -16,16 +16,16 @@ from typing import Any
 from treadle.errors import (
     CodeChanged,
     Corrupt,
+    MissingFunction,
     PlugError,
     RunEnded,
     StoreUnavailable,
     TreadleError,
     UnknownRun,
-    UsageError,
 )
 from treadle.interfaces import Append, Message, RunInfo, Store, StoredRun
 from treadle.model.bundles import Bundle
-from treadle.model.events import Baseline, comes_further
+from treadle.model.events import Baseline, Event, comes_further
 from treadle.model.nodes import Context
 from treadle.runner import stimuli as say
 from treadle.runner.budget import Purse, RetryBudget
@@ -180,7 +180,7 @@ class Supervisor(Registry):
                 raise RunEnded(f"the run {id!r} is {run.status}{note}.", hint=can or None)
             self._bring_back(run)
             if run.machine is None:
-                raise RunEnded(f"the run {id!r} is {run.status}: {run.note}.")
+                raise RunEnded(f"the run {id!r} is {run.status}: {sentence(run.note)}")
         if id in self.idle:  # touched, and so the last to be put away
             self.idle.move_to_end(id)
         return run
@@ -222,16 +222,16 @@ class Supervisor(Registry):
             self.park(run, "unreadable_log", error)
             return
         if missing:
-            names = ", ".join(map(repr, missing))
-            lacking = UsageError(f"the registered definition has no function for {names}.")
-            self.park(run, "unknown_definition", lacking)
+            self.park(run, "unknown_definition", lacking(missing))
             return
         if stored.events and workflow.run_key != run_key_in(stored):
             self.go_on_as_fork(run, workflow, stored)
             return
-        first = stored.events[0] if stored.events else None
         run.interrupted, run.owing = stored.intents, stored.owing
-        run.begins_at = run.snapshot_at = first.position if isinstance(first, Baseline) else 0
+        run.begins_at = run.snapshot_at = beginning_of(stored.events)
+        if workflow.position > stored.info.position:  # its code was edited just now
+            run.snapshot_at = 0
+        run.listed_at = stored.info.position if stored.info.status == say.RUNNING else None
         self._begin(run, workflow, stored=stored.info.position, adopted=adopted, old=old)
         if old is None and stored.info.status == say.CANCELLING:  # whoever did that is no more
             request, at = next(self.loop.requests), self.clock.now()
@@ -292,7 +292,24 @@ class Supervisor(Registry):
 
     def rests(self, run: Run) -> None:
         """A run whose inputs all wait may be put away, too, where somebody else wakes it when its moment comes."""
-        if self.custody.leases is not None:
+        machine = run.machine
+        if self.custody.leases is None or machine is None:
+            return
+        if (
+            run.listed_at == machine.stored
+        ):  # else it would be taken up again and again, for nothing
+            append = noted(run, WAITING, self.custody.epoch_of(run.id), machine.next_due())
+            self.write(run, append, None, partial(self._is_listed, run))
+        else:
+            self._keep_warm(run)
+
+    def _is_listed(self, run: Run, fault: Exception | None) -> None:
+        """The store was told that a run rests."""
+        if fault is not None:
+            self.not_written(run, None, fault)
+            return
+        run.listed_at = None
+        if run.machine is not None and run.machine.is_resting:
             self._keep_warm(run)
 
     def _keep_warm(self, run: Run) -> None:
@@ -546,3 +563,23 @@ def how_it_ended(workflow: Workflow, input: int) -> str:
         if any(not each.handled and each.on_failure != "skip" for each in failures)
         else "done"
     )
+
+
+def beginning_of(events: Sequence[Event]) -> int:
+    """Where a log begins: what is before that was let go of, or is left out."""
+    first = events[0] if events else None
+    return first.position if isinstance(first, Baseline) else 0
+
+
+def lacking(components: Sequence[str]) -> MissingFunction:
+    """A log names components whose functions nobody gave: as a rule they were added while it was live."""
+    return MissingFunction(
+        f"the registered definition has no function for {', '.join(map(repr, components))}.",
+        hint="what was added or replaced in a live run is found in another definition of the same name: give one that "
+        "has it, too, as workflows=[workflow, workflow.add(...)].",
+    )
+
+
+def sentence(note: str | None) -> str:
+    """A note at the end of a sentence; it may be one itself."""
+    return f"{(note or 'nobody said why').removesuffix('.')}."

@@ -195,6 +195,9 @@ def terms(trial: Trial) -> None:
     info = trial.load("a").info
     hint = "a status brings its own"
     trial.expect("its terms", (info.deadline_at, info.durability), (9.0, "full"), hint)
+    trial.add("a", 2, epoch=1, status="running", durability="relaxed")
+    info = trial.load("a").info
+    trial.expect("its terms", (info.deadline_at, info.durability), (None, "relaxed"), hint)
 
 
 def creating_with_events(trial: Trial) -> None:
@@ -228,6 +231,31 @@ def whatever_the_length(trial: Trial) -> None:
     trial.expect("what is known of the run", found, ("parked", "n", 2, 5.0))
     lost_one = Append(run_id="nobody", expected=None, status="parked")
     trial.refuse(UnknownRun, "to a run that was never created", lost_one)
+
+
+def marks(trial: Trial) -> None:
+    """The marks of attempts that are about to begin are there until the run is gone, so that none begins twice."""
+    first, second, third = (f"attempt {number}".encode() for number in (1, 2, 3))
+    for name in ("run", "other"):
+        trial.create(name)
+    trial.add("run", 0, accepted(0), intents=(first, second))
+    trial.expect("StoredRun.intents", trial.load("run").intents, frozenset({first, second}))
+    trial.add("run", 1, accepted(1), intents=(second, third))
+    kept = frozenset({first, second, third})
+    hint = "each mark stays, whatever is appended after it"
+    trial.expect("StoredRun.intents", trial.load("run").intents, kept, hint)
+    late = Append(run_id="run", expected=1, events=(accepted(2),), intents=(b"attempt 4",))
+    trial.refuse(Conflict, "to a log of 2, expecting 1", late)
+    trial.add("run", 2, status="parked", intents=(first,))
+    hint = "an append that is refused writes nothing, and one without events its marks"
+    trial.expect("StoredRun.intents", trial.load("run").intents, kept, hint)
+    none: frozenset[bytes] = frozenset()
+    hint = "the marks are of another run"
+    trial.expect("StoredRun.intents", trial.load("other").intents, none, hint)
+    trial.expect_deleted("run", wanted=True)
+    trial.create("run")
+    hint = "what a deleted run of this id left is gone"
+    trial.expect("StoredRun.intents", trial.load("run").intents, none, hint)
 
 
 def sent_again(trial: Trial) -> None:

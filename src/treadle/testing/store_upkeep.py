@@ -10,9 +10,9 @@ from msgspec import structs
 
 from treadle.errors import Conflict, Corrupt, UnknownRun
 from treadle.interfaces import Append, Store
-from treadle.model.events import Baseline, Event
+from treadle.model.events import Baseline, ComponentAdded, ComponentReplaced, Event
 from treadle.testing.store_trial import Trial, accepted
-from treadle.testing.stored_logs import folded_story
+from treadle.testing.stored_logs import every_event, folded_story
 
 LARGE = "large value " * 20_000
 
@@ -85,6 +85,26 @@ def snapshots(trial: Trial) -> None:
     log.append(accepted(10))
     trial.add("run", 10, log[10])
     trial.expect_events("run", [baseline_at(10), *log[10:]])
+    expect_findings(trial, [])
+
+
+def editing(trial: Trial) -> None:
+    """An edit may ask for what a snapshot left out: until there is a newer one, loading gives all of the log."""
+    store: Any = trial.store
+    log = logged(trial, "run", 6)
+    save(trial, "run", 4)
+    for edit in every_event():
+        if not isinstance(edit, (ComponentAdded, ComponentReplaced)):
+            continue
+        for event in (structs.replace(edit, position=len(log)), accepted(len(log) + 1)):
+            trial.add("run", len(log), event)
+            log.append(event)
+            hint = f"a {type(edit).__name__} came after the snapshot"
+            trial.expect_events("run", log, hint)
+        trial.expect("compact()", trial.called("compact()", lambda: store.compact("run")), 0)
+        expect_whole(trial, "run", log, "nothing may be let go of that an edit asks for")
+        baseline = save(trial, "run", len(log))
+        trial.expect_events("run", [baseline], "this snapshot is newer than the edit")
     expect_findings(trial, [])
 
 

@@ -509,6 +509,7 @@ CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
     "several threads": threads,
     "creating with the first append": store_claims.creating_with_events,
     "whatever the length": store_claims.whatever_the_length,
+    "marks of attempts": store_claims.marks,
 }
 
 SHARED_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
@@ -534,6 +535,7 @@ QUOTA_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
 
 UPKEEP_CHECKS: Final[dict[str, Callable[[Trial], None]]] = {
     "snapshots": store_upkeep.snapshots,
+    "edits after a snapshot": store_upkeep.editing,
     "compacting": store_upkeep.compacting,
     "sweeping": store_upkeep.sweeping,
 }

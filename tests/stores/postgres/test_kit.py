@@ -39,7 +39,7 @@ def test_it_keeps_the_promises_of_a_store(open_store):
         damage_entry=damage_entry,
     )
 
-    assert "kept its promises in 46 checks" in str(report)
+    assert "kept its promises in 48 checks" in str(report)
     assert report.reopened
 
 

@@ -92,15 +92,6 @@ def test_a_baseline_sent_again_is_recognized(store):
     assert td.Workflow.from_log(story.template, events) == story.pieces[-1].workflow
 
 
-def test_an_outcome_counts_once(store):
-    """The database itself refuses a second outcome of one runnable; neighbours in the batch are written."""
-    store.append([add(name, 0, create=info(name)) for name in ("a", "b", "c")])
-    store.append([add("b", 1, applied(1))])
-
-    assert told(store, add("a", 1), add("b", 2, applied(2)), add("c", 1)) == [None, Conflict, None]
-    assert [store.info(name).position for name in "abc"] == [2, 2, 2]
-
-
 def test_whoever_was_replaced_writes_nothing(store, open_store):
     """An older epoch is fenced, whatever the store remembers; the others of the batch are written."""
     store.append([add("run", 0, create=info("run")), add("other", 0, create=info("other"))])

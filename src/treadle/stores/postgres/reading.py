@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from treadle.interfaces import Codec, RunInfo, StoredRun
-from treadle.model.events import Event
+from treadle.model.events import Event, looks_back
 from treadle.stores.chain import first_link, seal
 from treadle.stores.entries import is_text
 from treadle.stores.faults import check_chain, check_row, damaged, opened_intents, unknown
@@ -78,7 +78,10 @@ class Reading:
 
         def work(connection: Connection) -> StoredRun:
             with transaction(connection, READ):
-                return self._loaded(connection, run_id, is_whole=is_whole)
+                stored = self._loaded(connection, run_id, is_whole=is_whole)
+                if is_whole or not looks_back(stored.events):
+                    return stored
+                return self._loaded(connection, run_id, is_whole=True)
 
         return self._connections.call("reading", work)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from treadle.errors import Corrupt, StoreError, UnknownRun, UsageError
 from treadle.interfaces import Codec, Finding
-from treadle.model.events import Baseline, Event
+from treadle.model.events import LOOKING_BACK, Baseline, Event
 from treadle.stores.chain import seal
 from treadle.stores.postgres.connections import Connections, transaction
 from treadle.stores.postgres.driver import Connection, execute
@@ -118,6 +118,8 @@ class Upkeep:
             raise Corrupt(
                 f"the snapshot of {run_id!r} at {position} is damaged: nothing was let go of."
             )
+        if not LOOKING_BACK.isdisjoint(map(type, self._reading.since(run_id, position))):
+            return 0  # what came after asks for what was before
         given = {"pk": pk, "position": position, "link": link, "most": AT_ONCE}
         self._rows("compacting a run of", self._shorten, given)
         return self._repeat("compacting a run of", self._let_go, given)

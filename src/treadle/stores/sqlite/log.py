@@ -18,7 +18,7 @@ from treadle.errors import (
     UnknownRun,
 )
 from treadle.interfaces import Append, Codec, RunInfo, StoredRun
-from treadle.model.events import Event, comes_further
+from treadle.model.events import Event, comes_further, looks_back
 from treadle.stores.chain import first_link, row_seal, seal, sealed_intent
 from treadle.stores.entries import Drawn, Place, Written, cleaned, drawn, encoded, is_text
 from treadle.stores.faults import (
@@ -398,7 +398,8 @@ class SqliteLog:
 
     def load(self, run_id: str) -> StoredRun:
         """A run with its log, from its newest snapshot on if there is one. Errors: `UnknownRun`, `Corrupt`."""
-        return self._load(run_id, is_whole=False)
+        stored = self._load(run_id, is_whole=False)
+        return self._load(run_id, is_whole=True) if looks_back(stored.events) else stored
 
     def load_all(self, run_id: str) -> StoredRun:
         """A run with all of its log that is still there. Errors: `UnknownRun`, `Corrupt`."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from treadle.errors import Corrupt, StoreError, UnknownRun, UsageError
 from treadle.interfaces import Codec, Finding
-from treadle.model.events import Baseline, Event
+from treadle.model.events import LOOKING_BACK, Baseline, Event
 from treadle.stores.chain import seal
 from treadle.stores.sqlite.connections import Connections
 from treadle.stores.sqlite.file import told
@@ -81,6 +81,8 @@ class SqliteUpkeep:
             raise Corrupt(
                 f"the snapshot of {run_id!r} at {position} is damaged: nothing was let go of."
             )
+        if not LOOKING_BACK.isdisjoint(map(type, self._log.since(run_id, position))):
+            return 0  # what came after asks for what was before
         with self._connections.writing("compacting a run of", is_runner=True) as connection:
             connection.execute(
                 "UPDATE run SET base = ?, base_link = ? WHERE pk = ?", (position, link, pk)
