@@ -316,12 +316,14 @@ def test_a_wish_for_work_that_is_gone_is_not_granted():
     assert (d.machine.out, d.machine.where) == ({}, {})
 
 
-def test_a_wish_is_granted_once():
+@pytest.mark.parametrize("numbers", [(3, 2), (2, 3)])
+def test_a_wish_is_granted_once(numbers: tuple[int, int]):
     """A fallback's outcome that comes again after a crash sets nothing off that is out already."""
     d = fallen(lambda failure: td.RetryWith(model="small"))
     came = d.out[2]
     d.finish(2)
     d.out[2] = came
+    d.out = {number: d.out[number] for number in numbers}  # in the order in which they are adopted
     d.restart()
 
     assert d.begin() == []

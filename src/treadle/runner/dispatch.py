@@ -361,13 +361,17 @@ class Dispatch:
         return False
 
     def adopt(self, bundles: Mapping[int, Bundle]) -> None:
-        """Work that was out when the run crashed is out still."""
-        for number, bundle in bundles.items():
+        """Work that was out when the run crashed is out still.
+
+        Of two bundles of the same work the earlier one had come back, and comes again: the other is what it led to.
+        """
+        for number, bundle in sorted(bundles.items()):
             runnables = tuple(bundle.runnables)
             self.out[number] = Out(structs.replace(bundle, runnables=runnables), Policy())
             for runnable in runnables:
                 key = (runnable.node, runnable.scope, runnable.generation)
-                if key not in self.where or not self._is_out(self.where[key], runnable):
+                later = structs.replace(runnable, attempt=runnable.attempt + 1)
+                if key not in self.where or not self._is_out(self.where[key], later):
                     self.where[key] = number
 
     def watch_adopted(self, at: float) -> None:
