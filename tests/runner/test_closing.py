@@ -135,6 +135,28 @@ def test_nobody_waits_for_a_runner_that_was_closed():
         assert all(ticket.done() for ticket in tickets)
 
 
+def test_a_call_that_a_closing_runner_never_answers_is_refused():
+    """As ended, by an error of ours, and not by a cancellation, which no `except Exception` catches."""
+    runner, begun, raised = td.Runner(), threading.Event(), []
+
+    async def never():
+        begun.set()
+        await asyncio.Event().wait()
+
+    def call():
+        try:
+            runner._do(never())
+        except BaseException as error:
+            raised.append(type(error))
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    assert begun.wait(PATIENCE_S)
+    runner.close()
+    caller.join(PATIENCE_S)
+    assert raised == [errors.RunEnded]
+
+
 def test_a_body_that_never_returns_keeps_no_runner_from_closing():
     """Its thread is left to it."""
     body = Body(is_open=False)

@@ -29,6 +29,9 @@ from treadle.value import Workflow
 
 logger = logging.getLogger("treadle.runner")
 
+TURNS: Final = 3
+"""So often its event loop turns once more when it is closed."""
+
 LAST_S: Final = 1.0
 """How long async functions that are still running when the event loop ends have for their `finally` blocks."""
 
@@ -71,6 +74,8 @@ class Runner:
                 SystemExit,
             ):  # some body's own: no Ctrl-C arrives in this thread
                 logger.exception("something tried to end the runner's thread")
+        for _ in range(TURNS):  # for those whose answers are there
+            self._event_loop.run_until_complete(asyncio.sleep(0))
         left = asyncio.all_tasks(self._event_loop)
         for task in left:
             task.cancel()
@@ -130,15 +135,18 @@ class Runner:
         has_begun = False
 
         async def carry_out(answer: Future[Any]) -> None:
+            nonlocal has_begun
+            has_begun = True
             try:
                 answer.set_result(await coroutine)
+            except asyncio.CancelledError:  # nobody but a runner that has closed does that
+                if not answer.done():
+                    answer.set_exception(RunEnded("this runner is closed."))
             except BaseException as error:  # noqa: BLE001 - the caller is to have it, whatever it is
                 if not answer.done():
                     answer.set_exception(error)
 
         def begin(answer: Future[Any]) -> None:
-            nonlocal has_begun
-            has_begun = True
             self._runner._spawn(carry_out(answer))  # noqa: SLF001 - two faces of one runner
 
         try:

@@ -35,7 +35,7 @@ from treadle.runner.editing import NO_OPTIONS, asks_for_the_past, functions_of
 from treadle.runner.live import explained_wait
 from treadle.runner.looks import looks_of
 from treadle.runner.mailbox import Mailbox
-from treadle.runner.options import check_same
+from treadle.runner.options import check_same, check_settled
 from treadle.runner.record import WAITING, Ask, Options, Run, settled, status_to_store
 from treadle.runner.registry import check_names
 from treadle.runner.storing import noted
@@ -63,7 +63,8 @@ class Core(Mailbox):
         self.register(workflow)
         known = self.runs.get(name)
         stored = None
-        if known is None and self.store is not None and id is not None:  # nobody else drew this one
+        is_drawn = id is None  # nobody else has drawn it
+        if known is None and self.store is not None and not (is_drawn or name in self.going):
             stored = self.store.info(name)
         if known is not None or stored is not None:
             if if_exists == "error":
@@ -237,7 +238,7 @@ class Core(Mailbox):
                 return
             done.when_done(lambda told: asked.settle(told.value, told.error))
 
-        self._flushed(run, None).when_done(go_on)
+        self.all_stored(run).when_done(go_on)
         return asked
 
     def _change(
@@ -365,8 +366,10 @@ class Core(Mailbox):
                 asked.settle(None, ask.error)
                 return
             if not persist:
-                self.forget(run)
-            if self.is_closing or not persist:  # whoever closes waits for all that is stored
+                status = run.status
+                self.forget(run).when_done(lambda gone: asked.settle(status, gone.error))
+                return
+            if self.is_closing:  # whoever closes waits for all that is stored
                 asked.settle(run.status)
                 return
             self._flushed(run, None).when_done(lambda _: asked.settle(run.status))
@@ -377,6 +380,7 @@ class Core(Mailbox):
             if run.status not in say.FINAL:
                 self._set_status(run, say.STOPPED, None)
                 self._let_go(run)
+                self._answer_waiters(run, say.STOPPED)
             ended(asked)
             return asked
         self.idle.pop(id, None)
@@ -388,15 +392,6 @@ class Core(Mailbox):
             run, lambda request, at: say.Stop(request=request, at=at, now=now, queued=queued)
         )
         return asked
-
-    def forget(self, run: Run) -> None:
-        """Let go of a run altogether."""
-        run.machine = None
-        self.runs.pop(run.id, None)
-        self.idle.pop(run.id, None)
-        if self.store is not None and run.options.is_stored:
-            self.store.delete(run.id)
-            self.custody.lose(run.id)
 
     def resume(
         self,
@@ -419,6 +414,8 @@ class Core(Mailbox):
             return settled(id)
         if run.status == say.CANCELLED:
             raise RunEnded(f"the run {id!r} was cancelled, which is for good.")
+        if run.machine is None and run.unwritten:  # it ended with something on its way to the store
+            return self._resume_later(run, options, settled_as)
         before, was_over = run.options, run.status in say.FINAL
         if options is not None:
             options.keep_terms(before, goes_on=not was_over)
@@ -433,6 +430,21 @@ class Core(Mailbox):
         if run.status in {say.PARKED, say.STOPPED}:
             raise RunEnded(f"the run {id!r} cannot go on: {sentence(run.note)}")
         return self._note_terms(run, before, was_over=was_over)
+
+    def _resume_later(self, run: Run, options: Options | None, settled_as: Any) -> Ask:
+        """Resume a run when all of its log is stored, since that is what it begins again from."""
+        asked = Ask()
+
+        def go_on(_: Ask) -> None:
+            try:
+                resumed = self.resume(run.id, options, settled_as)
+            except Exception as error:  # noqa: BLE001 - whoever asked is to have it, whatever it is
+                asked.settle(None, error)
+            else:
+                resumed.when_done(lambda done: asked.settle(done.value, done.error))
+
+        self._flushed(run, None).when_done(go_on)
+        return asked
 
     def _note_terms(self, run: Run, before: Options, *, was_over: bool = False) -> Ask:
         """Have it stored where a run goes on that `was_over`, or with another deadline or durability than before.
@@ -462,17 +474,22 @@ class Core(Mailbox):
     def _go_on_with(self, run: Run, options: Options) -> Ask:
         """A run that was found in the store had the standard options so far; from here on it has these."""
         run.was_found = False
+        if not options.given and options.scheduler is run.options.scheduler:  # as mostly
+            return settled(run.id)
         asked = Ask()
 
         def begin_anew(_: Ask) -> None:
             before = run.options
             options.keep_terms(before, goes_on=True)
             run.options = options
-            self._restart(run, None)
-            self._note_terms(run, before)
+            if (
+                run.status not in say.FINAL
+            ):  # else it ended meanwhile, and has these if somebody resumes it
+                self._restart(run, None)
+                self._note_terms(run, before)
             asked.settle(run.id)
 
-        self._flushed(run, None).when_done(begin_anew)
+        self.all_stored(run).when_done(begin_anew)
         return asked
 
     def when_idle(self, id: str) -> Ask:
@@ -530,7 +547,8 @@ class Core(Mailbox):
             if run.status in say.FINAL:
                 continue
             if self.custody.leases is not None and self._sleeps(run):
-                continue  # whoever runs next finds it in the store
+                self.leave_asleep(run)
+                continue
             ask = self.stop(run.id)
             if not ask.done:
                 asks.append(ask)
@@ -558,9 +576,10 @@ class Core(Mailbox):
             self.writer.close()
         self.stop_waiting()
         for run in self.runs.values():  # nobody is to wait for what the store never took
-            if run.tickets or run.asks:
+            if run.tickets or run.asks or run.waiters:
                 run.status, run.note = say.STOPPED, "the store could not be written to"
                 self._let_go(run)
+                self._answer_waiters(run, say.STOPPED)
         self.custody.close()
         if self.rationing is not None:
             self.rationing.close()
@@ -576,11 +595,3 @@ def check_id(id: Any) -> str:
             hint='an id like "order-123".',
         )
     return id
-
-
-def check_settled(run: Run, given: Mapping[str, Any]) -> None:
-    """Refuse what is said of components that there are not."""
-    for name in given:
-        if name not in run.definition and name not in run.extra:
-            known = [*run.definition.components(), *run.extra]
-            raise UsageError(f"{run.id!r} has no component {name!r}.{nearest(name, known)}")

@@ -69,12 +69,18 @@ class Custody:
             return info
         self.claimed[info.id] = 1
         self._unborn.add(info.id)
+        if self._left.pop(info.id, None) is not None and self.keeper is not None:
+            self.keeper.keep(info.id)  # that was an earlier run of this id
         until = self._now() + self.lease_s
         return structs.replace(info, epoch=1, owner=self.owner, lease_until=until)
 
     def born(self, run_id: str) -> None:
         """The store knows of a new run, or never will: from now on it can be said whose it is."""
         self._unborn.discard(run_id)
+
+    def is_another(self, run_id: str, epoch: int) -> bool:
+        """Whether a run that was claimed so was let go of meanwhile, and taken again, or made anew."""
+        return self.epoch_of(run_id) > epoch or run_id in self._unborn
 
     def note(self, info: RunInfo) -> bool:
         """The keeper has taken this run; False if it was taken here, by its id, since then, and maybe let go of."""

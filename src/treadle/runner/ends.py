@@ -35,3 +35,15 @@ def error_of(run_id: str, number: int, end: End) -> BaseException | None:
     if end.reason == "deadline":
         return DeadlineExceeded(f"input {number} of {run_id!r} ran out of time.")
     return Cancelled(f"input {number} of {run_id!r} was cancelled: {end.reason}.")
+
+
+def how_it_ended(workflow: Workflow, input: int) -> str:
+    """How a finished input ended: done, failed or cancelled."""
+    if workflow.cancelled_because(input) is not None:
+        return "cancelled"
+    failures = workflow.failures(input=input)
+    return (
+        "failed"
+        if any(not each.handled and each.on_failure != "skip" for each in failures)
+        else "done"
+    )

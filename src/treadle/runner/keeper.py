@@ -125,6 +125,11 @@ class Keeper:
         with self._lock:
             self._leaving[run_id] = epoch
 
+    def keep(self, run_id: str) -> None:
+        """There is a new run of this id: it is not the one that was left. From any thread."""
+        with self._lock:
+            self._leaving.pop(run_id, None)
+
     def close(self) -> None:
         """Let go of all runs in order, and end."""
         self._is_closing = True

@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from typing import Any, Final
 
-from treadle.errors import EncodeError, Fenced, PlugError, RunElsewhere, UnknownRun, UsageError
+from treadle.errors import EncodeError, Fenced, PlugError, UnknownRun, UsageError
 from treadle.interfaces import Append, Caches, Message, Quotas, RunInfo, StoredRun
 from treadle.runner import stimuli as say
+from treadle.runner.away import Away
 from treadle.runner.caching import Caching
 from treadle.runner.rationing import Rationing
-from treadle.runner.record import Run
-from treadle.runner.recovery import Recovery
-from treadle.runner.supervisor import settle_ticket
+from treadle.runner.record import Ask, Run, settled
 from treadle.runner.trials import Trials, is_guilty, suspected_from
 from treadle.runner.writer import PASSING
 from treadle.wiring import make_codec
@@ -38,7 +37,7 @@ MOST_ACTIVE: Final = 10_000
 """So many runs a runner takes over at most; those that it was asked for come on top."""
 
 
-class Keeping(Recovery):
+class Keeping(Away):
     """A supervisor of runs that may be somebody else's tomorrow."""
 
     rationing: Rationing | None = None
@@ -77,7 +76,12 @@ class Keeping(Recovery):
         self._take_snapshot(run)
         self._tell_if_large(run)
         if run.status in say.FINAL:
-            self.custody.leave(run.id)
+            if (
+                self.runs.get(run.id) is run
+            ):  # else it was forgotten, and another one may have its id
+                self.custody.leave(run.id)
+        elif self.keep_warm is not None and len(self.idle) > self.keep_warm:
+            self.put_longest_idle_away()
         if run.heard.was_answered:  # there may be more than was read at a time
             run.heard.was_answered = False
             self.custody.hurry()
@@ -163,7 +167,7 @@ class Keeping(Recovery):
                 call=self.call,
             )
             keeper.look_at_limits = self.rationing.look
-        keeper.chores.append(self._look_at_trials)
+        keeper.chores += (self._look_at_trials, self.look_at_those_away)
         keeper.start(takes_over=takes_over)
 
     def _look_at_trials(self) -> None:
@@ -222,7 +226,7 @@ class Keeping(Recovery):
                 return
 
     def _adopt(self, info: RunInfo, stored: StoredRun | Exception) -> None:
-        if not self.custody.note(info) or self.is_closing:
+        if self.is_closing or info.id in self.going or not self.custody.note(info):
             return
         run = self.runs.get(info.id)
         if run is None:
@@ -248,7 +252,7 @@ class Keeping(Recovery):
 
         def take() -> None:
             for run_id, epoch in epochs.items():
-                if self.custody.epoch_of(run_id) > epoch:  # let go of and taken again meanwhile
+                if self.custody.is_another(run_id, epoch):
                     continue
                 run = self.runs.get(run_id)
                 if run is not None:
@@ -265,26 +269,8 @@ class Keeping(Recovery):
         else:
             logger.warning("run %s is with another runner now", run.id, extra={"run_id": run.id})
             run.note = "it is with another runner"
-            self._tell_who_waits(run, fault)
+            self.tell_who_waits(run, "this one was not heard of for too long", fault)
         self.unmake(run, fault)
-
-    def _tell_who_waits(self, run: Run, fault: Exception | None) -> None:
-        """What somebody waits for here comes about at another runner: they are to look for it in the store."""
-        elsewhere = RunElsewhere(
-            f"the run {run.id!r} is with another runner now, which goes on with it: "
-            "this one was not heard of for too long.",
-            hint="read what came of it from the store: get_results(id) does; or run(id, ..., key=) once more: "
-            "with the key of an input there it gives a ticket for that. A longer lease_s survives longer pauses.",
-        )
-        elsewhere.__cause__ = fault
-        tickets = [each for listed in run.tickets.values() for each in listed]
-        waiting, run.waiters = [*run.waiters, *run.asks.values()], []
-        run.tickets.clear()
-        run.asks.clear()
-        for ticket in tickets:
-            settle_ticket(ticket, {}, elsewhere)
-        for ask in waiting:
-            ask.settle(None, elsewhere)
 
     def unmake(self, run: Run, fault: Exception | None) -> None:
         """Know nothing of a run any more, and withdraw what is out for it."""
@@ -298,6 +284,36 @@ class Keeping(Recovery):
         self.custody.lose(run.id)
         self.runs.pop(run.id, None)
         self.idle.pop(run.id, None)
+
+    def forget(self, run: Run) -> Ask:
+        """Let go of a run altogether; answered when it is deleted, after all of it that is on its way to the store."""
+        run.machine = None
+        self.runs.pop(run.id, None)
+        self.idle.pop(run.id, None)
+        store = self.store
+        if store is None or not run.options.is_stored:
+            return settled(None)
+        self.custody.lose(run.id)
+        if self.writer is None:
+            store.delete(run.id)
+            return settled(None)
+        self.going.add(run.id)
+        asked = Ask()
+
+        def forgotten(fault: Exception | None) -> None:
+            self.going.discard(run.id)
+            asked.settle(None, fault)
+
+        def delete() -> None:
+            fault: Exception | None = None
+            try:
+                store.delete(run.id)
+            except Exception as error:  # noqa: BLE001 - whoever asked is to have it, whatever it is
+                fault = error
+            self.call(lambda: forgotten(fault))
+
+        self.writer.do(delete)
+        return asked
 
     def heard(self, messages: Sequence[Message]) -> None:
         """These messages wait (called in the keeper's thread)."""

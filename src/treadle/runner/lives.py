@@ -20,6 +20,7 @@ from treadle.runner.forking import (
     rerun_of,
 )
 from treadle.runner.keeper import LEASE_S
+from treadle.runner.machine import Machine
 from treadle.runner.record import FULL, Ask, Run, settled
 from treadle.runner.retention import AT_ONCE, Retention, Retiring
 from treadle.runner.supervisor import lacking
@@ -71,12 +72,13 @@ class Lives(Core):
         self._check_open()
         run = self.find(id)
         name = check_id(uuid.uuid4().hex if new_id is None else new_id)
-        if name in self.runs or (self.store is not None and self.store.info(name) is not None):
-            raise DuplicateRun(f"there is a run {name!r} already.", hint="take another new_id.")
+        self._check_free(name)
         asked = Ask()
 
         def go_on(_: Ask) -> None:
             try:
+                self._check_open()  # much may have happened meanwhile
+                self._check_free(name)
                 begun = self._begin_made(run, make(self._whole(run), run, name))
             except Exception as error:  # noqa: BLE001 - whoever asked is to have it, whatever it is
                 asked.settle(None, error)
@@ -85,6 +87,13 @@ class Lives(Core):
 
         self._flushed(run, None).when_done(go_on)
         return asked
+
+    def _check_free(self, name: str) -> None:
+        is_free = name not in self.runs
+        if is_free and self.store is not None and name not in self.going:
+            is_free = self.store.info(name) is None
+        if not is_free:
+            raise DuplicateRun(f"there is a run {name!r} already.", hint="take another new_id.")
 
     def _whole(self, run: Run) -> StoredRun:
         """All of a run's log that is still there, whoever has the run."""
@@ -188,7 +197,12 @@ class Lives(Core):
 
         def fold(_: Ask) -> None:
             try:
-                self._fold(self.awake(id), asked)
+                self._check_open()
+                run = self.awake(id)
+                if is_idle(run.machine) and self.is_storing(run):
+                    self.all_stored(run).when_done(fold)
+                else:
+                    self._fold(run, asked)
             except Exception as error:  # noqa: BLE001 - whoever asked is to have it, whatever it is
                 asked.settle(None, error)
 
@@ -200,7 +214,7 @@ class Lives(Core):
         assert machine is not None
         assert store is not None
         position = machine.workflow.position
-        if machine.open or machine.out or machine.status != say.IDLE:
+        if not is_idle(machine):
             numbers = ", ".join(map(str, sorted(machine.open)[:5]))
             raise UsageError(
                 f"the run {run.id!r} is at work: {len(machine.open)} of its inputs are open ({numbers}).",
@@ -301,6 +315,11 @@ class Lives(Core):
                 self.upkeep.sweep(unused_for_s=SWEEP_AFTER_S)
         finally:
             self.call(lambda: self.going.difference_update([info.id for info in going]))
+
+
+def is_idle(machine: Machine | None) -> bool:
+    """Whether a machine has nothing to do, and nothing out."""
+    return machine is not None and machine.status == say.IDLE and not (machine.open or machine.out)
 
 
 def is_as_it_was(now: RunInfo, then: RunInfo) -> bool:

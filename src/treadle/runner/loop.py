@@ -513,6 +513,8 @@ class Loop:
     def _ambiguous(self, run: Run, order: say.Ambiguous) -> None:
         error = interrupted(order.runnable)
         error.message += order.why
+        if run.machine is not None:
+            run.machine.told.clear()  # it is over: the rest of what it was about to do is not done
         self.supervisor.park(run, "ambiguous", error)
 
     def _became(self, run: Run, order: say.Became) -> None:

@@ -112,7 +112,8 @@ class Mailbox(Keeping):
         return run.info() if stored is None else stored
 
     def waits_of(self, info: RunInfo, name: str | None) -> list[OpenWait]:
-        """The open waits of one of these runs."""
+        """The open waits of one of these runs. Errors: `RunEnded` once the runner is closed."""
+        self.check_usable()
         run = self.runs.get(info.id)
         if run is not None and run.machine is not None:
             return waits_of(info, run.machine.workflow, name)
@@ -284,6 +285,6 @@ class Mailbox(Keeping):
 
 
 def note_refusal(run: Run, message: Message, asked: Ask) -> None:
-    """Who left a message is not there to be told that it was refused."""
-    if asked.error is not None:
+    """Who left a message is not there to be told that it was refused; one that is left for another runner was not."""
+    if asked.error is not None and not isinstance(asked.error, RunElsewhere):
         logger.warning("run %s: the message %s was refused: %s", run.id, message.id, asked.error)

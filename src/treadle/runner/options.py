@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, TypedDict
 
-from treadle.errors import UsageError
+from treadle.errors import UsageError, nearest
 from treadle.interfaces import Clock, Codec, Executor, Hooks, Observer, Scheduler, Store
 from treadle.policies.matching import Rules
 from treadle.policies.policy import FOREVER_S
@@ -76,6 +76,14 @@ def check_same(run: Run, options: Options) -> None:
             f"given now, and others, are: {', '.join(others)}.",
             hint="leave them out, or stop the run first and resume it with them.",
         )
+
+
+def check_settled(run: Run, given: Mapping[str, Any]) -> None:
+    """Refuse what is said of components that there are not."""
+    for name in given:
+        if name not in run.definition and name not in run.extra:
+            known = [*run.definition.components(), *run.extra]
+            raise UsageError(f"{run.id!r} has no component {name!r}.{nearest(name, known)}")
 
 
 def is_same(one: Any, other: Any) -> bool:

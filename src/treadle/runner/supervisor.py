@@ -30,7 +30,7 @@ from treadle.model.nodes import Context
 from treadle.runner import stimuli as say
 from treadle.runner.budget import Purse, RetryBudget
 from treadle.runner.custody import Custody
-from treadle.runner.ends import end_of, error_of
+from treadle.runner.ends import end_of, error_of, how_it_ended
 from treadle.runner.forking import run_key_in, with_origin
 from treadle.runner.keeper import LEASE_S, POLL_S
 from treadle.runner.loop import Loop
@@ -80,6 +80,8 @@ class Supervisor(Registry):
             lease_s=lease_s,
             poll_s=poll_s,
         )
+        self.away: dict[str, int] = {}
+        """Runs that were put away while somebody waits for what comes of them, and how long their logs were."""
         self.restarts = restarts or Restarts()
         self.keep_warm = keep_warm
         self.call = call_soon
@@ -207,6 +209,10 @@ class Supervisor(Registry):
             except Corrupt as error:
                 self.park(run, "unreadable_log", error)
                 return
+            except Exception:
+                if claimed is not None:  # nobody is at work on it here: others may have it
+                    self.custody.leave(run.id)
+                raise
         try:
             workflow, stored = self._upgraded(run, stored)
             if workflow is None:
@@ -233,6 +239,8 @@ class Supervisor(Registry):
             run.snapshot_at = 0
         run.listed_at = stored.info.position if stored.info.status == say.RUNNING else None
         self._begin(run, workflow, stored=stored.info.position, adopted=adopted, old=old)
+        if old is None and (run.tickets or run.waiters):
+            self.caught_up(run)
         if old is None and stored.info.status == say.CANCELLING:  # whoever did that is no more
             request, at = next(self.loop.requests), self.clock.now()
             reason = stored.info.note or "asked for"
@@ -314,13 +322,23 @@ class Supervisor(Registry):
 
     def _keep_warm(self, run: Run) -> None:
         """Note that a run is idle; put the longest idle away if there are too many."""
-        if self.store is None or not run.options.is_stored:
+        has_deadline = run.options.deadline_at is not None  # it waits for that moment, and stays
+        if self.store is None or not run.options.is_stored or has_deadline:
             return
         self.idle[run.id] = run
         self.idle.move_to_end(run.id)
-        while self.keep_warm is not None and len(self.idle) > self.keep_warm:
-            _, oldest = self.idle.popitem(last=False)
+        if self.keep_warm is not None and len(self.idle) > self.keep_warm:
+            self.put_longest_idle_away()
+
+    def put_longest_idle_away(self) -> None:
+        """Put runs away as long as too many are idle; one that has something out has another turn later."""
+        too_many = 0 if self.keep_warm is None else len(self.idle) - self.keep_warm
+        for _ in range(min(2, too_many)):
+            id, oldest = self.idle.popitem(last=False)
             self._put_away(oldest)
+            machine = oldest.machine
+            if machine is not None and (machine.status == say.IDLE or machine.is_resting):
+                self.idle[id] = oldest
 
     def _call_back(self, run: Run, workflow: Workflow) -> None:
         callback = run.options.on_complete
@@ -351,12 +369,12 @@ class Supervisor(Registry):
             return
         if machine.out or machine.stored != machine.workflow.position or run.is_busy:
             return
-        if (
-            run.options.deadline_at is None and not run.unwritten
-        ):  # who waits for that moment stays awake
+        if run.options.deadline_at is None and not run.unwritten:
             if machine.is_resting:
                 run.status = WAITING
             run.machine = run.held = None
+            if run.tickets or run.waiters or run.streams:
+                self.away[run.id] = machine.position
             self.custody.leave(run.id)
             self.let_slip(run)
 
@@ -500,6 +518,14 @@ class Supervisor(Registry):
         """Something was raised while a run's machine was handled."""
 
     @abstractmethod
+    def caught_up(self, run: Run) -> None:
+        """A run is here again that somebody waits for."""
+
+    @abstractmethod
+    def lose(self, run: Run, fault: Exception | None) -> None:
+        """Another runner has this run, or nobody has it any more."""
+
+    @abstractmethod
     def missed(self, run: Run, stimulus: say.Stimulus) -> None:
         """A run that waits for the store would have been told this."""
 
@@ -551,18 +577,6 @@ def merged(below: Context, above: Context) -> Context:
     """Context values, those above before those below, key by key."""
     names = {**below, **above}
     return {name: {**below.get(name, {}), **above.get(name, {})} for name in names}
-
-
-def how_it_ended(workflow: Workflow, input: int) -> str:
-    """How a finished input ended: done, failed or cancelled."""
-    if workflow.cancelled_because(input) is not None:
-        return "cancelled"
-    failures = workflow.failures(input=input)
-    return (
-        "failed"
-        if any(not each.handled and each.on_failure != "skip" for each in failures)
-        else "done"
-    )
 
 
 def beginning_of(events: Sequence[Event]) -> int:

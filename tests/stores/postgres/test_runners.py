@@ -260,3 +260,24 @@ def test_a_runner_that_is_cut_off_past_its_lease_lets_go(server, store):
     ends = [event for event in store.load("run").events if isinstance(event, Applied)]
     assert len(ends) == 1
     assert store.verify() == []
+
+
+def test_a_log_that_another_runner_folded_is_written_to_again(open_store):
+    """It is as long as it was, and ends otherwise: that is no sign of a server that lost something."""
+    made = td.workflow("w").add(td.step(abs))
+    settings: Any = {"workflows": [made], "poll_s": 0.01}
+    with (
+        td.Runner(store=open_store(), **settings) as one,
+        td.Runner(store=(store := open_store()), **settings) as two,
+    ):
+        one.start(made, "run")
+        assert one.run("run", -1).result(WAIT_S) == {"abs": 1}
+        one.stop("run")
+        until(lambda: store.info("run").owner is None, "it was let go of")
+        two.resume("run")
+        two.continue_as_new("run")
+        two.stop("run")
+        until(lambda: store.info("run").owner is None, "it was let go of again")
+        one.cancel("run")
+        assert store.info("run").status == "cancelled"
+    assert open_store().verify() == []

@@ -126,7 +126,11 @@ class PostgresStore:
         limit: int = 1,
     ) -> Sequence[RunInfo]:
         """Take runs that nobody has: one by its id, or those that have something to do now."""
-        return self._sharing.claim(owner, ttl_s, run_id=run_id, workflows=workflows, limit=limit)
+        taken = self._sharing.claim(owner, ttl_s, run_id=run_id, workflows=workflows, limit=limit)
+        self._writing.places.forget(
+            info.id for info in taken
+        )  # others may have written to them since
+        return taken
 
     def renew(self, owner: str, ttl_s: float, epochs: Mapping[str, int]) -> set[str]:
         """Keep these runs for longer; give those of them that are still the owner's."""

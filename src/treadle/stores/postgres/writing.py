@@ -242,6 +242,7 @@ class _Turn:
         if expected is None or run.head == expected:
             known = self._places.get(entry.run_id)
             if known is not None and known.head == run.head and known.link != run.link:
+                self._places.forget([entry.run_id])  # whoever is told so goes on from what there is
                 return conflict(entry.run_id, run.head, run.head)  # the server lost what it had
             return place
         if self._is_there(entry, run):
