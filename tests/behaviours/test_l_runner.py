@@ -108,10 +108,9 @@ def test_run_gives_results(executor: str):
     """Those of this very input, and the run keeps them."""
     with td.Runner(executor=executor) as runner:
         runner.start(steps((increment, [double])), "a")
-        first, second = runner.run("a", 1), runner.run("a", 2)
 
-        assert first.result(PATIENCE_S) == {"double": 4}
-        assert second.result(PATIENCE_S) == {"double": 6}
+        assert runner.run("a", 1).result(PATIENCE_S) == {"double": 4}
+        assert runner.run("a", 2).result(PATIENCE_S) == {"double": 6}
         assert runner.get_results("a") == {"double": 6}
         assert runner.get_results("a", "increment", input=0) == {"increment": 2}
         assert runner.get_workflow("a").raw_productions() == [4, 6]
@@ -224,7 +223,7 @@ def test_another_runner_goes_on_from_the_store():
         second.resume("a")
         assert second.wait("a") == "idle"
 
-        assert second.get_workflow("a").raw_productions() == [0, 1, 2, 3, 4]
+        assert sorted(second.get_workflow("a").raw_productions()) == [0, 1, 2, 3, 4]
         assert sorted(body.calls) == [0, 1, 2, 3, 4]
         assert len(of_kind(second, "a", Defined)) == 1
 

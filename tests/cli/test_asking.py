@@ -7,12 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.cli.calling import Called, environment
 from tests.cli.durable import KEEP_S, Folder
+from treadle.codec import Codec
+from treadle.stores.sqlite import SqliteStore
 from treadle.wiring import make_store
 
 FLOW = '''
@@ -165,6 +168,29 @@ def test_a_person_is_asked_field_by_field(asking: Folder) -> None:
     assert "  2. Board (board)\n" in called.err
     assert "'3' is not one of team, board." in called.err
     assert results(asking) == [{"pay": ["Ada", True, "12.50", "BOARD", ["red", "blue"]]}]
+
+
+def test_nobody_is_waited_for_who_was_killed(asking: Folder) -> None:
+    """His lease lasts for a while, and the lock on the file does not."""
+    with closing(SqliteStore(asking.path / "treadle.db", Codec())) as store:
+        assert store.claim("host:1:killed", KEEP_S, run_id="X")
+    assert asking.treadle("ls", "--json").objects[0]["held_by"] == "host:1"
+    called = asking.treadle("answer", "X", "--set", "approved=yes", "--set", "amount=3")
+
+    assert (called.code, called.err) == (0, "")
+    assert "is left in the inbox" in called.out
+
+
+def test_an_answer_for_nobody_names_who_waits(asking: Folder) -> None:
+    """By name where the name is wrong, by key where the key is."""
+    for words, known in (
+        (("aproval",), "no 'aproval' waits in the run 'X'. Did you mean 'approval'?"),
+        (("--key", "Eve"), "nothing waits under the key 'Eve' in the run 'X'. Known: 'Ada'."),
+        (("approval", "--key", "ada"), "under the key 'ada' in the run 'X'. Did you mean 'Ada'?"),
+    ):
+        called = asking.treadle("answer", "X", *words, "--set", "approved=yes")
+        assert called.code == 2
+        assert known in called.err
 
 
 def test_nothing_is_sent_where_the_answers_end(asking: Folder) -> None:

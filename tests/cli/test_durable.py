@@ -311,8 +311,11 @@ def test_a_signal_reaches_the_runner_that_has_the_run(shared: Folder) -> None:
     end_leases(shared.url)
     done = shared.treadle(*run)
 
-    assert sent.code == 1  # as far as anybody knows, a runner has the run
-    assert "was stored, and not taken within 0 s" in sent.err
+    if shared.url.startswith("sqlite"):  # the lock of the one that was killed is gone
+        assert (sent.code, sent.err) == (0, "")
+    else:  # as far as anybody knows, a runner has the run
+        assert sent.code == 1
+        assert "was stored, and not taken within 0 s" in sent.err
     assert [each["results"] for each in done.objects[:-1]] == [{"who": "Ada"}, {"who": "Bo"}]
 
 

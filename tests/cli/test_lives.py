@@ -112,6 +112,49 @@ def test_other_code_is_refused_unless_a_word_is_given(kept: Call, folder: Path) 
     assert len(kept("logs", "X", "--json").objects) == length
 
 
+def test_values_that_could_not_be_read_are_told_before(kept: Call, folder: Path) -> None:
+    """A class that asks for more than was stored would stop the run, whatever the words say of the code."""
+    shop = (
+        "from dataclasses import dataclass\nimport treadle as td\n@dataclass\nclass Order:\n    number: int\n"
+        "def take(number) -> Order:\n    return Order(number)\n"
+        "workflow = td.workflow('sales').add(take)\n"
+    )
+    (folder / "sales.py").write_text(shop, encoding="utf-8")
+    assert kept("run", "sales.py", "--input", "1", "--id", "S").code == 0
+    sys.modules.pop("sales", None)
+    assert kept("upgrade", "sales.py", "--plan").code == 0
+    sys.modules.pop("sales", None)
+    (folder / "sales.py").write_text(
+        shop.replace("number: int", "number: int\n    country: str"), encoding="utf-8"
+    )
+    planned = kept("upgrade", "sales.py", "--plan", "--policy", "adopt")
+
+    assert planned.code == 1
+    assert "'sales:Order' was stored without 'country'" in planned.out
+    sys.modules.pop("sales", None)
+
+
+def test_a_workflow_with_another_name_is_told_of_the_others(kept: Call, folder: Path) -> None:
+    """No run of it is there, and so nothing would be refused, which is no good news."""
+    change(folder, '"the shop"', '"the store"')
+    called = kept("upgrade", "shop.py", "--plan")
+
+    assert (
+        called.out == "0 runs of the store: 0 would be refused; the store has runs of 'the shop'\n"
+    )
+
+
+def test_the_list_has_one_line_for_each_run(kept: Call, folder: Path) -> None:
+    """Of a note that says much the first line; `show` has it all."""
+    change(folder, "half < 10", "half < 100")
+    kept("resume", "X", "shop.py")
+    listed, shown = kept("ls").out, kept("show", "X").out
+
+    assert listed.rstrip().endswith("is not the code that this run was begun with:")
+    assert "'describe' (used): its code was" in shown
+    assert "\\n" not in shown
+
+
 def test_runs_of_which_the_same_would_become_are_told_as_one(kept: Call, folder: Path) -> None:
     """With their number, and in how many of them a component was used; --each tells of every one."""
     for id in ("Y", "Z", "W"):

@@ -588,6 +588,18 @@ def test_runs_stay_until_their_time_has_come(url: str):
         assert runner.run("new", 2).result(PATIENCE_S) == {"total": 5}
 
 
+def test_runs_that_had_time_left_are_let_go_of(url: str):
+    """A wait that was answered before its time was over, and an input before its deadline, keep nothing."""
+    asking = td.workflow("sums").add(td.wait_for("yes", timeout_s=30 * DAY_S))
+    with td.Runner(store=url) as runner:
+        runner.start(asking, "asked")
+        ticket = runner.run("asked", 1, deadline_s=60 * DAY_S)
+        runner.signal("asked", "yes", True)
+        assert ticket.result(PATIENCE_S) == {"yes": True}
+    with later(url, 2 * DAY_S, td.Retention(finished_for_s=DAY_S)) as runner:
+        until(lambda: not runner.runs())
+
+
 def test_only_so_many_stay(url: str):
     """The latest of those that are finished."""
     with td.Runner(store=url) as runner:

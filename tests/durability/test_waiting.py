@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 import treadle as td
 from treadle import errors
-from treadle.interfaces import Message
+from treadle.interfaces import Append, Message
 from treadle.runner.letters import why_refused
 from treadle.wiring import make_store
 
@@ -58,6 +59,29 @@ def test_what_does_not_fit_is_refused_and_nothing_is_recorded(url: str):
             runner.signal("a", "apprved", True)
         runner.signal("a", "approved", False)
         assert ticket.result(PATIENCE_S) == {"send": ["Hello", False]}
+
+
+def test_a_run_that_was_lost_at_work_and_only_waits_is_kept_as_waiting(url: str):
+    """Else every process that dies while it waits for a person would count against it."""
+    with td.Runner(store=url) as runner:
+        runner.start(approval(90 * 86_400.0), "a")
+        runner.run("a", "hello")
+        until(lambda: runner.runs()[0].status == "waiting")
+    with closing(opened(url)) as store:
+        (claimed,) = store.claim("gone", PATIENCE_S, run_id="a")
+        store.append([Append(run_id="a", expected=None, status="running", epoch=claimed.epoch)])
+        store.release({"a": claimed.epoch})
+    with (
+        td.Runner(store=url, workflows=[approval(90 * 86_400.0)], poll_s=0.01) as runner,
+        closing(opened(url)) as store,
+    ):
+        until(lambda: store.info("a").status == "waiting")
+        assert [wait.deadline for wait in runner.waiting()] == [store.info("a").wake_at]
+
+
+def opened(url: str) -> Any:
+    """A store, beside whoever else uses it."""
+    return make_store(url)
 
 
 def test_a_wait_outlives_its_runner(url: str):

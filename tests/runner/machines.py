@@ -85,6 +85,8 @@ class Desk:
         self.length = 0
         self.marks: list[bytes] = []
         """The attempts of which it knows that they must not begin twice."""
+        self.wake_at: float | None = None
+        """When, by what it knows, there is something to do."""
 
     def tell(self, stimulus: Any) -> list[str]:
         """Tell it something; what it says to that, a line each."""
@@ -102,7 +104,7 @@ class Desk:
         if order.events and isinstance(order.events[0], Baseline):
             self.events.clear()
         self.events += order.events
-        self.length = order.position
+        self.length, self.wake_at = order.position, order.wake_at
 
     def begin(self) -> list[str]:
         """Begin."""
@@ -115,6 +117,11 @@ class Desk:
         return self.tell(
             say.Submit(request=request, value=value, at=self.now, policies=own, **more)
         )
+
+    def signal(self, name: str, payload: Any) -> list[str]:
+        """Answer a wait."""
+        request = next(self.requests)
+        return self.tell(say.Signal(request=request, name=name, payload=payload, at=self.now))
 
     def change(self, change: Any) -> list[str]:
         """Edit the graph."""

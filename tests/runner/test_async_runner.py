@@ -64,9 +64,8 @@ def test_all_calls(store: Any):
     async def main() -> None:
         async with td.AsyncRunner(store=store and store()) as runner:
             assert await runner.start(steps((increment, [double])), "a") == "a"
-            first = await runner.run("a", 1)
-            second = await runner.submit("a", 2, "key")
-            assert (await first, await second) == ({"double": 4}, {"double": 6})
+            assert await (await runner.run("a", 1)) == {"double": 4}
+            assert await (await runner.submit("a", 2, "key")) == {"double": 6}
             assert await runner.wait("a") == "idle"
             assert await runner.get_results("a") == {"double": 6}
             assert await runner.get_results("a", "increment", input=0) == {"increment": 2}

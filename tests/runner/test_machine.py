@@ -451,7 +451,6 @@ def test_an_input_is_cancelled_at_its_deadline():
         "withdraw 1",
         "input 0 finished: deadline",
         "became idle",
-        "wake at 9",
     ]
     assert d.woke(9.0) == []
     assert d.machine.moments == []

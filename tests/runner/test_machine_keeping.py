@@ -269,3 +269,56 @@ def test_a_run_that_is_stored_nowhere_gives_no_events():
     assert d.submit(1) == ["reply 1: 0", "execute 1: a@0 on threads"]
     d.machine.begin_telling()
     assert d.finish(1) == ["store 2 to 3: Applied", "input 0 finished", "became idle"]
+
+
+# ------------------------------------------------------------------------------------- moments
+
+
+def test_a_run_that_is_idle_waits_for_no_moment():
+    """The store is told so, though a wait, an input and an attempt had time left when they ended."""
+    workflow = td.workflow("asks").add(td.wait_for("yes", timeout_s=90.0))
+    d = desk(workflow.add(td.step(same, name="a"), to="yes"), {"a": td.Policy(timeout_s=50.0)})
+    d.submit(1, deadline_at=95.0)
+    moments = [d.wake_at]
+    d.signal("yes", True)
+    d.began(1)
+    d.submit(2, deadline_at=99.0)
+    moments.append(d.wake_at)
+    d.finish(1)
+    moments.append(d.wake_at)  # the second input waits
+    d.signal("yes", True)
+
+    assert d.finish(2)[-1] == "became idle"
+    assert [*moments, d.wake_at] == [90.0, 50.0, 90.0, None]
+    assert d.woke(50.0) == []
+    assert d.machine.moments == []
+
+
+def test_a_run_that_is_idle_keeps_its_own_deadline():
+    """It is to be cancelled then."""
+    d = desk(line_of("a"), {"a": td.Policy(timeout_s=50.0)}, deadline_at=70.0)
+    d.submit(1, deadline_at=60.0)
+    d.began(1)
+    d.finish(1)
+
+    assert d.wake_at == 70.0
+
+
+def test_the_end_of_a_wait_is_not_forgotten_among_other_moments():
+    """However many attempts, each with a timeout, and inputs, each with a deadline, come and go meanwhile."""
+    workflow = td.workflow("asks").add(td.step(same, name="a"))
+    large = td.condition(lambda value: value > 100, name="large")
+    workflow = workflow.add(large, to="a").add(
+        td.wait_for("yes", timeout_s=90.0, default=False), to="large"
+    )
+    d = desk(workflow, {"a": td.Policy(timeout_s=500.0)})
+    d.submit(101)
+    d.finish(1)
+    for number in range(100):
+        d.submit(number, deadline_at=400.0)
+        d.began(number + 2)
+        d.finish(number + 2)
+
+    assert d.wake_at == 90.0
+    assert d.woke(90.0)[-2:] == ["input 0 finished", "became idle"]
+    assert len(d.machine.moments) < 70

@@ -468,3 +468,20 @@ def test_adopt_keeps_all_facts(seed):
     assert changes(today, done.log()) == {}
     assert td.Workflow.from_log(today, done.log(), earlier=[run.at(0)], exact=True) == done
     assert done.react_until_satisfied().is_satisfied()
+
+
+def test_what_would_help_is_not_what_was_asked_for():
+    """In the words of a program and of a command line; what only got another name may have its old one."""
+    old = td.workflow("w").add(td.map(same, name="m")).add(td.step(same, name="s"), to="m")
+    log = old.react_until_satisfied([1]).log()
+
+    def hint(word: str) -> str:
+        with pytest.raises(td.errors.CodeChanged) as caught:
+            upgraded(td.workflow("w").add(td.step(same, name="s")), log, word)
+        return str(caught.value.hint)
+
+    assert "on_code_change='adopt', or --on-code-change adopt; or" in hint("refuse")
+    assert "have it computed again: 'recompute'" in hint("refuse")
+    assert "where 'm' only got another name, give it name='m'" in hint("refuse")
+    assert "on_code_change='adopt'" not in hint("adopt")
+    assert "have it computed again" in hint("adopt")

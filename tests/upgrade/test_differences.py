@@ -62,8 +62,13 @@ def test_other_parents_ports_or_kinds_are_another_shape():
     )
     assert detail(base.add(td.map(same, name="b"), to="a")) == "it was a step, and is a map"
     assert detail(base.add(td.step(same, name="b", on_failure="skip"), to="a")) == (
-        "it is made of other parts"
+        "its on_failure is another"
     )
+    asking = td.workflow("w").add(td.wait_for("asks", schema=bool))
+    (asked,) = compare(
+        asking, td.workflow("w").add(td.wait_for("asks", schema=int)).plan_eagerly(1).log()
+    )
+    assert asked.detail == "its schema is another"
 
 
 def test_used_and_pending_are_told():

@@ -156,8 +156,10 @@ def open_wait(store: Any, id: str, name: str | None, key: str | None) -> OpenWai
     if not found:
         which = "nothing waits" if name is None else f"no {name!r} waits"
         which += "" if key is None else f" under the key {key!r}"
+        keys = {wait.key for wait in waits if name in {None, wait.name}}
+        known = nearest(key or "", keys) if keys else nearest(name or "", {w.name for w in waits})
         raise UsageError(
-            f"{which} in the run {id!r}.{nearest(name or '', [wait.name for wait in waits])}",
+            f"{which} in the run {id!r}.{known}",
             hint="`treadle waiting` lists what does; `treadle signal` leaves an answer for what is yet to wait.",
         )
     if len(found) > 1:

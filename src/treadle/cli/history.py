@@ -79,14 +79,14 @@ def ls(
 
 
 def table_of(infos: list[RunInfo]) -> list[Text]:
-    """Runs in columns. Nothing is cut: an id is of use only as a whole."""
+    """Runs in columns. Of notes the first line; nothing else is cut: an id is of use only as a whole."""
     now = time()
     rows = [["id", "workflow", "status", "events", "changed", "with", "note"]]
     for info in infos:
         changed = "" if info.updated_at is None else ago(now - info.updated_at)
         held = holder_of(info, now) or "nobody"
         row = [info.id, info.workflow, info.status, str(info.position), changed, held]
-        rows.append([clean(cell) for cell in [*row, info.note or ""]])
+        rows.append([clean(cell) for cell in [*row, (info.note or "").partition("\n")[0]]])
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(set_cell_size, row, widths)).rstrip() for row in rows]
     return [Text(lines[0], style="dim"), *map(Text, lines[1:])]
@@ -164,7 +164,7 @@ def look_up(store: Any, id: str) -> Shown:
 def show_head(found: Shown, console: Console) -> None:
     """What is known of a run without its log."""
     info, now = found.info, time()
-    status = info.status if info.note is None else f"{info.status} ({info.note})"
+    status = info.status if info.note is None else f"{info.status} ({' '.join(info.note.split())})"
     rows = {"run": info.id, "workflow": info.workflow, "status": status}
     rows["events"] = str(info.position)
     for name, at in (("begun", info.created_at), ("changed", info.updated_at)):

@@ -84,11 +84,14 @@ def codec_of(module: ModuleType) -> Codec | None:
 
 
 def codec_for(loaded: Loaded) -> Codec:
-    """The codec of a file, or the standard one: it also reads what the file stored when it was run by itself."""
+    """The codec of a file, or the standard one: it knows the workflow's classes, by their names and as `__main__`'s."""
     codec: Any = make_codec() if loaded.codec is None else loaded.codec
     also_called = getattr(codec, "also_called", None)
     if also_called is not None:
         also_called("__main__", loaded.module)
+    learn_from = getattr(codec, "learn_from", None)
+    if learn_from is not None:
+        learn_from(loaded.workflow.definition)
     made: Codec = codec
     return made
 

@@ -5,6 +5,7 @@ What comes of it is told as it is: the run took it, or refused it, or it was lef
 
 from __future__ import annotations
 
+import os
 import uuid
 from time import monotonic, sleep, time
 from typing import Annotated, Any, Final
@@ -186,16 +187,18 @@ def send(store: Any, id: str, kind: str, body: dict[str, Any], timeout_s: float)
 
 
 def is_anybody_there(store: Any, info: RunInfo) -> bool:
-    """Whether a runner has this run, or has others of the store and so looks for messages."""
-    if holder_of(info, time()) is not None:
-        return True
+    """Whether a runner has this run, or has others of the store and so looks for messages.
+
+    Where one process at a time runs a store, its lock tells: the lease of one that was killed lasts for a while.
+    """
+    has_holder = holder_of(info, time()) is not None
     if isinstance(store, Loads):
-        return bool(store.loads([info.workflow]))
+        return has_holder or bool(store.loads([info.workflow]))
     try:
         store.claim(owner_name(), LEASE_S, run_id="")  # no run: to be refused is all that is asked
     except StoreTaken:
         return True
-    return False
+    return has_holder and os.name == "nt"  # without such a lock
 
 
 def report(what: str, id: str, came: Came, *, is_json: bool, timeout_s: float) -> None:

@@ -69,15 +69,21 @@ def shown(url: str) -> str:
 
 @contextmanager
 def opened(
-    url: str, *, to_write: bool = False, is_lenient: bool = True, may_be_new: bool = False
+    url: str,
+    *,
+    to_write: bool = False,
+    is_lenient: bool = True,
+    may_be_new: bool = False,
+    codec: Codec | None = None,
 ) -> Generator[Any]:
     """A store that is there already (or `may_be_new`), to look at, or to write to.
 
-    `is_lenient`: values of classes that only somebody's program knows are stood in for. Errors: `UsageError`.
+    `is_lenient`: without a codec, values of classes that only somebody's program knows are stood in for. Errors:
+    `UsageError`.
     """
     if url == MEMORY or (not may_be_new and (to_write or url.startswith(SQLITE))):
         check_there(url)  # a database that is only looked at says so itself
-    store = make_store(url, read_only=not to_write, is_lenient=is_lenient)
+    store = make_store(url, codec, read_only=not to_write, is_lenient=is_lenient)
     assert store is not None
     try:
         yield store
@@ -174,9 +180,6 @@ def check_can_go_on(info: RunInfo, workflow: Workflow) -> None:
 
 def past_of(store: Any, info: RunInfo, workflow: Workflow) -> Workflow | None:
     """What has happened in a run, folded into its workflow; None if nothing has."""
-    learn = getattr(store.codec, "learn_from", None)
-    if learn is not None:
-        learn(workflow.definition)
     events = store.load_all(info.id).events
     return Workflow.from_log(workflow, events) if events else None
 

@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 from treadle.cli import options
 from treadle.cli.ending import FAILED, usage_errors
 from treadle.cli.lives import loaded_from
+from treadle.cli.loading import codec_for
 from treadle.cli.places import opened, url_of
 from treadle.cli.terminal import clean
 from treadle.cli.upkeep import counted, say
@@ -111,9 +112,11 @@ def upgrade(
                 "runs are upgraded when a runner brings them back, not by a command.",
                 hint="--plan says what would happen; then td.Runner(..., on_code_change=...) with the same words.",
             )
-        workflow = loaded_from(target).workflow
-        with opened(url_of(store)) as kept:
+        loaded = loaded_from(target)
+        workflow = loaded.workflow
+        with opened(url_of(store), codec=codec_for(loaded)) as kept:
             infos = [info for info in kept.list(workflow=workflow.name) if info.status != CANCELLED]
+            others = [] if infos else sorted({repr(info.workflow) for info in kept.list()})
             groups = grouped(plans_of(kept, infos, workflow, rules), apart=each)
     for group in groups:
         print(msgspec.json.encode(group.data()).decode() if json else clean_lines(group.text()))
@@ -121,7 +124,8 @@ def upgrade(
     forks = sum(len(group.runs) for group in groups if group.plan.is_fork)
     summary = {"type": "summary", "runs": len(infos), "refused": refused, "forks": forks}
     told = f"{counted(len(infos), 'run')} of {workflow.name}: {refused} would be refused"
-    say(summary, json, f"{told}, {forks} would go on as forks" if forks else told)
+    told += f", {forks} would go on as forks" if forks else ""
+    say(summary, json, f"{told}; the store has runs of {', '.join(others)}" if others else told)
     raise typer.Exit(FAILED if refused else 0)
 
 

@@ -189,7 +189,7 @@ def bind(
     raise ArityMismatch(
         f"{kind} {name!r} has {ports} ports ({', '.join(signature.names)}) and {parents} parents.",
         hint="n ports need n parents, or one parent whose value is a list or tuple of n; "
-        "a parameter with a default is no port.",
+        'a parameter with a default is no port. For whichever of the parents comes: join="any".',
     )
 
 

@@ -37,9 +37,9 @@ from treadle.runner.looks import looks_of
 from treadle.runner.mailbox import Mailbox
 from treadle.runner.options import check_same, check_settled
 from treadle.runner.record import WAITING, Ask, Options, Run, settled, status_to_store
-from treadle.runner.registry import check_names
+from treadle.runner.registry import check_names, sentence
 from treadle.runner.storing import noted
-from treadle.runner.supervisor import beginning_of, sentence
+from treadle.runner.supervisor import beginning_of
 from treadle.runner.ticket import Ticket
 from treadle.value import Workflow
 from treadle.wiring import make_codec

@@ -82,6 +82,7 @@ class Dispatch:
         "stored",
         "takes_cohorts",
         "told",
+        "wait_due",
         "waiting_for_store",
         "where",
         "wishes",
@@ -111,7 +112,8 @@ class Dispatch:
         self.kept_back: list[Runnable] = []
         """What `transform` left out; it is offered again."""
         self.moments: list[tuple[float, int, str]] = []
-        """When something is to be looked at: a bundle's timeout or deadline, an input's deadline."""
+        """When something is to be looked at: a bundle's timeout or deadline, an input's deadline, the end of a wait."""
+        self.wait_due: float | None = None  # when the first wait ends, as was noted
         self.open: dict[int, None] = {}
         """Inputs that are not finished, as far as was told."""
         self.answers: list[Answered | Outcome | CohortOutcomes] = []
@@ -199,9 +201,9 @@ class Dispatch:
 
     def next_due(self) -> float | None:
         """When there is next something to do without anybody asking for it."""
-        if not self.delayed and not self.moments:
-            return None
-        return min(heap[0][0] for heap in (self.delayed, self.moments) if heap)
+        while self.moments and not self._counts(self.moments[0]):
+            heapq.heappop(self.moments)
+        return min((heap[0][0] for heap in (self.delayed, self.moments) if heap), default=None)
 
     def come_due(self, at: float) -> None:
         """Go on with work whose moment has come."""
@@ -361,10 +363,7 @@ class Dispatch:
         return False
 
     def adopt(self, bundles: Mapping[int, Bundle]) -> None:
-        """Work that was out when the run crashed is out still.
-
-        Of two bundles of the same work the earlier one had come back, and comes again: the other is what it led to.
-        """
+        """Work that was out when the run crashed is out still; of two bundles of it, one led to the later one."""
         for number, bundle in sorted(bundles.items()):
             runnables = tuple(bundle.runnables)
             self.out[number] = Out(structs.replace(bundle, runnables=runnables), Policy())
@@ -581,24 +580,21 @@ class Dispatch:
 
     def emit(self, instruction: Instruction) -> None:
         """Give an instruction that others will see the effect of: not before what led to it is stored."""
-        config = self.config
-        if config.is_stored and not config.is_instant and self.position > self.stored:
+        if self.position > self.stored and self.config.is_slow:
             self.waiting_for_store.append((self.position, instruction))
         else:
             self.told.append(instruction)
 
     def note_moment(self, at: float, number: int, kind: str) -> None:
-        """Have something looked at then."""
+        """Have something looked at then. What is long finished is let go of: most work ends before its time is over."""
         heapq.heappush(self.moments, (at, number, kind))
         if len(self.moments) > 64 + 2 * (len(self.out) + len(self.open)):
-            self._forget_moments()
+            self.moments = list(set(filter(self._counts, self.moments)))
+            heapq.heapify(self.moments)
 
-    def _forget_moments(self) -> None:
-        """Let go of moments of what is long finished: most work ends before its time is over."""
-        self.moments = [
-            entry
-            for entry in self.moments
-            if entry[2] == "run"
-            or (entry[1] in self.open if entry[2] == "input" else entry[1] in self.out)
-        ]
-        heapq.heapify(self.moments)
+    def _counts(self, moment: tuple[float, int, str]) -> bool:
+        """Whether somebody still waits for a moment."""
+        at, number, kind = moment
+        if kind == "wait":
+            return at == self.wait_due
+        return kind == "run" or number in (self.open if kind == "input" else self.out)

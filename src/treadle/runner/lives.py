@@ -22,8 +22,8 @@ from treadle.runner.forking import (
 from treadle.runner.keeper import LEASE_S
 from treadle.runner.machine import Machine
 from treadle.runner.record import FULL, Ask, Run, settled
+from treadle.runner.registry import lacking
 from treadle.runner.retention import AT_ONCE, Retention, Retiring
-from treadle.runner.supervisor import lacking
 from treadle.value import Workflow
 
 logger = logging.getLogger("treadle.runner")

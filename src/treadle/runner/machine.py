@@ -310,9 +310,10 @@ class Machine(Requests):
     def _took(self, drive: Drive) -> None:
         """Note what an operation on the workflow came to: how far the log is, what failed, what is finished."""
         self.position = drive.position or self.position
-        if drive.next_due is not None and drive.next_due != self.wait_due:
+        if drive.next_due != self.wait_due:
             self.wait_due = drive.next_due
-            self.note_moment(drive.next_due, 0, "wait")
+            if self.wait_due is not None:
+                self.note_moment(self.wait_due, 0, "wait")
         for node, path, error in drive.failures:
             place = ".".join(map(str, path))
             self.told.append(say.Warn(f"{node} failed for input {place}: {error}"))
@@ -371,11 +372,9 @@ class Machine(Requests):
         """Ask to be woken when the next thing is due."""
         if self.status in FINAL:
             return
-        due = self.delayed[0][0] if self.delayed else None
+        due = self.next_due()
         if self.kept_back and not self.out:  # nobody else will ask the hook again
             due = at + ASK_AGAIN_S if due is None else min(due, at + ASK_AGAIN_S)
-        if self.moments and (due is None or self.moments[0][0] < due):
-            due = self.moments[0][0]
         if due is not None and (self.woken_at is None or due < self.woken_at):
             self.woken_at = due
             self.told.append(say.WakeAt(max(due, at)))

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from treadle.errors import RunEnded, UnknownRun, UsageError, nearest
+from treadle.errors import MissingFunction, RunEnded, UnknownRun, UsageError, nearest
 from treadle.interfaces import (
     Caches,
     Clock,
@@ -350,6 +350,20 @@ def check_names(workflow: Workflow, policies: Policies) -> None:
                 f"{nearest(matcher, workflow.components())}",
                 hint="a glob like 'name*' may match nothing.",
             )
+
+
+def lacking(components: Sequence[str]) -> MissingFunction:
+    """A log names components whose functions nobody gave: as a rule they were added while it was live."""
+    return MissingFunction(
+        f"the registered definition has no function for {', '.join(map(repr, components))}.",
+        hint="what was added or replaced in a live run is found in another definition of the same name: give one that "
+        "has it, too, as workflows=[workflow, workflow.add(...)].",
+    )
+
+
+def sentence(note: str | None) -> str:
+    """A note at the end of a sentence; it may be one itself."""
+    return f"{(note or 'nobody said why').removesuffix('.')}."
 
 
 def empty(name: str) -> Workflow:

@@ -72,8 +72,6 @@ class Requests(Dispatch):
         """What senders are to be told, by message, with what is stored next."""
         self.beginning: tuple[say.Execute, ...] = ()
         """The orders that are given when the store has answered."""
-        self.wait_due: float | None = None
-        """The moment that was noted at which the first wait ends."""
         self.is_resting = False
         """That nothing can be done now was told."""
         self.is_driving = False

@@ -16,7 +16,6 @@ from typing import Any
 from treadle.errors import (
     CodeChanged,
     Corrupt,
-    MissingFunction,
     PlugError,
     RunEnded,
     StoreUnavailable,
@@ -37,7 +36,7 @@ from treadle.runner.loop import Loop
 from treadle.runner.machine import Machine
 from treadle.runner.out import Config
 from treadle.runner.record import WAITING, Ask, Options, Run
-from treadle.runner.registry import KEEP_WARM, Registry, Restarts
+from treadle.runner.registry import KEEP_WARM, Registry, Restarts, lacking, sentence
 from treadle.runner.storing import noted
 from treadle.runner.streams import END
 from treadle.runner.surroundings import Host
@@ -155,7 +154,8 @@ class Supervisor(Registry):
 
     def _keep_if_idle(self, run: Run) -> None:
         """A run that begins with nothing to do is idle from the start."""
-        if run.machine is not None and run.machine.status == say.IDLE:
+        is_idle = run.machine is not None and run.machine.status == say.IDLE
+        if is_idle and not self._note_rest(run, say.IDLE):
             self._keep_warm(run)
 
     def adopt(self, workflow: Workflow, options: Options) -> Run:
@@ -303,21 +303,29 @@ class Supervisor(Registry):
         machine = run.machine
         if self.custody.leases is None or machine is None:
             return
-        if (
-            run.listed_at == machine.stored
-        ):  # else it would be taken up again and again, for nothing
-            append = noted(run, WAITING, self.custody.epoch_of(run.id), machine.next_due())
-            self.write(run, append, None, partial(self._is_listed, run))
-        else:
+        if not self._note_rest(run, WAITING):
             self._keep_warm(run)
+
+    def _note_rest(self, run: Run, status: str) -> bool:
+        """Have it stored that a run that was listed as at work has nothing to do by itself; whether that was so.
+
+        No event will tell it, and others would take it up again and again, and for suspect when a process dies.
+        """
+        machine = run.machine
+        if self.custody.leases is None or machine is None:
+            return False
+        if run.listed_at is None or not run.listed_at == machine.stored == machine.position:
+            return False
+        run.listed_at = None
+        append = noted(run, status, self.custody.epoch_of(run.id), machine.next_due())
+        self.write(run, append, None, partial(self._is_listed, run))
+        return True
 
     def _is_listed(self, run: Run, fault: Exception | None) -> None:
         """The store was told that a run rests."""
         if fault is not None:
             self.not_written(run, None, fault)
-            return
-        run.listed_at = None
-        if run.machine is not None and run.machine.is_resting:
+        elif run.machine is not None and (run.machine.is_resting or run.machine.status == say.IDLE):
             self._keep_warm(run)
 
     def _keep_warm(self, run: Run) -> None:
@@ -583,17 +591,3 @@ def beginning_of(events: Sequence[Event]) -> int:
     """Where a log begins: what is before that was let go of, or is left out."""
     first = events[0] if events else None
     return first.position if isinstance(first, Baseline) else 0
-
-
-def lacking(components: Sequence[str]) -> MissingFunction:
-    """A log names components whose functions nobody gave: as a rule they were added while it was live."""
-    return MissingFunction(
-        f"the registered definition has no function for {', '.join(map(repr, components))}.",
-        hint="what was added or replaced in a live run is found in another definition of the same name: give one that "
-        "has it, too, as workflows=[workflow, workflow.add(...)].",
-    )
-
-
-def sentence(note: str | None) -> str:
-    """A note at the end of a sentence; it may be one itself."""
-    return f"{(note or 'nobody said why').removesuffix('.')}."

@@ -95,15 +95,28 @@ def _check(workflow: str, changed: Mapping[str, Difference], words: Mapping[str,
         raise code_changed(workflow, [(each, DECIDED[words[each.component]]) for each in stopped])
 
 
-def code_changed(workflow: str, stopped: list[tuple[Difference, str]]) -> CodeChanged:
-    """The error that names each difference, why it stops the run, and what would help."""
+def code_changed(
+    workflow: str, stopped: list[tuple[Difference, str]], *, was_asked: str = REFUSE
+) -> CodeChanged:
+    """The error that names each difference, why it stops the run, and what would help: not what `was_asked` for."""
     lines = "".join(f"\n  {difference}; {why}" for difference, why in stopped)
     named = stopped[0][0].component
+    ways = ["give the definition that it was begun with, too, and on_code_change='keep'"]
+    if was_asked != ADOPT:
+        word = repr(ADOPT) if len(stopped) > 1 else f"{{{named!r}: {ADOPT!r}}}"
+        asked = ADOPT if len(stopped) > 1 else f"{named}={ADOPT}"
+        ways.append(
+            f"say that today's is to go on: on_code_change={word}, or --on-code-change {asked}"
+        )
+    if was_asked != RECOMPUTE:
+        ways.append(f"have it computed again: {RECOMPUTE!r}")
+    missing = [each.component for each, _ in stopped if each.change == "missing"]
+    if missing:
+        ways.append(f"where {missing[0]!r} only got another name, give it name={missing[0]!r}")
     return CodeChanged(
         f"the code of {workflow!r} is not the code that this run was begun with:{lines}\n",
         differences=tuple([difference for difference, _ in stopped]),
-        hint="give the definition that it was begun with, too, and on_code_change='keep'; or say what today's is to "
-        f"do: on_code_change={{{named!r}: 'adopt'}}, or 'recompute' to have it computed again.",
+        hint="; or ".join(ways) + ".",
     )
 
 
@@ -136,7 +149,7 @@ class Carrying:
 
     def stop(self, name: str, why: str) -> CodeChanged:
         """It cannot be done as it was asked."""
-        return code_changed(self.run.name, [(self.changed[name], why)])
+        return code_changed(self.run.name, [(self.changed[name], why)], was_asked=self.words[name])
 
     # --- in the same log ---------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
-from msgspec import Struct, structs
+from msgspec import Struct, json, structs
 
 from treadle.engine.edit import is_busy
 from treadle.engine.memory import Memory
@@ -312,10 +312,25 @@ def _detail(old: ComponentShape, new: ComponentShape | None) -> str:
     if (old.join, old.correlate) != (new.join, new.correlate):
         return f"it joined its parents by {_joined(old)}, and joins them by {_joined(new)}"
     if _form(old) != _form(new):
-        return "it is made of other parts"
+        return _parts(old, new)
     if not old.fingerprint:
         return "the log does not say which code it had"
     return f"its code was {old.fingerprint}, and is {new.fingerprint}"
+
+
+def _parts(old: ComponentShape, new: ComponentShape) -> str:
+    """Which options of its nodes are others, as far as that can be said."""
+    today = {node.key: node for node in new.nodes}
+    options = {
+        name: None
+        for node in old.nodes
+        if node.key in today
+        for name in structs.asdict(node)
+        if json.encode(getattr(node, name)) != json.encode(getattr(today[node.key], name))
+    }
+    if not options or today.keys() != {node.key for node in old.nodes}:
+        return "it is made of other parts"
+    return f"its {', '.join(options)} {'is another' if len(options) == 1 else 'are others'}"
 
 
 def _told(sources: tuple[kinds.Source, ...]) -> str:

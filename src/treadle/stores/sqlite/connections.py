@@ -203,6 +203,7 @@ class Connections:
         """Be the one process that runs the workflows of this file: whoever had runs before is gone."""
         self._check_process()
         with self._writing:
+            self._check()
             if not self._lock.take():
                 return
             try:

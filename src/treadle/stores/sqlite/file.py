@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import sqlite3
+import urllib.parse  # noqa: F401 # pyright: ignore[reportUnusedImport] # `as_uri` looks for it when it may be late
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
