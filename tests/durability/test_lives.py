@@ -429,6 +429,49 @@ def test_a_kill_before_the_next_snapshot_leaves_a_log_that_can_be_read(
         assert runner.run("a", 15).result(PATIENCE_S) == {"total": sum(range(17)), "double": 32}
 
 
+def test_an_edit_is_followed_by_a_snapshot(url: str, monkeypatch: pytest.MonkeyPatch):
+    """The one before it is of no use: until there is another, all of the log is read."""
+    monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", 20)
+    monkeypatch.setattr(keeping, "SNAPSHOT_AGAIN", 1)
+    with td.Runner(store=url) as runner:
+        runner.start(sums(), "a")
+        for value in range(15):
+            runner.run("a", value).result(PATIENCE_S)
+        runner.add("a", doubled(), to="plus")
+        length = runner.checkpoint("a")
+        runner.run("a", 15).result(PATIENCE_S)
+        kept: Any = make_store(url)
+        until(lambda: kept.load("a").events[0].position >= length)
+        kept.close()
+
+
+def minus(x: int) -> int:
+    """Other code than that of the run."""
+    return x - 1
+
+
+@pytest.mark.parametrize("is_upgraded", [False, True], ids=["an edit", "other code"])
+def test_what_is_added_after_an_edit_is_fed_what_a_snapshot_left_out(
+    url: str, monkeypatch: pytest.MonkeyPatch, is_upgraded: bool
+):
+    """Also where the run was brought back from its snapshot, and the edit before asked for nothing."""
+    monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", 20)
+    made = sums()
+    with td.Runner(store=url, workflows=[made]) as runner:
+        runner.start(made, "a")
+        for value in range(15):
+            runner.run("a", value).result(PATIENCE_S)
+    if is_upgraded:
+        made = made.replace("plus", td.step(minus, name="plus"))
+    with td.Runner(store=url, workflows=[made], on_code_change="adopt") as runner:
+        runner.resume("a")
+        if not is_upgraded:
+            runner.add("a", td.step(minus), to="plus")
+        runner.add("a", doubled(), to="plus", backfill=True)
+        runner.wait("a", PATIENCE_S)
+        assert len(runner.get_workflow("a").facts("double")) == 15
+
+
 # --------------------------------------------------------------------------------- folded logs
 
 

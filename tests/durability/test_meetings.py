@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 import treadle as td
 from tests.runner.running import PATIENCE_S, Body, increment, until
 from treadle import errors
 from treadle.codec import Codec
-from treadle.interfaces import Append, RunInfo
+from treadle.interfaces import Append, Message, RunInfo
+from treadle.runner import keeping
 from treadle.runner.custody import Custody
+from treadle.runner.keeper import Keeper
 from treadle.stores.sqlite import SqliteStore
 
 
@@ -244,6 +247,58 @@ def test_a_run_that_is_parked_does_nothing_more_and_says_why(store: Gated) -> No
     after.close()
 
 
+def test_what_came_about_before_a_run_is_parked_is_stored(store: Gated) -> None:
+    """An attempt that came to its end is not made again when somebody resumes the run."""
+    body, plain = Body(is_open=False), Body()
+    once = td.Policy(effects="at_most_once")
+    made = td.workflow("w", steps=[td.step(body, name="pay"), td.step(plain, name="plain")])
+    made = made.with_policies({"pay": once})
+    first = td.Runner(store=store, workflows=[made])
+    first.start(made, "a", max_concurrency=1)
+    first.run("a", 1)
+    body.wait_for_calls()
+    first.close(drain_s=0)
+    body.let_go()
+
+    with td.Runner(store=store_of(store.path), workflows=[made], recover=False) as second:
+        low = {"pay": td.Policy(effects="at_most_once", priority="low")}
+        second.start(made, "a", if_exists="resume", max_concurrency=1, policies=low)
+        assert second.wait("a", PATIENCE_S) == "parked"
+    after = store_of(store.path)
+    assert [type(each).__name__ for each in after.load("a").events].count("Applied") == 1
+    info = after.info("a")
+    assert info is not None
+    assert info.status == "parked"
+    after.close()
+    assert plain.calls == [1]
+
+
+def test_an_edit_that_waits_for_the_store_is_refused_by_a_run_that_ended(
+    store: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asked for it does not wait in vain, and the run stays stopped."""
+    monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", 5)
+
+    async def main() -> None:
+        async with td.AsyncRunner(store=store) as runner:
+            await runner.start(one_step(), "a")
+            for number in range(5):
+                await (await runner.run("a", number))
+            store.gate.clear()
+            feeding = await asked(runner.run("a", 9))
+            late = td.step(increment, name="late")
+            adding = await asked(runner.add("a", late, backfill=True))
+            stopping = await asked(runner.stop("a"))
+            store.gate.set()
+            await feeding
+            assert await stopping == "stopped"
+            with pytest.raises(errors.RunEnded):
+                await adding
+            assert [info.status for info in await runner.runs()] == ["stopped"]
+
+    on_a_loop(main)
+
+
 # --------------------------------------------------------------------------------------- away
 
 
@@ -344,7 +399,136 @@ def test_who_waits_for_a_run_that_another_runner_went_on_with_hears_of_it(
             assert ticket.result(PATIENCE_S) == {"ok": "yes"}
 
 
+def test_who_listens_to_a_run_that_another_runner_went_on_with_hears_no_more(
+    store: Gated,
+) -> None:
+    """The stream ends, as where a run is lost."""
+    settings: Any = {"store": store, "workflows": [asking()]}
+    with (
+        td.Runner(**settings, keep_warm=1, poll_s=60.0) as first,
+        td.Runner(**settings, poll_s=0.01, recover=False) as second,
+    ):
+        away(first)
+        look = first._runner._core.custody.hurry
+        events = in_a_thread(lambda: list(first.stream("a")))
+        until(lambda: first._runner._core.runs["a"].streams)
+        first.start(asking(), "c")
+        first.run("c", 1)
+        until(lambda: "a" not in machines(first))
+        look()
+        until(lambda: owner_of(store, "a") is None)
+        second.signal("a", "ok", "yes")
+        assert second.wait("a", PATIENCE_S) == "idle"
+        look()
+        assert events() == []
+
+
 # ------------------------------------------------------------------------------- whose it is
+
+
+def test_a_new_run_is_not_given_up_since_an_old_one_of_its_id_was_stored(
+    store: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is still on its way then, and the store does not know of it."""
+    may_delete = threading.Event()
+
+    def delete(run_id: str) -> bool:
+        assert may_delete.wait(PATIENCE_S)
+        return SqliteStore.delete(store, run_id)
+
+    monkeypatch.setattr(store, "delete", delete)
+
+    async def main() -> None:
+        async with td.AsyncRunner(store=store) as runner:
+            custody = runner._core.custody
+            store.gate.clear()
+            starting = await asked(runner.start(one_step(), "a"))
+            stopping = await asked(runner.stop("a", persist=False))
+            again = await asked(runner.start(one_step(), "a"))
+            store.gate.set()
+            assert await starting == "a"
+            assert custody.is_another("a", 1)
+            may_delete.set()
+            assert (await stopping, await again) == ("stopped", "a")
+            assert not custody.is_another("a", 1)
+
+    on_a_loop(main)
+
+
+def test_a_run_that_is_not_deleted_after_all_can_be_taken_up(
+    store: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had its time, and somebody wants something of it: also while the others of its lot are still deleted."""
+    entered, may_go_on = threading.Event(), threading.Event()
+
+    def sweep(**_: Any) -> int:
+        entered.set()
+        assert may_go_on.wait(PATIENCE_S)
+        return 0
+
+    with td.Runner(store=store_of(store.path)) as before:
+        before.start(asking(), "a")
+        before.run("a", 1)
+    monkeypatch.setattr(store, "sweep", sweep)
+    with td.Runner(store=store, workflows=[asking()], poll_s=60.0) as runner:
+        core: Any = runner._runner._core
+        until(lambda: core.custody.keeper._taken == 0 and not core.runs)
+        body = b'{"name": "ok", "payload": "yes"}'
+        store.post(Message(id="m", run_id="a", kind="signal", body=body, at=0.0))
+        core.call(lambda: core._outlived([store.info("a")]))
+        assert entered.wait(PATIENCE_S)
+        core.custody.hurry()
+        try:
+            until(lambda: "a" in machines(runner))
+        finally:
+            may_go_on.set()
+        core.custody.hurry()  # now for the message
+        assert runner.wait("a", PATIENCE_S) == "idle"
+
+
+def test_a_runner_that_closes_takes_nothing_over(store: Gated) -> None:
+    """What nobody has while it waits for its own work is for others, at once."""
+    body = Body(is_open=False)
+    made = td.workflow("w").add(td.step(body, name="step"))
+    runner = td.Runner(store=store, workflows=[made], poll_s=0.01)
+    looks: list[None] = []
+    core: Any = runner._runner._core
+    runner.start(made, "a")
+    runner.run("a", 1)
+    body.wait_for_calls()
+    closing = in_a_thread(lambda: runner.close(drain_s=PATIENCE_S))
+    until(lambda: core.is_closing)
+    info = RunInfo(id="b", workflow="w", run_key="k", fingerprint=made.fingerprint)
+    store.create(structs.replace(info, status="running"))
+    core.custody.keeper.chores.append(lambda: looks.append(None))
+    until(lambda: len(looks) > 5)
+    body.let_go()
+    closing()
+    after = store_of(store.path)
+    left = after.info("b")
+    assert left is not None
+    assert (left.owner, left.epoch) == (None, 0)
+    after.close()
+
+
+def test_what_a_keeper_took_last_is_let_go_of(tmp_path: Path) -> None:
+    """Who is told of it may close before hearing of it."""
+
+    class Deaf:
+        def found(self, runs: Any) -> None:
+            """Hear nothing."""
+
+    store, deaf = SqliteStore(tmp_path / "runs.db", Codec()), Deaf()
+    store.create(RunInfo(id="a", workflow="w", run_key="k", status="running"))
+    keeps: Any = deaf
+    keeper = Keeper(
+        store, "me", keeps, names=lambda: ["w"], epochs=dict, unborn=set, room=lambda: 9
+    )
+    keeper.look()
+    assert owner_of(store, "a") == "me"
+    keeper.close()
+    assert owner_of(store, "a") is None
+    store.close()
 
 
 def test_a_new_run_of_an_old_id_is_not_let_go_of_with_the_old_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import treadle as td
 from tests.oracle.graph import build
 from tests.oracle.strategies import cases
-from tests.runner.machines import Desk, desk, line_of, same
+from tests.runner.machines import Desk, desk, line_of, same, side_by_side
 from treadle.policies.matching import policies_from
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -86,3 +86,17 @@ def test_runs_that_somebody_watches_go_the_long_way():
 
     assert Desk(workflow).machine.may_step
     assert [Desk(workflow, **each).machine.may_step for each in watched] == [False] * len(watched)
+
+
+def test_what_stands_in_for_an_interrupted_attempt_begins_at_once() -> None:
+    """Also where a success led to it while other work is out."""
+    made = side_by_side("a", "other").add(td.step(same, name="pay"), to="a")
+    policies = {"pay": td.Policy(effects="at_most_once", reconcile=same)}
+    first = desk(made, policies)
+    first.submit(1)
+    first.finish(1)
+    assert len(first.marks) == 1
+
+    second = desk(made, policies, interrupted=frozenset(first.marks))
+    second.submit(1)
+    assert second.finish(1)[-1] == "execute 3: pay@0 (fallback) on threads"

@@ -72,3 +72,35 @@ def test_a_lean_workflow_forgets_what_failed():
     gc.collect()
 
     assert sum(thing() is not None for thing in things) < 300
+
+
+def history(retain: Any) -> td.Workflow:
+    """A workflow whose second step is told all that the first one ever gave."""
+
+    def tell(_: int, *, seen: Any = td.all_values("plus")) -> int:
+        return len(seen)
+
+    workflow = td.workflow("w", retain=retain).add(td.step(lambda x: x + 1, name="plus"))
+    return workflow.add(td.step(tell), to="plus")
+
+
+def test_a_folded_log_tells_what_was_given_before_it_was_folded_and_no_more():
+    """What is given later stands in the log by itself."""
+    w = history(2)
+    for value in range(200):
+        w = w.react_until_satisfied(value)
+    assert w.log()[0].position > 0
+    again = td.Workflow.from_log(w, w.log())
+
+    assert again == w
+    assert again.react_until_satisfied(1).results("tell") == {"tell": 201}
+
+
+def test_a_snapshot_stays_as_it_was():
+    """It is written while the run goes on."""
+    w = history("all").react_until_satisfied(1)
+    baseline = w.baseline()
+    w.react_until_satisfied(2)
+
+    again = td.Workflow.from_log(w, (baseline,)).react_until_satisfied(2)
+    assert again.results("tell") == {"tell": 2}

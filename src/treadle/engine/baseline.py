@@ -253,10 +253,11 @@ def _partners(memory: Memory) -> dict[str, Any]:
 
 
 def _tracks(memory: Memory) -> dict[str, Any]:
-    return {
-        _key(memory, index): (track.count, track.newest, track.values)
-        for index, track in memory.tracks.items()
-    }
+    found = {}
+    for index, track in memory.tracks.items():
+        values = None if track.values is None else list(track.values)  # the run's own grows
+        found[_key(memory, index)] = (track.count, track.newest, values)
+    return found
 
 
 def load(definition: Definition, baseline: Baseline) -> Memory:

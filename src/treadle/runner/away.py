@@ -14,6 +14,7 @@ from treadle.interfaces import RunInfo
 from treadle.runner import stimuli as say
 from treadle.runner.record import Ask, Run
 from treadle.runner.recovery import Recovery
+from treadle.runner.streams import END
 from treadle.runner.supervisor import settle_ticket
 from treadle.runner.writer import PASSING
 
@@ -112,6 +113,8 @@ class Away(Recovery):
             settle_ticket(ticket, {}, elsewhere)
         for ask in waiting:
             ask.settle(None, elsewhere)
+        for stream in list(run.streams):
+            stream(END)
 
 
 def is_awaited(run: Run) -> bool:

@@ -116,7 +116,9 @@ class Core(Mailbox):
         asked = Ask()
 
         def noted(fault: Exception | None) -> None:
-            self.custody.born(run.id)
+            is_here = self.runs.get(run.id) is run  # else another one may have its id by now
+            if is_here:
+                self.custody.born(run.id)
             if fault is None:
                 asked.settle(run.id)
                 return
@@ -124,7 +126,8 @@ class Core(Mailbox):
                 fault if isinstance(fault, TreadleError) else PlugError(f"no run was made: {fault}")
             )
             error.__cause__ = None if error is fault else fault
-            self.unmake(run, error)
+            if is_here:
+                self.unmake(run, error)
             asked.settle(None, error)
 
         self.write(run, append, None, noted)
@@ -220,19 +223,21 @@ class Core(Mailbox):
     ) -> Ask:
         """Edit the graph of a live run; `extra` are the components it brings."""
         run = self.awake(id)
-        upkeep = self.upkeep
-        if upkeep is None or not run.snapshot_at or not asks_for_the_past(extra, options):
+        upkeep, is_short = self.upkeep, run.begins_at or run.snapshot_at
+        if upkeep is None or not is_short or not asks_for_the_past(extra, options):
             return self._change(run, change, extra)
         asked = Ask()
 
         def go_on(_: Ask) -> None:
             try:
-                stored = upkeep.load_all(
-                    id
-                )  # what a snapshot left out counts, what was let go of does not
+                run = self.awake(id)  # much may have happened meanwhile
+                if self.is_storing(run):
+                    self.all_stored(run).when_done(go_on)
+                    return
+                stored = upkeep.load_all(id)  # what a snapshot left out, not what was let go of
                 if beginning_of(stored.events) != run.begins_at:
                     self._restart(run, None, stored)
-                done = self._change(run, change, extra)
+                done = self._change(self.awake(id), change, extra)
             except Exception as error:  # noqa: BLE001 - whoever asked is to have it, whatever it is
                 asked.settle(None, error)
                 return
@@ -244,22 +249,22 @@ class Core(Mailbox):
     def _change(
         self, run: Run, change: Callable[[Workflow], Workflow], extra: Mapping[str, Any]
     ) -> Ask:
-        before = dict(run.extra)
+        before, asked = dict(run.extra), Ask()
         run.extra.update(extra)
-        ask = self.loop.ask(
-            run, lambda request, at: say.Change(request=request, change=change, at=at)
-        )
 
-        def undo(asked: Ask) -> None:
-            if asked.error is not None:
+        def changed(told: Ask) -> None:
+            if told.error is not None:
                 run.extra = before
-                return
-            run.snapshot_at = 0  # one that was taken before is of no use after an edit
-            if run.machine is not None and not run.machine.position:
-                run.edited = run.machine.workflow  # no event tells of it before the first input
+            else:
+                self.want_snapshot(run)  # one that was taken before is of no use after an edit
+                if run.machine is not None and not run.machine.position:
+                    run.edited = run.machine.workflow  # no event tells of it before the first input
+            asked.settle(told.value, told.error)
 
-        ask.when_done(undo)
-        return ask
+        self.loop.ask(
+            run, lambda request, at: say.Change(request=request, change=change, at=at)
+        ).when_done(changed)
+        return asked
 
     def add(self, id: str, component: Any, options: Mapping[str, Any]) -> Ask:
         """Add a component to a live run."""
@@ -482,9 +487,7 @@ class Core(Mailbox):
             before = run.options
             options.keep_terms(before, goes_on=True)
             run.options = options
-            if (
-                run.status not in say.FINAL
-            ):  # else it ended meanwhile, and has these if somebody resumes it
+            if run.status not in say.FINAL:  # else whoever resumes it has these
                 self._restart(run, None)
                 self._note_terms(run, before)
             asked.settle(run.id)

@@ -1,7 +1,7 @@
 """Custody: which runs of a store are this runner's, under which epochs.
 
 A store without leases has one runner; then every run is its own, and epochs stay 0. The thread of the loop calls all of
-this; the keeper's thread reads `claimed`.
+this; the keeper's thread reads what is claimed, and what is not born yet.
 """
 
 from __future__ import annotations
@@ -121,8 +121,9 @@ class Custody:
                 self._left.popitem(last=False)
 
     def lose(self, run_id: str) -> None:
-        """A run is somebody else's."""
+        """A run is somebody else's, or is to be nobody's any more."""
         self.claimed.pop(run_id, None)
+        self._unborn.discard(run_id)
 
     def close(self) -> None:
         """Let go of all."""

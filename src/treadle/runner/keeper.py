@@ -92,6 +92,8 @@ class Keeper:
         self._is_closing = False
         self._lock = Lock()
         self._leaving: dict[str, int] = {}
+        self._bitten: dict[str, int] = {}
+        """What it took over last, and under which claims: who was told may not have heard it yet."""
         self._renewed_at = monotonic()
         self._trouble: str | None = None
         self._thread = Thread(target=self._keep, name="treadle keeper", daemon=True)
@@ -137,7 +139,7 @@ class Keeper:
         if self._thread.is_alive():
             self._thread.join()
         try:
-            self._store.release({**self._leaving, **self._epochs()})
+            self._store.release({**self._bitten, **self._leaving, **self._epochs()})
         except StoreError as error:
             logger.warning(
                 "runs could not be let go of, and stay taken until their leases end: %s", error
@@ -209,6 +211,7 @@ class Keeper:
             return True
         infos = self._store.claim(self._owner, self._lease_s, workflows=names, limit=limit)
         if infos:
+            self._bitten = {info.id: info.epoch for info in infos}
             self._keeps.found([(info, self._loaded(info.id)) for info in infos])
         self._was_full, self._taken = len(infos) == limit, len(infos)
         return not self._was_full

@@ -76,9 +76,7 @@ class Keeping(Away):
         self._take_snapshot(run)
         self._tell_if_large(run)
         if run.status in say.FINAL:
-            if (
-                self.runs.get(run.id) is run
-            ):  # else it was forgotten, and another one may have its id
+            if self.runs.get(run.id) is run:  # else another one may have its id by now
                 self.custody.leave(run.id)
         elif self.keep_warm is not None and len(self.idle) > self.keep_warm:
             self.put_longest_idle_away()
@@ -109,21 +107,24 @@ class Keeping(Away):
             return
         if machine.position - run.snapshot_at < SNAPSHOT_EVERY:
             return
-        run.snapshot_at = position = machine.position
+        run.snapshot_at = machine.position
         baseline, epoch = machine.workflow.baseline(), self.epoch_of(run)
-
-        def again() -> None:
-            run.snapshot_at = min(run.snapshot_at, position + SNAPSHOT_AGAIN - SNAPSHOT_EVERY)
 
         def save() -> None:
             try:
                 store.save_snapshot(run.id, epoch, baseline)
             except PASSING as error:
                 logger.warning("no snapshot of run %s was saved, for now: %s", run.id, error)
-                self.call(again)
+                self.call(lambda: self.want_snapshot(run))
 
         # By then the machine has ordered whatever of it is not on its way to the store yet.
         self.call(lambda: writer.do(save))
+
+    def want_snapshot(self, run: Run) -> None:
+        """The latest snapshot of a run is none, or is of no use: another is worth its while a little later."""
+        if run.machine is not None:
+            soon = run.machine.position + SNAPSHOT_AGAIN - SNAPSHOT_EVERY
+            run.snapshot_at = max(0, min(run.snapshot_at, soon))
 
     def begin_caching(self) -> None:
         """A policy asks for the cache of the store. Errors: `UsageError` where there is none."""
@@ -191,8 +192,8 @@ class Keeping(Away):
             self.custody.take(run.id)
 
     def room(self) -> int:
-        """How many more runs may be taken over now."""
-        return max(0, MOST_ACTIVE - len(self.custody.claimed))
+        """How many more runs may be taken over now: none while it is closing."""
+        return 0 if self.is_closing else max(0, MOST_ACTIVE - len(self.custody.claimed))
 
     def is_poison(self, run: Run, claimed: RunInfo) -> bool:
         """Whether this run's runners died too often with it; it is parked then. A suspect has to wait for its turn."""
@@ -226,8 +227,8 @@ class Keeping(Away):
                 return
 
     def _adopt(self, info: RunInfo, stored: StoredRun | Exception) -> None:
-        if self.is_closing or info.id in self.going or not self.custody.note(info):
-            return
+        if info.id in self.going or not self.custody.note(info) or self.is_closing:
+            return  # what was noted is let go of when this runner is closed
         run = self.runs.get(info.id)
         if run is None:
             run = self._remember(info)
@@ -284,12 +285,14 @@ class Keeping(Away):
         self.custody.lose(run.id)
         self.runs.pop(run.id, None)
         self.idle.pop(run.id, None)
+        self.away.pop(run.id, None)
 
     def forget(self, run: Run) -> Ask:
         """Let go of a run altogether; answered when it is deleted, after all of it that is on its way to the store."""
         run.machine = None
         self.runs.pop(run.id, None)
         self.idle.pop(run.id, None)
+        self.away.pop(run.id, None)
         store = self.store
         if store is None or not run.options.is_stored:
             return settled(None)

@@ -28,8 +28,6 @@ class Live(Struct, eq=False):
 
 def verdict_of(live: Live, outcomes: Sequence[Outcome]) -> bool | None:
     """Whether a bundle failed, for the circuit breakers; None where it says nothing of the service."""
-    if live.order.terms.is_free:  # there is none to ask
-        return None
     limit = live.order.terms.timeout_s
     if live.why == "timeout":
         return True

@@ -306,6 +306,7 @@ class Lives(Core):
                 if message.run_id in held:  # somebody wants something of it after all
                     changed[message.run_id] = held.pop(message.run_id)
             if changed:
+                self.call(partial(self.going.difference_update, tuple(changed)))  # then found again
                 leases.release(changed)
             for run_id in held:
                 store.delete(run_id)

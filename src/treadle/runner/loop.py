@@ -513,8 +513,13 @@ class Loop:
     def _ambiguous(self, run: Run, order: say.Ambiguous) -> None:
         error = interrupted(order.runnable)
         error.message += order.why
-        if run.machine is not None:
-            run.machine.told.clear()  # it is over: the rest of what it was about to do is not done
+        machine = run.machine
+        if machine is not None:
+            left, waits = machine.told.copy(), machine.waits
+            machine.told.clear()  # it is over: of the rest only what came about is stored
+            for each in left:
+                if waits and type(each) is say.Store and each.events:
+                    self._store(run, structs.replace(each, intents=()))
         self.supervisor.park(run, "ambiguous", error)
 
     def _became(self, run: Run, order: say.Became) -> None:

@@ -196,7 +196,8 @@ class Machine(Requests):
         for runnable in drive.handed:
             self.send(runnable, stimulus.at)
         is_over = not self.open or not self.out
-        if is_over or self.has_more or self.answers or self.delayed or self.moments:
+        waits = self.planned or self.delayed or self.moments
+        if is_over or self.has_more or self.answers or waits:
             self._go_on(stimulus.at)
         elif self.config.is_stored and self.position > self.stored:
             self._store(stimulus.at)

@@ -81,9 +81,7 @@ class Recovery(Supervisor):
                 )
                 self.loop.answer(number, outcomes)
         run.machine = None
-        if is_behind(
-            run
-        ):  # what it was told lies in the inbox until all that is on its way is stored
+        if is_behind(run):  # messages lie in the inbox until what took them is stored
             self._flushed(run, None).when_done(lambda _: run.heard.begin_anew())
         else:
             run.heard.begin_anew()

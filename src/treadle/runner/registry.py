@@ -100,7 +100,7 @@ class Registry:
         self.runs: dict[str, Run] = {}
         self.idle: OrderedDict[str, Run] = OrderedDict()
         self.going: set[str] = set()
-        """Runs that had their time, and are being deleted."""
+        """Runs that are being deleted: they had their time, or somebody forgot them."""
         self.wishes: OrderedDict[tuple[int, int, bool], tuple[Any, Any, Wishes]] = OrderedDict()
         self.is_closing = self.is_closed = False
         self.is_observed = bool(observers)

@@ -235,10 +235,10 @@ class Supervisor(Registry):
             return
         run.interrupted, run.owing = stored.intents, stored.owing
         run.begins_at = run.snapshot_at = beginning_of(stored.events)
-        if workflow.position > stored.info.position:  # its code was edited just now
-            run.snapshot_at = 0
         run.listed_at = stored.info.position if stored.info.status == say.RUNNING else None
         self._begin(run, workflow, stored=stored.info.position, adopted=adopted, old=old)
+        if workflow.position > stored.info.position:  # its code was edited just now
+            self.want_snapshot(run)
         if old is None and (run.tickets or run.waiters):
             self.caught_up(run)
         if old is None and stored.info.status == say.CANCELLING:  # whoever did that is no more
@@ -381,7 +381,7 @@ class Supervisor(Registry):
             if machine.is_resting:
                 run.status = WAITING
             run.machine = run.held = None
-            if run.tickets or run.waiters or run.streams:
+            if self.custody.leases is not None and (run.tickets or run.waiters or run.streams):
                 self.away[run.id] = machine.position
             self.custody.leave(run.id)
             self.let_slip(run)
@@ -544,6 +544,10 @@ class Supervisor(Registry):
     @abstractmethod
     def all_written(self, run: Run) -> None:
         """Nothing of a run is on its way to the store."""
+
+    @abstractmethod
+    def want_snapshot(self, run: Run) -> None:
+        """The latest snapshot of a run is of no use."""
 
     @abstractmethod
     def came_further(self, run: Run) -> None:

@@ -127,9 +127,7 @@ class PostgresStore:
     ) -> Sequence[RunInfo]:
         """Take runs that nobody has: one by its id, or those that have something to do now."""
         taken = self._sharing.claim(owner, ttl_s, run_id=run_id, workflows=workflows, limit=limit)
-        self._writing.places.forget(
-            info.id for info in taken
-        )  # others may have written to them since
+        self._writing.places.forget([info.id for info in taken])  # others may have written there
         return taken
 
     def renew(self, owner: str, ttl_s: float, epochs: Mapping[str, int]) -> set[str]:
