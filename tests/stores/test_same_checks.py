@@ -9,7 +9,10 @@ from msgspec import structs
 from tests.stores.postgres.logs import accepted, add, applied, info
 from treadle.errors import Conflict, EncodeError, Fenced, UnknownRun
 from treadle.interfaces import Message
+from treadle.model.events import ComponentAdded
 from treadle.stores import entries
+from treadle.testing.store_upkeep import baseline_at
+from treadle.testing.stored_logs import every_event
 from treadle.wiring import make_store
 
 LARGE = [accepted(0, random.Random(1).randbytes(2_000))]
@@ -80,3 +83,22 @@ def test_a_value_that_is_too_large_for_any_is_refused(store, monkeypatch):
 
     assert told(store, *many) == [None, EncodeError]
     assert store.info("b") is None
+
+
+def test_nothing_is_let_go_of_when_an_edit_meets_it(store, monkeypatch):
+    """The edit may ask for what is before the snapshot, and came after it was looked for."""
+    edit = next(each for each in every_event() if isinstance(each, ComponentAdded))
+    store.append([add("run", 0, *map(accepted, range(4)), create=info("run"))])
+    assert store.save_snapshot("run", 0, baseline_at(4))
+    log = getattr(store._upkeep, "_log", None) or store._upkeep._reading
+    since = type(log).since
+
+    def met(self, run_id, position):
+        found = since(self, run_id, position)
+        assert told(store, add("run", 4, structs.replace(edit, position=4))) == [None]
+        return found
+
+    monkeypatch.setattr(type(log), "since", met)
+
+    assert store.compact("run") == 0
+    assert len(store.load_all("run").events) == 5

@@ -39,7 +39,7 @@ SELECT pk FROM r
 """
 
 NEWEST: Final = """
-SELECT run.pk, snapshot.position, snapshot.body, snapshot.link, snapshot.seal
+SELECT run.pk, run.head, snapshot.position, snapshot.body, snapshot.link, snapshot.seal
 FROM {s}.run JOIN {s}.snapshot ON snapshot.run = run.pk
 WHERE run.id = %(id)s AND snapshot.position > run.base ORDER BY snapshot.position DESC LIMIT 1
 """
@@ -47,9 +47,12 @@ WHERE run.id = %(id)s AND snapshot.position > run.base ORDER BY snapshot.positio
 SHORTEN: Final = """
 WITH r AS (
     UPDATE {s}.run SET base = %(position)s, base_link = %(link)b
-    WHERE pk = %(pk)s AND base < %(position)s AND head >= %(position)s RETURNING pk)
-DELETE FROM {s}.snapshot USING r WHERE run = r.pk AND position < %(position)s RETURNING 1
+    WHERE pk = %(pk)s AND base < %(position)s AND head = %(head)s RETURNING pk),
+gone AS (
+    DELETE FROM {s}.snapshot USING r WHERE run = r.pk AND position < %(position)s)
+SELECT pk FROM r UNION ALL SELECT pk FROM {s}.run WHERE pk = %(pk)s AND base = %(position)s
 """
+"""The second half of the answer: it was done already, and whoever did it did not hear of that."""
 
 LET_GO: Final = """
 WITH old AS (
@@ -109,19 +112,23 @@ class Upkeep:
         return self._connections.call("saving a snapshot in", work)
 
     def compact(self, run_id: str) -> int:
-        """Let go of the events before the newest snapshot; says how many."""
+        """Let go of the events before the newest snapshot; says how many.
+
+        Only where nothing came after it that asks for them, also while that is being looked up: else not now.
+        """
         found = self._rows("reading", self._newest, {"id": run_id})
         if not found:
             return 0
-        ((pk, position, body, link, mark),) = found
+        ((pk, head, position, body, link, mark),) = found
         if seal(link, position, body) != mark:
             raise Corrupt(
                 f"the snapshot of {run_id!r} at {position} is damaged: nothing was let go of."
             )
         if not LOOKING_BACK.isdisjoint(map(type, self._reading.since(run_id, position))):
             return 0  # what came after asks for what was before
-        given = {"pk": pk, "position": position, "link": link, "most": AT_ONCE}
-        self._rows("compacting a run of", self._shorten, given)
+        given = {"pk": pk, "head": head, "position": position, "link": link, "most": AT_ONCE}
+        if not self._rows("compacting a run of", self._shorten, given):
+            return 0
         return self._repeat("compacting a run of", self._let_go, given)
 
     def verify(self, run_id: str | None = None) -> list[Finding]:

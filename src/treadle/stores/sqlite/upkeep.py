@@ -67,16 +67,19 @@ class SqliteUpkeep:
         return True
 
     def compact(self, run_id: str) -> int:
-        """Let go of the events before the newest snapshot; says how many."""
+        """Let go of the events before the newest snapshot; says how many.
+
+        Only where nothing came after it that asks for them, also while that is being looked up: else not now.
+        """
         with self._connections.reading() as connection:
             row = connection.execute(
-                "SELECT pk, position, snapshot.body, snapshot.link, snapshot.seal FROM run "
+                "SELECT pk, head, position, snapshot.body, snapshot.link, snapshot.seal FROM run "
                 "JOIN snapshot ON snapshot.run = pk WHERE pk = ? AND position > base ORDER BY position DESC LIMIT 1",
                 (pk_of(connection, run_id),),
             ).fetchone()
         if row is None:
             return 0
-        pk, position, body, link, mark = row
+        pk, head, position, body, link, mark = row
         if seal(link, position, body) != mark:
             raise Corrupt(
                 f"the snapshot of {run_id!r} at {position} is damaged: nothing was let go of."
@@ -84,9 +87,12 @@ class SqliteUpkeep:
         if not LOOKING_BACK.isdisjoint(map(type, self._log.since(run_id, position))):
             return 0  # what came after asks for what was before
         with self._connections.writing("compacting a run of", is_runner=True) as connection:
-            connection.execute(
-                "UPDATE run SET base = ?, base_link = ? WHERE pk = ?", (position, link, pk)
+            changed = connection.execute(
+                "UPDATE run SET base = ?, base_link = ? WHERE pk = ? AND head = ?",
+                (position, link, pk, head),
             )
+            if not changed.rowcount:
+                return 0
             connection.execute(
                 "DELETE FROM snapshot WHERE run = ? AND position < ?", (pk, position)
             )
