@@ -18,8 +18,8 @@ from treadle.cli.places import info_of, opened, url_of
 from treadle.cli.upkeep import say
 from treadle.errors import CodeChanged, UsageError
 from treadle.interfaces import RunInfo, StoredRun
-from treadle.runner.core import check_id
 from treadle.runner.forking import forked, rerun_of
+from treadle.runner.registry import check_id
 from treadle.runner.stimuli import RUNNING, STOPPED
 from treadle.stores.whole import write_run
 from treadle.upgrade.plan import plan

@@ -15,8 +15,8 @@ from treadle.cli.loading import Loaded, codec_for
 from treadle.cli.naming import made_up
 from treadle.errors import RunEnded, UnknownRun, UsageError, nearest
 from treadle.interfaces import Codec, Leases, RunInfo, Store
-from treadle.runner.core import check_id
 from treadle.runner.keeper import LEASE_S, owner_name
+from treadle.runner.registry import check_id
 from treadle.value import Workflow
 from treadle.wiring import make_store
 

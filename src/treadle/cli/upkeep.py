@@ -19,7 +19,7 @@ from treadle.cli.places import info_of, opened, shown, url_of
 from treadle.cli.terminal import clean
 from treadle.errors import UsageError
 from treadle.interfaces import RunInfo, Trimmed
-from treadle.runner.core import check_id
+from treadle.runner.registry import check_id
 from treadle.runner.retention import Retention
 from treadle.stores.portable import export_run, import_run
 from treadle.stores.whole import Copied

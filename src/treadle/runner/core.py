@@ -37,7 +37,7 @@ from treadle.runner.looks import looks_of
 from treadle.runner.mailbox import Mailbox
 from treadle.runner.options import check_same, check_settled
 from treadle.runner.record import WAITING, Ask, Options, Run, settled, status_to_store
-from treadle.runner.registry import check_names, sentence
+from treadle.runner.registry import check_id, check_names, sentence
 from treadle.runner.storing import noted
 from treadle.runner.supervisor import beginning_of
 from treadle.runner.ticket import Ticket
@@ -488,6 +488,11 @@ class Core(Mailbox):
             options.keep_terms(before, goes_on=True)
             run.options = options
             if run.status not in say.FINAL:  # else whoever resumes it has these
+                try:
+                    self.awake(run.id)  # it may have been put away meanwhile, and be elsewhere
+                except TreadleError as error:
+                    asked.settle(None, error)
+                    return
                 self._restart(run, None)
                 self._note_terms(run, before)
             asked.settle(run.id)
@@ -588,13 +593,3 @@ class Core(Mailbox):
             self.rationing.close()
         if self.store is not None:
             self.store.close()
-
-
-def check_id(id: Any) -> str:
-    """An id is text that a person can read, in a log and on a screen."""
-    if not isinstance(id, str) or not id or len(id) > 255 or not id.isprintable():
-        raise UsageError(
-            f"the id {id!r:.80} is not 1 to 255 printable characters.",
-            hint='an id like "order-123".',
-        )
-    return id

@@ -13,7 +13,7 @@ from msgspec import structs
 from treadle.errors import DuplicateRun, RunEnded, UsageError
 from treadle.interfaces import Append, RunInfo, StoredRun
 from treadle.runner import stimuli as say
-from treadle.runner.core import Core, check_id
+from treadle.runner.core import Core
 from treadle.runner.forking import (
     forked,
     offspring,
@@ -22,7 +22,7 @@ from treadle.runner.forking import (
 from treadle.runner.keeper import LEASE_S
 from treadle.runner.machine import Machine
 from treadle.runner.record import FULL, Ask, Run, settled
-from treadle.runner.registry import lacking
+from treadle.runner.registry import check_id, lacking
 from treadle.runner.retention import AT_ONCE, Retention, Retiring
 from treadle.value import Workflow
 

@@ -366,6 +366,16 @@ def sentence(note: str | None) -> str:
     return f"{(note or 'nobody said why').removesuffix('.')}."
 
 
+def check_id(id: Any) -> str:
+    """An id is text that a person can read, in a log and on a screen."""
+    if not isinstance(id, str) or not id or len(id) > 255 or not id.isprintable():
+        raise UsageError(
+            f"the id {id!r:.80} is not 1 to 255 printable characters.",
+            hint='an id like "order-123".',
+        )
+    return id
+
+
 def empty(name: str) -> Workflow:
     """A template of no components, where none is registered."""
     return Workflow(Definition(name, "all", [], 0))
