@@ -172,6 +172,8 @@ def test_what_is_fetched_is_verified() -> None:
         CODEC.decode_event(body, lambda _: blob[:-1])
     with pytest.raises(td.errors.StoreUnavailable):
         CODEC.decode_event(body, lambda _: raising(td.errors.StoreUnavailable("off")))
+    with pytest.raises(ConnectionError, match="cut"):  # as the driver of a store has it
+        CODEC.decode_event(body, lambda _: raising(ConnectionError("cut")))
 
 
 def raising(error: Exception) -> bytes:

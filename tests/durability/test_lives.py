@@ -356,6 +356,25 @@ def seen() -> Any:
     return td.step(tell, name="seen")
 
 
+def test_what_came_of_an_input_is_told_although_a_snapshot_left_it_out(
+    url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """By a ticket of its key, and to whoever leaves a message with it: the events are still there."""
+    monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", 20)
+    with td.Runner(store=url, workflows=[sums()]) as runner:
+        runner.start(sums(), "a")
+        came = [runner.run("a", n, str(n)).result(PATIENCE_S) for n in range(15)]
+        runner.wait("a", PATIENCE_S)
+    with td.Runner(store=url, workflows=[sums()], poll_s=0.01) as runner:
+        runner.resume("a")
+        assert runner._runner._core.runs["a"].begins_at > 0
+        assert runner.run("a", 3, "3").result(PATIENCE_S) == came[3]
+        core = runner._runner._core
+        left: Any = {"value": 4, "key": "4", "policies": None, "context": None, "deadline_at": None}
+        ticket = runner._ask(lambda: core.send_input("a", **left))
+        assert ticket.result(PATIENCE_S) == came[4]
+
+
 @pytest.mark.parametrize("is_left", [False, True], ids=["live", "brought back"])
 def test_what_is_added_late_is_fed_what_a_snapshot_left_out(
     url: str, monkeypatch: pytest.MonkeyPatch, is_left: bool

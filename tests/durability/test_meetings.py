@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -30,10 +32,14 @@ class Gated(SqliteStore):
         super().__init__(path, Codec())
         self.gate = threading.Event()
         self.gate.set()
+        self.is_gate_for_each = False
+        """It closes behind each batch."""
 
     def append(self, batch: Sequence[Append]) -> list[Exception | None]:
         """Wait, then store."""
         assert self.gate.wait(PATIENCE_S)
+        if self.is_gate_for_each:
+            self.gate.clear()
         return super().append(batch)
 
 
@@ -75,6 +81,13 @@ def machines(runner: Any) -> set[str]:
     """The runs of a runner that are in memory as they are."""
     runs = (getattr(runner, "_runner", runner))._core.runs
     return {id for id, run in list(runs.items()) if run.machine is not None}
+
+
+def position_of(store: SqliteStore, id: str) -> int:
+    """How long a stored log is."""
+    info = store.info(id)
+    assert info is not None
+    return info.position
 
 
 async def asked(request: Awaitable[Any]) -> asyncio.Future[Any]:
@@ -608,3 +621,196 @@ def test_a_log_is_folded_when_all_of_it_is_stored(store: Gated) -> None:
             assert await (await runner.run("a", 2)) == {"step": 3, "x": 3, "y": 3}
 
     on_a_loop(main)
+
+
+def test_an_edit_that_looks_back_and_comes_too_late_is_refused(store: Gated) -> None:
+    """It waits until all is stored, and by then the run was stopped: it stays so, and whoever asked hears of it."""
+
+    async def main() -> None:
+        async with td.AsyncRunner(store=store) as runner:
+            await runner.start(one_step(), "a")
+            assert await (await runner.run("a", 1)) == {"step": 2}
+            await runner.continue_as_new("a")
+            store.gate.clear()
+            await asked(runner.run("a", 2))
+            after = td.step(increment, name="after")
+            adding = await asked(runner.add("a", after, to="step", backfill=True))
+            stopping = await asked(runner.stop("a"))
+            store.gate.set()
+            assert await stopping == "stopped"
+            with pytest.raises(errors.RunEnded, match="is stopped"):
+                await adding
+            assert machines(runner) == set()
+
+    on_a_loop(main)
+
+
+def test_an_input_that_was_stored_when_its_run_crashed_is_answered(
+    store: Gated, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The crash comes with the news that the input is stored: it stands in the log, and gets its ticket."""
+    calls: list[int] = []
+
+    def keep_back_then_raise(_: str, ready: list[Any]) -> list[Any]:
+        calls.append(len(ready))
+        if len(calls) == 2:
+            raise Fault
+        return [] if len(calls) == 1 else ready
+
+    async def main() -> None:
+        hooks = td.Hooks(transform_runnables=keep_back_then_raise)
+        async with td.AsyncRunner(store=store, hooks=hooks) as runner:
+            await runner.start(one_step(), "a")
+            assert await (await runner.run("a", 1)) == {"step": 2}
+
+    on_a_loop(main)
+    assert [each.getMessage() for each in caplog.records] == ["run a crashed"]
+    caplog.clear()
+
+
+class Fault(BaseException):
+    """What no plug should raise: the run crashes."""
+
+
+def test_what_was_stored_before_a_crash_is_not_taken_for_what_comes_after_it(
+    store: Gated, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both logs are as long: each input is answered for itself, and the one that found no place is refused."""
+
+    def raise_on_many(_: str, ready: list[Any]) -> list[Any]:
+        if any(each.args == (13,) for each in ready):
+            raise Fault
+        return ready
+
+    async def main() -> None:
+        hooks = td.Hooks(transform_runnables=raise_on_many)
+        async with td.AsyncRunner(store=store, hooks=hooks) as runner:
+            await runner.start(one_step(), "a")
+            assert await (await runner.run("a", 1)) == {"step": 2}
+            store.gate.clear()
+            five = await asked(runner.run("a", 5, "five"))
+            thirteen = await asked(runner.run("a", 13))
+            six = await asked(runner.run("a", 6, "six"))
+            store.is_gate_for_each = True
+            store.gate.set()
+            await asyncio.to_thread(until, lambda: position_of(store, "a") == 4)
+            await asked(asyncio.sleep(0))  # the runner has heard that the first of them is stored
+            store.is_gate_for_each = False
+            store.gate.set()
+            for each in (five, thirteen, six):
+                with pytest.raises(errors.PlugError, match="crashed over this"):
+                    await each
+            assert await (await runner.run("a", 6, "six")) == {"step": 7}
+            assert await (await runner.run("a", 5, "five")) == {"step": 6}
+            inputs = (await runner.get_workflow("a")).inputs()
+            assert [each["value"] for each in inputs] == [1, 5, 6]
+
+    on_a_loop(main)
+    assert {each.getMessage() for each in caplog.records} == {"run a crashed"}
+    caplog.clear()
+
+
+def test_no_snapshot_has_what_came_to_no_store(
+    store: Gated, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run crashes between the snapshot and what it was to store then, and other events take the place of those."""
+    monkeypatch.setattr(keeping, "SNAPSHOT_EVERY", 1)
+    is_ready: list[bool] = []
+    kept: list[Any] = []
+    save_snapshot = store.save_snapshot
+
+    def save(run_id: str, epoch: int, baseline: Any) -> bool:
+        is_taken = save_snapshot(run_id, epoch, baseline)
+        if is_taken:
+            inputs = td.Workflow.from_log(one_step(), [baseline]).inputs()
+            kept.extend(each["value"] for each in inputs)
+        return is_taken
+
+    monkeypatch.setattr(store, "save_snapshot", save)
+
+    async def main() -> None:
+        def ask_and_raise(_: str, ready: list[Any]) -> list[Any]:
+            if is_ready:
+                is_ready.clear()
+                runner._core.submit("a", 30)
+                raise Fault
+            return [] if not store.gate.is_set() else ready
+
+        hooks = td.Hooks(transform_runnables=ask_and_raise)
+        async with td.AsyncRunner(store=store, hooks=hooks) as runner:
+            await runner.start(one_step(), "a")
+            await runner.checkpoint("a")
+            store.gate.clear()
+            first = await asked(runner.run("a", 10))
+            second = await asked(runner.run("a", 20))
+            is_ready.append(True)
+            store.gate.set()
+            assert await (await first) == {"step": 11}
+            with pytest.raises(errors.PlugError):
+                await second
+            assert await runner.wait("a") == "idle"
+            inputs = (await runner.get_workflow("a")).inputs()
+            assert [each["value"] for each in inputs] == [10, 30]
+
+    on_a_loop(main)
+    assert set(kept) <= {10, 30}
+    assert 30 in kept
+    assert {each.getMessage() for each in caplog.records} == {"run a crashed"}
+    caplog.clear()
+
+
+def test_a_run_that_crashes_before_it_is_stored_goes_on(
+    store: Gated, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has no log yet to begin again from: it waits for that, and is not given up."""
+
+    def raise_on_many(_: str, ready: list[Any]) -> list[Any]:
+        if any(each.args == (13,) for each in ready):
+            raise Fault
+        return ready
+
+    hooks = td.Hooks(transform_runnables=raise_on_many)
+
+    async def main() -> None:
+        async with td.AsyncRunner(store=store, hooks=hooks) as runner:
+            store.gate.clear()
+            starting = await asked(runner.start(one_step(), "a"))
+            thirteen = await asked(runner.run("a", 13))
+            with pytest.raises(errors.PlugError, match="crashed over this"):
+                await thirteen
+            store.gate.set()
+            assert await starting == "a"
+            while True:
+                with contextlib.suppress(errors.StoreUnavailable):
+                    assert await (await runner.run("a", 1)) == {"step": 2}
+                    break
+                await asyncio.sleep(0)
+
+    on_a_loop(main)
+    said = [each.getMessage().partition(":")[0] for each in caplog.records]
+    assert said == ["run a crashed", "run a goes on when its log can be read"]
+    caplog.clear()
+
+
+def test_a_run_that_goes_elsewhere_while_its_runner_closes_is_no_error(
+    store: Gated, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever closes waits for it no more, and nothing is said of it but where it is."""
+    body = Body(is_open=False)
+
+    async def main() -> None:
+        flow = td.workflow("w").add(td.step(body, name="step"))
+        runner = td.AsyncRunner(store=store)
+        await runner.start(flow, "a")
+        await runner.run("a", 1)
+        await asyncio.to_thread(body.wait_for_calls)
+        closing = await asked(runner.close(PATIENCE_S))
+        runner._core.lose(runner._core.runs["a"], None)
+        body.let_go()
+        assert await closing == 0
+        del closing
+        gc.collect()
+
+    on_a_loop(main)
+    assert [each.getMessage() for each in caplog.records] == ["run a is with another runner now"]
+    caplog.clear()

@@ -222,6 +222,42 @@ def test_who_is_killed_leaves_no_gap_and_nothing_twice(tmp_path, append, when):
     assert made == {id: ["x"] for id in hours}
 
 
+class HeldUp(SqliteStore):
+    """Takes its time over the run of an instant."""
+
+    def __init__(self, path, clock):
+        super().__init__(path, Codec(), clock=clock.now)
+        self.is_asked, self.gate = threading.Event(), threading.Event()
+
+    def append(self, batch):
+        """Say so, and wait, where a report is begun."""
+        if any(each.create is not None and each.run_id.startswith("report@") for each in batch):
+            self.is_asked.set()
+            assert self.gate.wait(PATIENCE_S)
+        return super().append(batch)
+
+
+def test_who_closes_while_a_run_is_begun_leaves_the_rest_to_the_next(tmp_path):
+    """It is begun, and takes no input of a runner that closes; the schedule goes on all the same."""
+    clock, path = SetClock(NOON + 1), tmp_path / "runs.db"
+    store = HeldUp(path, clock)
+    with td.Runner(store=store, clock=clock) as runner:
+        runner.schedule("report", HOURLY, reports(), "x")
+        go_on_to(clock, NOON + HOUR, runner)
+        assert store.is_asked.wait(PATIENCE_S)
+        closing = threading.Thread(target=runner.close)
+        closing.start()
+        until(lambda: runner._runner._core.is_closing)
+        store.gate.set()
+        closing.join(PATIENCE_S)
+
+    clock.go_on_to(NOON + HOUR + 1)
+    after = SqliteStore(path, Codec(), clock=clock.now)
+    with td.Runner(store=after, workflows=[reports()], clock=clock, poll_s=0.005) as runner:
+        wait_until_set_for(runner, NOON + 2 * HOUR)
+        assert begun(runner) == {at(13): ["x"]}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

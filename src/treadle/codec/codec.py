@@ -19,7 +19,7 @@ from treadle.codec.pack import Packer, is_built_in, to_bytes
 from treadle.codec.plain import DOUBTS, is_plain
 from treadle.codec.sealed import BYTES_MAX, PREFIX, REFERS, Cipher, Seal
 from treadle.codec.signed import Signer
-from treadle.codec.unpack import REFERENCE, Unpacker, as_stored
+from treadle.codec.unpack import REFERENCE, Unfetched, Unpacker, as_stored
 from treadle.errors import Corrupt, EncodeError, UnknownType, UsageError
 from treadle.model.definition import Definition
 from treadle.model.events import Event
@@ -195,7 +195,7 @@ class Codec:
     def decode_event(self, body: bytes, fetch: Callable[[bytes], bytes]) -> Event:
         """The event; `fetch` gives a large value by its hash.
 
-        Errors: `UnknownType`, `Corrupt`, `BadSignature`, `SchemaTooNew`.
+        Errors: `UnknownType`, `Corrupt`, `BadSignature`, `SchemaTooNew`; those of `fetch`, but for `LookupError`.
         """
         data = b""
         try:
@@ -235,6 +235,8 @@ class Codec:
                 blob = fetch(digest)
             except LookupError:
                 raise Corrupt(f"The value of hash {digest.hex()} is not there any more.") from None
+            except Exception as error:
+                raise Unfetched(error) from error
             if not blob:  # as `Apart` leaves it in the store
                 raise Corrupt(
                     f"The value of hash {digest.hex()} does not lie in the store.",

@@ -109,8 +109,18 @@ class Unpacker:
         return self.resolve(digest)
 
 
-def as_stored(error: Exception, body: Any) -> StoreError:
-    """What is wrong with bytes that could not be read."""
+class Unfetched(Exception):
+    """A large value could not be fetched: that says nothing of the bytes."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+def as_stored(error: Exception, body: Any) -> Exception:
+    """What is wrong with bytes that could not be read; what kept a large value from being fetched stays what it is."""
+    if isinstance(error, Unfetched):
+        return error.why
     if isinstance(error, StoreError):
         return error
     if isinstance(error, RecursionError):

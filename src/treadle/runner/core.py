@@ -167,7 +167,7 @@ class Core(Mailbox):
 
         request = next(self.loop.requests)
         ask = run.asks[request] = Ask()
-        ask.then = give_ticket
+        ask.when_done(give_ticket)
         self.loop.tell(
             run,
             say.Submit(
@@ -390,7 +390,7 @@ class Core(Mailbox):
             return asked
         self.idle.pop(id, None)
         waiter = Ask()
-        waiter.then = ended
+        waiter.when_done(ended)
         run.waiters.append(waiter)
         queued = self.loop.take_back(run)
         self.loop.ask(

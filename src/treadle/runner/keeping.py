@@ -107,7 +107,7 @@ class Keeping(Away):
             return
         if machine.position - run.snapshot_at < SNAPSHOT_EVERY:
             return
-        run.snapshot_at = machine.position
+        run.snapshot_at = position = machine.position
         baseline, epoch = machine.workflow.baseline(), self.epoch_of(run)
 
         def save() -> None:
@@ -117,8 +117,14 @@ class Keeping(Away):
                 logger.warning("no snapshot of run %s was saved, for now: %s", run.id, error)
                 self.call(lambda: self.want_snapshot(run))
 
+        def save_if_ordered() -> None:
+            """Of a machine that crashed meanwhile some of it comes to no store, and other events may take its place."""
+            ordered_to = machine.storing_to if run.machine is machine else None
+            if max(machine.stored, ordered_to or 0) >= position:
+                writer.do(save)
+
         # By then the machine has ordered whatever of it is not on its way to the store yet.
-        self.call(lambda: writer.do(save))
+        self.call(save_if_ordered)
 
     def want_snapshot(self, run: Run) -> None:
         """The latest snapshot of a run is none, or is of no use: another is worth its while a little later."""
@@ -275,10 +281,10 @@ class Keeping(Away):
 
     def unmake(self, run: Run, fault: Exception | None) -> None:
         """Know nothing of a run any more, and withdraw what is out for it."""
+        run.machine = None  # first of all: what is withdrawn is no failure of this run
         for number, live in list(self.loop.live.items()):
             if live.run is run:
                 self.loop.cancel(number)
-        run.machine = None
         run.status = say.STOPPED
         self._let_go(run, fault)
         self._answer_waiters(run, say.STOPPED)

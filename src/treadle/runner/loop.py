@@ -30,6 +30,7 @@ from treadle.runner.caching import Caching
 from treadle.runner.fallback import interrupted
 from treadle.runner.holdups import Holdups
 from treadle.runner.live import Live, no_executor, verdict_of
+from treadle.runner.machine import Machine
 from treadle.runner.moments import Moments
 from treadle.runner.record import Ask, Held, Run
 from treadle.runner.remote import fetch_values, has_foreign_values
@@ -463,8 +464,11 @@ class Loop:
 
     def _store(self, run: Run, order: say.Store) -> None:
         if self.store is None or not run.options.is_stored:
-            self.stored(run, order)
+            self.stored(run, order, run.machine)
             return
+        if order.replies and run.begins_at:
+            known = self.supervisor.recalled_replies(run, order.replies)
+            order = structs.replace(order, replies=known)
         append = append_of(run, order, self.supervisor.epoch_of(run), self.codec)
         if self.store.is_instant:
             begin = perf_counter() if self.observers else 0.0
@@ -475,17 +479,16 @@ class Loop:
                 took = perf_counter() - begin
                 self.observe("on_append", (run.id,), len(order.events), took)
             if run.streams:
-                self.stored(run, order)
+                self.stored(run, order, run.machine)
         else:
             self.supervisor.write(run, append, order)
 
-    def stored(self, run: Run, order: say.Store) -> None:
-        """A run's events are stored; a machine whose store is instant knows that already."""
+    def stored(self, run: Run, order: say.Store, machine: Machine | None) -> None:
+        """A run's events are stored; the machine after that one, which ordered them, may want others as far as that."""
         for stream in run.streams:
             for event in order.events:
                 stream(event)
-        machine = run.machine
-        if machine is None or machine.config.is_instant:
+        if machine is None or machine is not run.machine or machine.config.is_instant:
             return
         self.mail.append((run, say.Stored(order.position, self.clock.now())))
         self.wake()

@@ -233,7 +233,7 @@ class Mailbox(Keeping):
             return
         ask = run.asks[stimulus.request] = Ask()
         if message.kind == "signal":
-            ask.then = lambda asked: note_refusal(run, message, asked)
+            ask.when_done(lambda asked: note_refusal(run, message, asked))
         self.loop.tell(run, stimulus)
 
     def _stimulus_of(self, message: Message, wanted: dict[str, Any]) -> say.Wish | None:

@@ -109,28 +109,28 @@ class Held:
 class Ask:
     """A request to a run, and its answer when there is one."""
 
-    __slots__ = ("done", "error", "then", "value")
+    __slots__ = ("_then", "done", "error", "value")
 
     def __init__(self) -> None:
         self.done = False
         self.value: Any = None
         self.error: BaseException | None = None
-        self.then: Callable[[Ask], None] | None = None
+        self._then: tuple[Callable[[Ask], None], ...] = ()
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
         """Answer it, once."""
         if self.done:
             return
         self.done, self.value, self.error = True, value, error
-        if self.then is not None:
-            self.then(self)
+        for then in self._then:
+            then(self)
 
     def when_done(self, then: Callable[[Ask], None]) -> None:
-        """Call this when there is an answer; at once if there is."""
+        """Call this when there is an answer, after those who asked for that before; at once if there is."""
         if self.done:
             then(self)
         else:
-            self.then = then
+            self._then += (then,)
 
 
 def settled(value: Any) -> Ask:

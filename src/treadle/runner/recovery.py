@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from treadle.errors import Corrupt, PlugError
+from treadle.errors import Corrupt, PlugError, UnknownRun
 from treadle.interfaces import StoredRun
 from treadle.model.bundles import Bundle
 from treadle.runner import stimuli as say
@@ -64,6 +64,14 @@ class Recovery(Supervisor):
             self.park(run, "poisoned", error)
             return
         self._restart(run, came_back)
+        if machine is not None:
+            self._answer_granted(run, machine)
+
+    def _answer_granted(self, run: Run, old: Machine) -> None:
+        """Requests whose answers were about to be given when the run crashed: what was granted stands in its log."""
+        for told in old.told:
+            if isinstance(told, say.Reply) and told.request in run.asks:
+                run.asks.pop(told.request).settle(told.value, told.error)
 
     def _restart(
         self, run: Run, came_back: say.Finished | None, stored: StoredRun | None = None
@@ -103,6 +111,12 @@ class Recovery(Supervisor):
                 )
         except PASSING as error:
             self._wait_for_store(run, old, adopted, error)
+            return
+        except UnknownRun as error:
+            if run.unwritten:  # that there is such a run is on its way to the store
+                self._wait_for_store(run, old, adopted, error)
+            else:
+                self.crashed(run, error, None)
             return
         except BaseException as error:  # noqa: BLE001 - it counts as one crash more
             self.crashed(run, error, None)

@@ -12,7 +12,15 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from treadle.errors import MissingFunction, RunEnded, UnknownRun, UsageError, nearest
+from treadle.errors import (
+    Forgotten,
+    MissingFunction,
+    RunEnded,
+    TreadleError,
+    UnknownRun,
+    UsageError,
+    nearest,
+)
 from treadle.interfaces import (
     Caches,
     Clock,
@@ -29,6 +37,7 @@ from treadle.model.definition import Definition
 from treadle.policies.matching import Policies
 from treadle.runner import stimuli as say
 from treadle.runner.custody import Custody
+from treadle.runner.ends import End, end_of
 from treadle.runner.forking import origin_in
 from treadle.runner.guarded import GuardedStore
 from treadle.runner.loop import Loop
@@ -157,6 +166,32 @@ class Registry:
             self.on_code_change,
             earlier=known[:-1],
             components=run.extra,
+        )
+
+    def recalled(self, run: Run, number: int, end: End) -> End:
+        """How an input ended of which the run, brought back from a snapshot, knows only that it did.
+
+        The events before the snapshot tell, where they are still there.
+        """
+        if not run.begins_at or self.upkeep is None or not isinstance(end.error, Forgotten):
+            return end
+        try:
+            stored = self.upkeep.load_all(run.id)
+            known = run.edited or self.definition_of(run.definition.name, stored.info.fingerprint)
+            whole = Workflow.from_log(known or run.definition, stored.events, components=run.extra)
+        except PASSING as error:
+            return End({}, error)
+        except TreadleError:  # it cannot be read with the code of today
+            return end
+        return end_of(whole, number)
+
+    def recalled_replies(self, run: Run, replies: tuple[say.Told, ...]) -> tuple[say.Told, ...]:
+        """The same for those who left messages."""
+        return tuple(
+            each
+            if each.end is None or each.input is None
+            else structs.replace(each, end=self.recalled(run, each.input, each.end))
+            for each in replies
         )
 
     def _wishes_of(self, workflow: Workflow, policies: Policies, *, are_seen: bool) -> Wishes:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from os import PathLike
 from types import TracebackType
 from typing import Any, Final, Self
 
-from treadle.errors import UsageError
+from treadle.errors import RunElsewhere, UsageError
 from treadle.interfaces import Clock, Codec, Hooks, Observer, RunInfo, Scheduler, Store, Trimmed
 from treadle.model.forms import OpenWait
 from treadle.model.sentinels import ALL
@@ -517,7 +518,7 @@ class AsyncRunner:
         asks = self._core.drain()
         left = 0
         if asks:
-            waits = [asyncio.ensure_future(self._answer(ask)) for ask in asks]
+            waits = [asyncio.ensure_future(self._ended(ask)) for ask in asks]
             timeout = self._drain_s if drain_s is None else drain_s
             _, late = await asyncio.wait(waits, timeout=timeout)
             if late:
@@ -543,6 +544,11 @@ class AsyncRunner:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def _ended(self, asked: Ask) -> None:
+        """Wait until a run has ended in order, or went to another runner meanwhile."""
+        with suppress(RunElsewhere):
+            await self._answer(asked)
 
     async def _answer(self, asked: Ask) -> Any:
         if not asked.done:

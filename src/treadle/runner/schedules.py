@@ -285,9 +285,10 @@ PATIENCE: Final = Policy(
     backoff="exponential",
     base_delay_s=0.1,
     max_delay_s=30.0,
+    retry_on=Exception,  # also that this runner closes, or that another one has the run just now
     executor="asyncio",
 )
-"""What is due is begun sometime, however long the store is away."""
+"""What is due is begun sometime, however long the store is away, and whoever closes in the middle of it."""
 
 
 def id_of(name: str, number: int) -> str:

@@ -270,7 +270,7 @@ class Supervisor(Registry):
         machine = run.machine
         if machine is None:
             return
-        end = end_of(machine.workflow, number, reason)
+        end = self.recalled(run, number, end_of(machine.workflow, number, reason))
         error = error_of(run.id, number, end)
         for ticket in tickets:
             settle_ticket(ticket, end.results, error)
@@ -445,10 +445,10 @@ class Supervisor(Registry):
             "story": [] if machine is None else machine.story(),
         }
         note = reason if error is None else f"{reason}: {type(error).__name__}: {error}"
+        run.machine = None  # first of all: what is withdrawn is no failure of this run
         for number, live in list(self.loop.live.items()):
             if live.run is run:
                 self.loop.cancel(number)
-        run.machine = None
         run.heard.begin_anew()
         self._set_status(run, say.PARKED, note)
         self._let_go(run, error)
@@ -475,13 +475,13 @@ class Supervisor(Registry):
         """Have this stored in the writer's thread; without an order, no machine waits for it, but maybe `then`."""
         if self.writer is not None:
             run.unwritten += 1
-            self.writer.put(append, (run, order, then))
+            self.writer.put(append, (run, order, then, run.machine))
 
     def _flushed(self, run: Run, answer: Any) -> Ask:
         """Answered when nothing of a run is on its way to the store any more."""
         asked = Ask()
         waiting = Ask()
-        waiting.then = lambda _: asked.settle(answer)
+        waiting.when_done(lambda _: asked.settle(answer))
         if run.unwritten:
             run.flushing += (waiting,)
         else:
@@ -494,7 +494,7 @@ class Supervisor(Registry):
         def take() -> None:
             if self.is_observed:
                 self._tell_stored(done, seconds)
-            for (run, order, then), fault in done:
+            for (run, order, then, machine), fault in done:
                 run.unwritten -= 1
                 if then is not None:
                     then(fault)
@@ -503,7 +503,7 @@ class Supervisor(Registry):
                 elif order is not None:
                     if order.consumed:
                         run.heard.answer(order.consumed)
-                    self.loop.stored(run, order)
+                    self.loop.stored(run, order, machine)
                     if comes_further(order.events):
                         self.came_further(run)
                 if not run.unwritten:
@@ -514,8 +514,8 @@ class Supervisor(Registry):
     def _tell_stored(self, done: list[tuple[Any, Exception | None]], seconds: float) -> None:
         stored = [token for token, fault in done if fault is None and token[1] is not None]
         if stored:
-            events = sum(len(order.events) for _, order, _ in stored)
-            self.loop.observe("on_append", [run.id for run, _, _ in stored], events, seconds)
+            events = sum(len(order.events) for _, order, *_ in stored)
+            self.loop.observe("on_append", [run.id for run, *_ in stored], events, seconds)
 
     @abstractmethod
     def go_on_as_fork(self, run: Run, workflow: Workflow, stored: StoredRun) -> None:

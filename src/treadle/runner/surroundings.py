@@ -56,6 +56,10 @@ class Overseer(Protocol):
     def rests(self, run: Run) -> None:
         """Nothing can be done for a run now, though inputs are open."""
 
+    def recalled_replies(self, run: Run, replies: tuple[say.Told, ...]) -> tuple[say.Told, ...]:
+        """What is told to those who left messages, also of what a snapshot left out."""
+        ...
+
     def epoch_of(self, run: Run) -> int:
         """Under which claim a run is written to."""
         ...

@@ -306,6 +306,29 @@ def test_a_connection_that_the_server_ended_is_replaced(store, server):
     assert store.renew("me", 5, {"run": 0}) == set()
 
 
+def test_a_log_whose_connection_breaks_among_its_large_values_is_read_again(
+    store, server, monkeypatch
+):
+    """It is no damage: nobody is told that what is stored cannot be read."""
+    store.append([add("run", 0, accepted(0, "x" * 100_000), create=info("run"))])
+    codec = store.codec
+    cuts: list[bytes] = []
+    decode = codec.decode_event
+
+    def cut_first(body, fetch):
+        if not cuts:
+            cuts.append(body)
+            sql(
+                server,
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'treadle'",
+            )
+        return decode(body, fetch)
+
+    monkeypatch.setattr(codec, "decode_event", cut_first)
+    assert store.load("run").events == (accepted(0, "x" * 100_000),)
+    assert len(cuts) == 1
+
+
 @pytest.mark.slow
 def test_a_server_that_falls_silent_is_given_up(open_store, server, store):
     """A connection that takes everything and answers nothing; the append is done when the next one works."""
