@@ -166,7 +166,9 @@ def test_a_run_that_is_resumed_at_once_has_all_that_it_had(store: Gated) -> None
             assert await (await runner.run("a", 3)) == {"step": 4}
             workflow = await runner.get_workflow("a")
             assert [each["value"] for each in workflow.inputs()] == [0, 1, 2, 3]
-        assert store_of(store.path).verify() == []
+        after = store_of(store.path)
+        assert after.verify() == []
+        after.close()
 
     on_a_loop(main)
 

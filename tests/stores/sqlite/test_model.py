@@ -20,7 +20,7 @@ from tests.durability.places import quick_place
 from tests.stores.sqlite.places import accepted, clocked, pass_time
 from treadle.errors import Conflict, DuplicateRun, Fenced, UnknownRun
 from treadle.interfaces import Append, Message, RunInfo
-from treadle.testing.store_trial import fired
+from treadle.model.events import TimerFired
 from treadle.testing.store_upkeep import baseline_at
 
 IDS = st.sampled_from("abc")
@@ -106,7 +106,8 @@ class Comparison(RuleBasedStateMachine):
             for more in range(count)
         )
         if events and further:
-            events = (*events[:-1], fired(events[-1].position))
+            last = TimerFired(events[-1].position, f"node {self.number()}", (0,))
+            events = (*events[:-1], last)
         append = Append(
             run_id=id,
             expected=expected,
