@@ -618,13 +618,13 @@ def test_a_caller_who_gave_up_harms_nothing():
         async with async_dispatch.Scheduler(order_workflow()) as scheduler:
             scheduler.run(order_of("a")).cancel()
             await scheduler.run(order_of("b"))
-            while not (dispatched := await scheduler.get_results(input=0)):
+            while not (dispatched := await scheduler.get_results(input=0)):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0)  # the two come to their ends in any order
         async with supervised.Supervisor() as supervisor:
             scheduler = supervisor.start(order_workflow(), "it")
             scheduler.run(order_of("a")).cancel()
             await scheduler.run(order_of("b"))
-            while not (supervised_too := supervisor.get_results("it", input=0)):
+            while not (supervised_too := supervisor.get_results("it", input=0)):  # noqa: ASYNC110
                 await asyncio.sleep(0)
             return dispatched, supervised_too, scheduler.lives
 
